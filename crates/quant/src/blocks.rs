@@ -108,3 +108,75 @@ pub struct BlockMxfp4 {
     /// Nibbles: low half of byte `i` is element `i`, high half `i + 16`.
     pub qs: [u8; QK / 2],
 }
+
+impl BlockQ5_0 {
+    /// The 32 quants in element order, -16 to 15.
+    pub fn quants(&self) -> [i8; QK] {
+        let qh = u32::from_le_bytes(self.qh);
+        std::array::from_fn(|i| {
+            let low = if i < QK / 2 { self.qs[i] & 15 } else { self.qs[i - QK / 2] >> 4 };
+            let high = ((qh >> i) & 1) as u8;
+            (low | (high << 4)) as i8 - 16
+        })
+    }
+}
+
+impl BlockQ4K {
+    /// The 256 quants in element order, 0 to 15.
+    pub fn quants(&self) -> [u8; QK_K] {
+        std::array::from_fn(|i| nibble_k(&self.qs, i))
+    }
+}
+
+impl BlockQ5K {
+    /// The 256 quants in element order, 0 to 31.
+    pub fn quants(&self) -> [u8; QK_K] {
+        std::array::from_fn(|i| {
+            let high = (self.qh[i % 32] >> (i / 32)) & 1;
+            nibble_k(&self.qs, i) | (high << 4)
+        })
+    }
+}
+
+impl BlockQ6K {
+    /// The 256 quants in element order, -32 to 31.
+    ///
+    /// Each half of 128 takes 64 bytes of `ql` (32 columns of which serve four groups of 32 elements: the
+    /// low nibbles of bytes 0..32 and 32..64, then their high nibbles) and 32 bytes of `qh`.
+    pub fn quants(&self) -> [i8; QK_K] {
+        std::array::from_fn(|i| {
+            let (half, group, l) = (i / 128, i % 128 / 32, i % 32);
+            let low = self.ql[64 * half + 32 * (group % 2) + l] >> (4 * (group / 2)) & 15;
+            let high = self.qh[32 * half + l] >> (2 * group) & 3;
+            (low | (high << 4)) as i8 - 32
+        })
+    }
+}
+
+/// Element `i` of the nibbles of `Q4_K` and `Q5_K`: each 32 bytes hold 32 low then 32 high nibbles.
+fn nibble_k(qs: &[u8; QK_K / 2], i: usize) -> u8 {
+    (qs[i / 64 * 32 + i % 32] >> (i % 64 / 32 * 4)) & 15
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::DType;
+
+    #[test]
+    fn blocks_have_the_sizes_of_the_type_table() {
+        let sizes = [
+            (DType::Q4_0, size_of::<BlockQ4_0>(), QK),
+            (DType::Q5_0, size_of::<BlockQ5_0>(), QK),
+            (DType::Q8_0, size_of::<BlockQ8_0>(), QK),
+            (DType::MXFP4, size_of::<BlockMxfp4>(), QK),
+            (DType::Q4_K, size_of::<BlockQ4K>(), QK_K),
+            (DType::Q5_K, size_of::<BlockQ5K>(), QK_K),
+            (DType::Q6_K, size_of::<BlockQ6K>(), QK_K),
+            (DType::Q8_K, size_of::<BlockQ8K>(), QK_K),
+        ];
+        for (dtype, bytes, len) in sizes {
+            assert_eq!((dtype.block_bytes(), dtype.block_len()), (bytes, len), "{dtype}");
+        }
+    }
+}

@@ -131,11 +131,63 @@ impl DType {
         )
     }
 
+    /// True for the weight types this crate quantizes, dequantizes and multiplies.
+    pub const fn is_computed(self) -> bool {
+        matches!(
+            self,
+            DType::F32
+                | DType::F16
+                | DType::BF16
+                | DType::Q8_0
+                | DType::Q4_0
+                | DType::Q5_0
+                | DType::Q4_K
+                | DType::Q5_K
+                | DType::Q6_K
+                | DType::MXFP4
+        )
+    }
+
+    /// The type activations are converted to before a dot product with weights of this type
+    /// (`ggml_get_type_traits_cpu(type)->vec_dot_type`); `None` where ggml's CPU has no dot product.
+    pub const fn vec_dot_type(self) -> Option<DType> {
+        match self {
+            DType::F32 => Some(DType::F32),
+            DType::F16 => Some(DType::F16),
+            DType::BF16 => Some(DType::BF16),
+            DType::Q4_0
+            | DType::Q5_0
+            | DType::Q8_0
+            | DType::IQ4_NL
+            | DType::MXFP4
+            | DType::NVFP4
+            | DType::Q1_0
+            | DType::Q2_0 => Some(DType::Q8_0),
+            DType::Q4_1 | DType::Q5_1 => Some(DType::Q8_1),
+            DType::Q2_K
+            | DType::Q3_K
+            | DType::Q4_K
+            | DType::Q5_K
+            | DType::Q6_K
+            | DType::IQ2_XXS
+            | DType::IQ2_XS
+            | DType::IQ2_S
+            | DType::IQ3_XXS
+            | DType::IQ3_S
+            | DType::IQ1_S
+            | DType::IQ1_M
+            | DType::IQ4_XS
+            | DType::TQ1_0
+            | DType::TQ2_0 => Some(DType::Q8_K),
+            DType::Q8_1 | DType::Q8_K | DType::I8 | DType::I16 | DType::I32 | DType::I64 | DType::F64 => None,
+        }
+    }
+
     /// Bytes of a row of `n` elements (`ggml_row_size`); `None` if `n` is not a whole number of blocks
     /// or the size does not fit.
     pub const fn row_bytes(self, n: usize) -> Option<usize> {
         let (_, len, bytes) = self.layout();
-        if n % len != 0 {
+        if !n.is_multiple_of(len) {
             return None;
         }
         (n / len).checked_mul(bytes)
@@ -185,5 +237,45 @@ impl DType {
 impl fmt::Display for DType {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_name_their_types_and_removed_ids_are_refused() {
+        for dtype in DType::ALL {
+            assert_eq!(DType::from_id(dtype.id()), Ok(dtype));
+        }
+        for id in [4, 5, 31, 32, 33, 36, 37, 38, 43, u32::MAX] {
+            assert_eq!(DType::from_id(id), Err(UnknownDType(id)));
+        }
+    }
+
+    #[test]
+    fn names_follow_ggml() {
+        let names: Vec<&str> = DType::ALL.iter().map(|t| t.name()).collect();
+        assert_eq!(
+            names.join(" "),
+            "f32 f16 q4_0 q4_1 q5_0 q5_1 q8_0 q8_1 q2_K q3_K q4_K q5_K q6_K q8_K iq2_xxs iq2_xs iq3_xxs \
+             iq1_s iq4_nl iq3_s iq2_s iq4_xs i8 i16 i32 i64 f64 iq1_m bf16 tq1_0 tq2_0 mxfp4 nvfp4 q1_0 q2_0"
+        );
+    }
+
+    #[test]
+    fn rows_are_whole_blocks() {
+        assert_eq!(DType::Q4_K.row_bytes(512), Some(288));
+        assert_eq!(DType::Q4_K.row_bytes(255), None);
+        assert_eq!(DType::Q8_0.row_bytes(0), Some(0));
+        assert_eq!(DType::F64.row_bytes(usize::MAX), None);
+    }
+
+    #[test]
+    fn every_computed_type_has_a_partner_to_multiply_with() {
+        for dtype in DType::ALL.into_iter().filter(|t| t.is_computed()) {
+            assert!(dtype.vec_dot_type().is_some(), "{dtype}");
+        }
     }
 }

@@ -1,1 +1,49 @@
-//! Placeholder header, replaced by the crate's author.
+//! GGUF files: read, validate, write; and the byte sources behind them.
+//!
+//! Counterpart of `gguf.cpp` and `llama-mmap.cpp`. [`GgufFile::open`] maps a file and checks everything it
+//! says against its own length, without touching tensor data; [`GgufFile::tensor_bytes`] hands the data
+//! out in place. [`GgufWriter`] writes files as the reference does, byte for byte. What metadata keys
+//! mean is the business of `quipu-model` and `quipu-tokenizer`.
+//!
+//! ```no_run
+//! # fn main() -> quipu_gguf::Result<()> {
+//! let file = quipu_gguf::GgufFile::open("model.gguf")?;
+//! let architecture = file.metadata().str("general.architecture")?;
+//! let n_layer = file.metadata().u32(&format!("{architecture}.block_count"))?;
+//! let embeddings: &[u8] = file.tensor_bytes("token_embd.weight")?;
+//! # let _ = (n_layer, embeddings);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! A file is little-endian, and so must the machine be.
+
+mod error;
+mod file;
+mod metadata;
+mod parse;
+mod reader;
+mod source;
+mod tensor;
+mod value;
+mod writer;
+
+pub use error::{Error, Result};
+pub use file::GgufFile;
+pub use metadata::{FromValue, Metadata};
+pub use parse::Gguf;
+pub use source::{ByteSource, MappedFile, MemoryFile, SOURCE_ALIGNMENT};
+pub use tensor::TensorInfo;
+pub use value::{Array, StringArray, Value, ValueType};
+pub use writer::GgufWriter;
+
+/// Newest version of the format; also the one written.
+pub const MAX_VERSION: u32 = 3;
+/// Alignment of tensor data without `general.alignment`.
+pub const DEFAULT_ALIGNMENT: u32 = 32;
+/// Longest string in bytes.
+pub const MAX_STRING_LEN: u64 = 1 << 30;
+/// Most elements in an array.
+pub const MAX_ARRAY_LEN: u64 = 1 << 30;
+/// Tensor names are shorter than this many bytes (`GGML_MAX_NAME`).
+pub const MAX_TENSOR_NAME: usize = 64;

@@ -1,0 +1,136 @@
+//! The crate's one error type: each cause has its variant, with the place in the file and what was expected.
+
+use std::path::PathBuf;
+
+use quipu_quant::DType;
+
+use crate::{MAX_ARRAY_LEN, MAX_STRING_LEN, MAX_TENSOR_NAME, ValueType};
+
+/// Why a GGUF file could not be opened, understood or written. Offsets are bytes from the file's start.
+#[derive(Debug, thiserror::Error)]
+#[allow(missing_docs)] // the fields are what the messages say
+pub enum Error {
+    // The file as such.
+    #[error("cannot read {}: {source}", path.display())]
+    Open { path: PathBuf, source: std::io::Error },
+    #[error("{} is not a regular file, expected a GGUF file", path.display())]
+    NotAFile { path: PathBuf },
+    #[error("file ends too early: {what} at offset {offset} needs {needed} bytes, but {remaining} remain", what = shown(what))]
+    Truncated { what: String, offset: u64, needed: u64, remaining: u64 },
+
+    // Header.
+    #[error("not a GGUF file: it starts with \"{}\", expected \"GGUF\"", found.escape_ascii())]
+    BadMagic { found: [u8; 4] },
+    #[error("GGUF version 0 at offset 4, expected 2 or 3")]
+    VersionZero,
+    #[error(
+        "GGUF version {found:#010x} at offset 4 looks byte-swapped: the file was written for a machine of \
+         the other endianness, expected little-endian version 2 or 3"
+    )]
+    SwappedEndianness { found: u32 },
+    #[error("GGUF version 1 at offset 4 is no longer supported, expected 2 or 3")]
+    VersionOne,
+    #[error("GGUF version {found} at offset 4 is newer than this reader, expected 2 or 3")]
+    VersionTooNew { found: u32 },
+    #[error("header at offset 8 says {found} tensors, expected 0 to {limit} (what the file has room for)")]
+    TensorCount { found: i64, limit: u64 },
+    #[error(
+        "header at offset 16 says {found} metadata keys, expected 0 to {limit} (what the file has room for)"
+    )]
+    KeyCount { found: i64, limit: u64 },
+
+    // Metadata.
+    #[error("{what} at offset {offset} is {len} bytes long, expected at most {MAX_STRING_LEN}", what = shown(what))]
+    StringTooLong { what: String, offset: u64, len: u64 },
+    #[error("metadata key {index} at offset {offset} is empty, expected a name")]
+    EmptyKey { index: u64, offset: u64 },
+    #[error("metadata key {index} at offset {offset} is not UTF-8")]
+    KeyNotUtf8 { index: u64, offset: u64 },
+    #[error(
+        "metadata key '{key}' at offset {offset} is a duplicate: keys {first} and {second}, expected once", key = shown(key))]
+    DuplicateKey { key: String, offset: u64, first: u64, second: u64 },
+    #[error("metadata key '{key}' has value type {found} at offset {offset}, expected 0 to 12", key = shown(key))]
+    UnknownValueType { key: String, offset: u64, found: i32 },
+    #[error("metadata key '{key}' is an array of arrays at offset {offset}, expected plain elements", key = shown(key))]
+    NestedArray { key: String, offset: u64 },
+    #[error(
+        "metadata key '{key}' is an array of {len} elements at offset {offset}, expected at most {MAX_ARRAY_LEN}", key = shown(key))]
+    ArrayTooLong { key: String, offset: u64, len: u64 },
+    #[error("general.alignment is of type {found}, expected u32")]
+    AlignmentType { found: ValueType },
+    #[error("general.alignment is {found}, expected a power of two")]
+    AlignmentNotPowerOfTwo { found: u32 },
+
+    // Tensor table.
+    #[error(
+        "name of tensor {index} at offset {offset} is {len} bytes long, expected fewer than {MAX_TENSOR_NAME}"
+    )]
+    TensorNameTooLong { index: u64, offset: u64, len: u64 },
+    #[error("name of tensor {index} at offset {offset} is \"{}\", expected UTF-8 without NUL", found.escape_ascii())]
+    TensorNameNotText { index: u64, offset: u64, found: Vec<u8> },
+    #[error(
+        "tensor name '{name}' at offset {offset} is a duplicate: tensors {first} and {second}, expected once", name = shown(name))]
+    DuplicateTensor { name: String, offset: u64, first: u64, second: u64 },
+    #[error("tensor '{name}' has {found} dimensions at offset {offset}, expected at most 4", name = shown(name))]
+    TooManyDims { name: String, offset: u64, found: u32 },
+    #[error("tensor '{name}' has {found} elements in dimension {dim} at offset {offset}, expected 0 or more", name = shown(name))]
+    NegativeDim { name: String, offset: u64, dim: usize, found: i64 },
+    #[error(
+        "tensor '{name}' of shape {ne:?} at offset {offset} has too many elements, expected fewer than 2^63", name = shown(name))]
+    TooManyElements { name: String, offset: u64, ne: [u64; 4] },
+    #[error("tensor '{name}' has type id {found} at offset {offset}, which ggml removed", name = shown(name))]
+    RemovedTensorType { name: String, offset: u64, found: u32 },
+    #[error("tensor '{name}' has type id {found} at offset {offset}, expected a ggml type (0 to 42)", name = shown(name))]
+    UnknownTensorType { name: String, offset: u64, found: i32 },
+    #[error(
+        "tensor '{name}' of type {dtype} has rows of {ne0} elements, expected a multiple of {}",
+        dtype.block_len(), name = shown(name))]
+    PartialBlock { name: String, dtype: DType, ne0: u64 },
+    #[error("tensor '{name}' of type {dtype} and shape {ne:?} takes more bytes than 64 bits can count", name = shown(name))]
+    TensorTooLarge { name: String, dtype: DType, ne: [u64; 4] },
+    #[error(
+        "tensor '{name}' has data offset {found} at offset {offset}, expected {expected} (tensors follow each other)", name = shown(name))]
+    WrongDataOffset { name: String, offset: u64, found: u64, expected: u64 },
+    #[error("tensor '{name}' makes the data longer than 64 bits can count", name = shown(name))]
+    DataTooLarge { name: String },
+    #[error("tensor data starts at offset {data_offset}, but the file has {file_len} bytes")]
+    DataStartMissing { data_offset: u64, file_len: u64 },
+    #[error("data of tensor '{name}' spans offsets {start} to {end}, but the file has {file_len} bytes", name = shown(name))]
+    DataTruncated { name: String, start: u64, end: u64, file_len: u64 },
+
+    // Asking.
+    #[error("metadata key '{key}' is missing, expected {expected}", key = shown(key))]
+    MissingKey { key: String, expected: &'static str },
+    #[error("metadata key '{key}' is of type {found}, expected {expected}", key = shown(key))]
+    WrongValueType { key: String, found: String, expected: &'static str },
+    #[error("metadata key '{key}' is not UTF-8 text", key = shown(key))]
+    ValueNotUtf8 { key: String },
+    #[error("metadata key '{key}' is {found}, expected {expected}", key = shown(key))]
+    ValueOutOfRange { key: String, found: u64, expected: &'static str },
+    #[error("tensor '{name}' is missing from the file", name = shown(name))]
+    MissingTensor { name: String },
+    #[error("there is no tensor {index}, the file has {n_tensors}")]
+    NoSuchTensor { index: usize, n_tensors: usize },
+
+    // Writing.
+    #[error("tensor '{name}' was given {found} bytes of data, expected {expected}", name = shown(name))]
+    DataLength { name: String, found: u64, expected: u64 },
+    #[error("cannot write the GGUF file: {0}")]
+    Write(#[source] std::io::Error),
+}
+
+/// Text from a file as one line of bounded length: control characters escaped, the rest cut.
+fn shown(text: &str) -> String {
+    const MAX_CHARS: usize = 120;
+    let mut line = String::new();
+    for c in text.chars().take(MAX_CHARS) {
+        if c.is_control() { line.extend(c.escape_default()) } else { line.push(c) }
+    }
+    if text.chars().nth(MAX_CHARS).is_some() {
+        line.push('…');
+    }
+    line
+}
+
+/// The crate's results.
+pub type Result<T> = std::result::Result<T, Error>;

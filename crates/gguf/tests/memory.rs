@@ -1,0 +1,120 @@
+//! What opening costs: no data pages, and no allocation that the file's own length does not justify.
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+
+use quipu_gguf::{Gguf, GgufWriter};
+
+/// The system's allocator, noting the largest single request of the current thread.
+struct Noting;
+
+thread_local! {
+    static LARGEST: Cell<usize> = const { Cell::new(0) };
+}
+
+fn note(size: usize) {
+    // The thread's cell is gone while the thread ends; nothing is measured then.
+    let _ = LARGEST.try_with(|l| l.set(l.get().max(size)));
+}
+
+// SAFETY: every call is passed on to the system's allocator unchanged; noting a size allocates nothing.
+unsafe impl GlobalAlloc for Noting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        note(layout.size());
+        // SAFETY: the caller's promises are those that `System` asks for.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, ptr: *mut u8, layout: Layout) {
+        // SAFETY: the caller's promises are those that `System` asks for.
+        unsafe { System.dealloc(ptr, layout) }
+    }
+
+    unsafe fn realloc(&self, ptr: *mut u8, layout: Layout, new_size: usize) -> *mut u8 {
+        note(new_size);
+        // SAFETY: the caller's promises are those that `System` asks for.
+        unsafe { System.realloc(ptr, layout, new_size) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Noting = Noting;
+
+/// A file of one array key whose type and length are chosen freely, with `room` zeros behind.
+fn array_file(element: u32, len: u64, room: usize) -> Vec<u8> {
+    let mut file = b"GGUF\x03\0\0\0".to_vec();
+    file.extend(0u64.to_le_bytes());
+    file.extend(1u64.to_le_bytes());
+    file.extend(1u64.to_le_bytes());
+    file.push(b'a');
+    file.extend(9u32.to_le_bytes());
+    file.extend(element.to_le_bytes());
+    file.extend(len.to_le_bytes());
+    file.resize(file.len() + room, 0);
+    file
+}
+
+#[test]
+fn lengths_are_checked_before_they_are_allocated() {
+    for element in 0..13 {
+        for len in [1 << 10, 1 << 20, 1 << 30, 1 << 60, u64::MAX, u64::MAX / 8 + 1] {
+            let file = array_file(element, len, 1000);
+            LARGEST.set(0);
+            assert!(Gguf::parse(&file).is_err(), "element type {element}, length {len}");
+            let largest = LARGEST.get();
+            assert!(largest <= file.len(), "element type {element}, length {len}: {largest} bytes");
+        }
+    }
+    for counts in [[1u64 << 40, 0], [0, 1 << 40], [i64::MAX as u64, i64::MAX as u64]] {
+        let mut file = b"GGUF\x03\0\0\0".to_vec();
+        for n in counts {
+            file.extend(n.to_le_bytes());
+        }
+        file.resize(1000, 0);
+        LARGEST.set(0);
+        assert!(Gguf::parse(&file).is_err());
+        assert!(LARGEST.get() <= file.len());
+    }
+}
+
+/// Resident bytes of this process that belong to mapped files.
+#[cfg(target_os = "linux")]
+fn resident_file_bytes() -> usize {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find(|l| l.starts_with("RssFile:")).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse::<usize>().unwrap() * 1024
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn opening_a_gigabyte_reads_the_header_only_and_release_gives_pages_back() {
+    use std::io::Write as _;
+
+    const MIB: usize = 1 << 20;
+    let mut w = GgufWriter::new();
+    for i in 0..64 {
+        w.add_tensor(&format!("blk.{i}.weight"), quipu_quant::DType::F16, &[1 << 10, 1 << 13]).unwrap();
+    }
+    let header = w.header().unwrap();
+    let mut tmp = tempfile::NamedTempFile::new().unwrap();
+    tmp.write_all(&header).unwrap();
+    // A hole stands for the data; reading it maps pages as any file does.
+    tmp.as_file().set_len((header.len() + 64 * 16 * MIB) as u64).unwrap();
+
+    let before = resident_file_bytes();
+    let file = quipu_gguf::GgufFile::open(tmp.path()).unwrap();
+    let opened = resident_file_bytes().saturating_sub(before);
+    assert!(opened < 8 * MIB, "opening made {opened} bytes resident");
+
+    for i in 0..4 {
+        let sum: usize = file.tensor_bytes_at(i).unwrap().iter().map(|&b| usize::from(b)).sum();
+        assert_eq!(sum, 0);
+    }
+    let touched = resident_file_bytes().saturating_sub(before);
+    assert!(touched > 60 * MIB, "reading 64 MiB made {touched} bytes resident");
+    for i in 0..4 {
+        file.release_tensor(i).unwrap();
+    }
+    let released = resident_file_bytes().saturating_sub(before);
+    assert!(released < 8 * MIB, "{released} bytes stayed resident after release");
+}

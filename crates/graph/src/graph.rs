@@ -1,0 +1,207 @@
+//! The graph: an arena of tensors, and the order in which they are computed.
+
+use std::ops::{Index, IndexMut};
+
+use quipu_quant::DType;
+use smallvec::SmallVec;
+
+use crate::error::Error;
+use crate::op::Op;
+use crate::tensor::{Flags, MAX_DIMS, Storage, Tensor, TensorId, View, contiguous_strides};
+
+/// A compute graph. Answers to `struct ggml_cgraph` and the `ggml_context` that holds its tensors.
+///
+/// Tensors are added by the builder methods; [`Graph::build_forward_expand`] then orders those that a
+/// result depends on.
+#[derive(Clone, Debug, Default)]
+pub struct Graph {
+    tensors: Vec<Tensor>,
+    nodes: Vec<TensorId>,
+    leafs: Vec<TensorId>,
+    visited: Vec<bool>,
+}
+
+impl Graph {
+    /// An empty graph.
+    pub fn new() -> Graph {
+        Graph::default()
+    }
+
+    /// All tensors, by number.
+    pub fn tensors(&self) -> &[Tensor] {
+        &self.tensors
+    }
+
+    /// Computed tensors in evaluation order.
+    pub fn nodes(&self) -> &[TensorId] {
+        &self.nodes
+    }
+
+    /// Tensors without an op that a node depends on, in the order they were met.
+    pub fn leafs(&self) -> &[TensorId] {
+        &self.leafs
+    }
+
+    /// The number of the `index`-th tensor, if there is one.
+    pub fn id(&self, index: usize) -> Option<TensorId> {
+        (index < self.tensors.len()).then_some(TensorId(index as u32))
+    }
+
+    /// The last tensor of that name in evaluation order (`ggml_graph_get_tensor`).
+    pub fn find(&self, name: &str) -> Option<TensorId> {
+        self.nodes.iter().rev().chain(&self.leafs).copied().find(|id| self[*id].name == name)
+    }
+
+    /// Adds a leaf whose bytes the planner will place.
+    pub fn leaf(&mut self, name: &str, dtype: DType, ne: [usize; MAX_DIMS]) -> Result<TensorId, Error> {
+        self.contiguous(name, dtype, ne, Op::None, &[])
+    }
+
+    /// Adds a leaf that the caller writes before each run (`ggml_set_input`).
+    pub fn input(&mut self, name: &str, dtype: DType, ne: [usize; MAX_DIMS]) -> Result<TensorId, Error> {
+        let id = self.leaf(name, dtype, ne)?;
+        self[id].flags.input = true;
+        Ok(id)
+    }
+
+    /// Adds a leaf whose bytes exist already: a weight or a cache.
+    pub fn external(
+        &mut self,
+        name: &str,
+        dtype: DType,
+        ne: [usize; MAX_DIMS],
+        storage: Storage,
+    ) -> Result<TensorId, Error> {
+        let id = self.leaf(name, dtype, ne)?;
+        self[id].storage = storage;
+        Ok(id)
+    }
+
+    /// Marks a tensor whose bytes the caller reads after the run (`ggml_set_output`).
+    pub fn set_output(&mut self, id: TensorId) {
+        self[id].flags.output = true;
+    }
+
+    /// Gives a tensor the name audits know it by (`ggml_set_name`).
+    pub fn set_name(&mut self, id: TensorId, name: &str) {
+        name.clone_into(&mut self[id].name);
+    }
+
+    /// Appends `id` and all it depends on to the evaluation order: operands first, in operand order
+    /// (`ggml_build_forward_expand`). Tensors that are in the order already stay where they are.
+    pub fn build_forward_expand(&mut self, id: TensorId) {
+        self.visited.resize(self.tensors.len(), false);
+        // An explicit stack: a graph's depth grows with the model's layers, the thread's stack does not.
+        let mut stack: Vec<(TensorId, usize)> = Vec::new();
+        if !std::mem::replace(&mut self.visited[id.index()], true) {
+            stack.push((id, 0));
+        }
+        while let Some((top, next)) = stack.pop() {
+            if let Some(&src) = self.tensors[top.index()].src.get(next) {
+                stack.push((top, next + 1));
+                if !std::mem::replace(&mut self.visited[src.index()], true) {
+                    stack.push((src, 0));
+                }
+            } else if self.tensors[top.index()].op == Op::None {
+                self.leafs.push(top);
+            } else {
+                self.nodes.push(top);
+            }
+        }
+    }
+
+    /// Fills the storage of every view from its root. Call after roots were placed.
+    pub fn resolve_views(&mut self) {
+        for index in 0..self.tensors.len() {
+            let Some(View { root, offset }) = self.tensors[index].view else { continue };
+            self.tensors[index].storage = match self[root].storage {
+                Storage::Unbound => Storage::Unbound,
+                Storage::External { buffer, offset: base } => {
+                    Storage::External { buffer, offset: base + offset }
+                }
+                Storage::Planned { buffer, offset: base } => {
+                    Storage::Planned { buffer, offset: base + offset }
+                }
+            };
+        }
+    }
+
+    /// Adds a tensor with a fresh contiguous layout.
+    pub(crate) fn contiguous(
+        &mut self,
+        name: &str,
+        dtype: DType,
+        ne: [usize; MAX_DIMS],
+        op: Op,
+        src: &[TensorId],
+    ) -> Result<TensorId, Error> {
+        if ne[0] % dtype.block_len() != 0 {
+            return Err(Error::PartialBlock { name: name.to_owned(), dtype, ne0: ne[0] });
+        }
+        let nb = contiguous_strides(dtype, ne).ok_or_else(|| Error::TooLarge {
+            name: name.to_owned(),
+            ne,
+            dtype,
+        })?;
+        Ok(self.push(Tensor {
+            name: name.to_owned(),
+            dtype,
+            ne,
+            nb,
+            op,
+            src: SmallVec::from_slice(src),
+            view: None,
+            flags: Flags::default(),
+            storage: Storage::Unbound,
+        }))
+    }
+
+    /// Adds a tensor that shares the bytes of `of`, `offset` bytes further on.
+    pub(crate) fn view_tensor(
+        &mut self,
+        of: TensorId,
+        offset: usize,
+        ne: [usize; MAX_DIMS],
+        nb: [usize; MAX_DIMS],
+        op: Op,
+        src: &[TensorId],
+    ) -> TensorId {
+        let base = &self[of];
+        let view = match base.view {
+            Some(View { root, offset: inner }) => View { root, offset: inner + offset },
+            None => View { root: of, offset },
+        };
+        let tensor = Tensor {
+            name: String::new(),
+            dtype: base.dtype,
+            ne,
+            nb,
+            op,
+            src: SmallVec::from_slice(src),
+            view: Some(view),
+            flags: Flags::default(),
+            storage: Storage::Unbound,
+        };
+        self.push(tensor)
+    }
+
+    fn push(&mut self, tensor: Tensor) -> TensorId {
+        let id = TensorId(self.tensors.len() as u32);
+        self.tensors.push(tensor);
+        id
+    }
+}
+
+impl Index<TensorId> for Graph {
+    type Output = Tensor;
+
+    fn index(&self, id: TensorId) -> &Tensor {
+        &self.tensors[id.index()]
+    }
+}
+
+impl IndexMut<TensorId> for Graph {
+    fn index_mut(&mut self, id: TensorId) -> &mut Tensor {
+        &mut self.tensors[id.index()]
+    }
+}

@@ -1,0 +1,160 @@
+//! What must hold for every graph and every trace, checked by carrying the plan out.
+
+mod common;
+
+use common::{Counted, Rng, TestGraph, random_graph, random_specs};
+use proptest::prelude::*;
+use quipu_alloc::{
+    Address, BufferAssignment, BufferSpec, ChunkAllocator, GraphAllocator, Placement, PlanGraph, Planner,
+    lifetimes, peak_live_bytes,
+};
+
+fn overlap(a: &Placement, b: &Placement, canonical: &dyn Fn(u32) -> usize) -> bool {
+    canonical(a.buffer) == canonical(b.buffer)
+        && a.chunk == b.chunk
+        && a.size > 0
+        && b.size > 0
+        && a.offset < b.offset + b.size
+        && b.offset < a.offset + a.size
+}
+
+/// Runs the graph on its placements, keeping book of which tensors' bytes are intact.
+fn execute(g: &TestGraph, placements: &[Option<Placement>], canonical: &dyn Fn(u32) -> usize) {
+    let mut intact: Vec<u32> = Vec::new();
+    for &leaf in &g.leafs {
+        let Some(p) = placements[leaf as usize] else { continue };
+        for &other in &intact {
+            assert!(
+                !overlap(&p, &placements[other as usize].unwrap(), canonical),
+                "leafs {leaf} and {other}"
+            );
+        }
+        intact.push(leaf);
+    }
+    for &node in &g.nodes {
+        let owner = |t: u32| g.tensors[t as usize].root.unwrap_or(t);
+        let sources: Vec<u32> =
+            g.tensors[node as usize].sources.iter().flatten().map(|&s| owner(s)).collect();
+        for &s in &sources {
+            assert!(placements[s as usize].is_none() || intact.contains(&s), "node {node} reads lost {s}");
+        }
+        let (None, Some(p)) = (g.tensors[node as usize].root, placements[node as usize]) else { continue };
+        intact.retain(|&other| {
+            let q = placements[other as usize].unwrap();
+            let hit = overlap(&p, &q, canonical);
+            if hit && sources.contains(&other) {
+                let same = (p.buffer, p.address()) == (q.buffer, q.address()) && g.same_layout(node, other);
+                assert!(g.can_inplace(node) && same, "node {node} overwrites {other} while reading it");
+            }
+            !hit
+        });
+        intact.push(node);
+    }
+    for (id, t) in g.tensors.iter().enumerate() {
+        if t.output && t.root.is_none() && placements[id].is_some() {
+            assert!(intact.contains(&(id as u32)), "output {id} lost");
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 1500, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn every_value_survives_until_its_last_reader(seed in any::<u64>()) {
+        let mut rng = Rng(seed);
+        let (specs, pads) = random_specs(&mut rng);
+        let g = random_graph(&mut rng, pads, false);
+        let mut allocator = GraphAllocator::new(&specs).unwrap();
+        let mut memory = Counted::new(u64::MAX);
+        allocator.reserve(&g, g.assignment(), &mut memory).unwrap();
+        let placements = allocator.alloc(&g, &mut memory).unwrap().to_vec();
+        let planner = Planner::new(&specs).unwrap();
+        execute(&g, &placements, &|b| planner.canonical(b as usize));
+        let plan = allocator.plan().unwrap();
+        for (id, p) in placements.iter().enumerate() {
+            let Some(p) = p else { continue };
+            let end = p.offset + p.size;
+            prop_assert!(end <= plan.chunk_sizes(p.buffer as usize)[p.chunk as usize], "tensor {id}");
+            prop_assert_eq!(p.offset % specs[p.buffer as usize].alignment, 0);
+        }
+    }
+
+    #[test]
+    fn no_plan_is_smaller_than_what_is_live(seed in any::<u64>()) {
+        let mut rng = Rng(seed);
+        let g = random_graph(&mut rng, vec![0], false);
+        let spec = BufferSpec { id: 0, alignment: 32, max_size: u64::MAX };
+        let plan = Planner::new(&[spec]).unwrap().plan(&g, BufferAssignment::default()).unwrap();
+        prop_assert!(plan.total_size(0) >= peak_live_bytes(&g, 0, 32).unwrap());
+        for (id, life) in lifetimes(&g).iter().enumerate() {
+            let Some(life) = life else { continue };
+            let readers = (0..g.n_nodes()).filter(|&i| {
+                g.tensors[g.nodes[i] as usize].sources.iter().flatten().any(|&s| {
+                    g.tensors[s as usize].root.unwrap_or(s) == id as u32
+                })
+            });
+            if let Some(last_reader) = readers.max() {
+                prop_assert!(life.last >= last_reader && life.first <= last_reader);
+            }
+        }
+    }
+
+    #[test]
+    fn any_size_gives_a_plan_or_an_error(seed in any::<u64>(), big in 0u32..6) {
+        let mut rng = Rng(seed);
+        let (specs, pads) = random_specs(&mut rng);
+        let mut g = random_graph(&mut rng, pads, true);
+        for _ in 0..big {
+            let i = rng.below(g.tensors.len() as u64) as usize;
+            g.tensors[i].size = u64::MAX >> rng.below(4);
+            g.tensors[i].size -= rng.below(300);
+        }
+        let mut planner = Planner::new(&specs).unwrap();
+        if let Ok(plan) = planner.plan(&g, g.assignment()) {
+            prop_assert_eq!(plan.realloc_reason(&g), None);
+        }
+        let _ = peak_live_bytes(&g, 0, 64);
+    }
+
+    /// The free list is exactly what is not live, in maximal runs.
+    #[test]
+    fn free_blocks_are_the_complement_of_live_ranges(
+        ops in proptest::collection::vec((any::<bool>(), 1u64..200), 1..120),
+        max_size in 16u64..600,
+        shift in 0u32..6,
+    ) {
+        let alignment = 1u64 << shift;
+        let mut a = ChunkAllocator::new(alignment, max_size).unwrap();
+        let mut live: Vec<(Address, u64)> = Vec::new();
+        for (free, n) in ops {
+            if free && !live.is_empty() {
+                let (address, size) = live.swap_remove(n as usize % live.len());
+                a.free(address, size).unwrap();
+                prop_assert!(a.free(address, size).is_err());
+            } else {
+                live.push((a.alloc(n).unwrap(), n.next_multiple_of(alignment)));
+            }
+            for c in 0..a.n_chunks() {
+                let mut here: Vec<_> =
+                    live.iter().filter(|l| l.0.chunk == c as u32).map(|l| (l.0.offset, l.1)).collect();
+                here.sort_unstable();
+                let mut gaps = Vec::new();
+                let mut at = 0;
+                for (offset, size) in here {
+                    prop_assert!(offset >= at, "overlap in chunk {}", c);
+                    if offset > at {
+                        gaps.push((at, offset - at));
+                    }
+                    at = offset + size;
+                }
+                let blocks: Vec<_> = a.free_blocks(c).iter().map(|b| (b.offset, b.size)).collect();
+                // Behind the last live range only the untouched tail may follow, if anything.
+                prop_assert_eq!(&blocks[..gaps.len()], &gaps[..]);
+                prop_assert!(blocks.len() <= gaps.len() + 1);
+                prop_assert!(blocks.get(gaps.len()).is_none_or(|b| b.0 == at));
+                prop_assert!(a.max_size(c) >= at);
+            }
+        }
+    }
+}

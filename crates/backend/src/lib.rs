@@ -1,1 +1,20 @@
-//! Placeholder header, replaced by the crate's author.
+//! What a place to compute must offer, and the scheduler that runs a graph on such places.
+//!
+//! Counterpart of `ggml-backend.cpp`. The traits say what the rest of Quipu may ask of a device: memory
+//! ([`BufferType`], [`Buffer`]), a description of itself ([`Device`]) and execution ([`Backend`]). The
+//! [`Scheduler`] assigns a graph's nodes to backends, has `quipu-alloc` plan their memory, and runs them.
+//! Kernels live in the backends; what a graph computes is `quipu-graph`'s business.
+#![forbid(unsafe_code)]
+
+mod error;
+mod plan_graph;
+mod scheduler;
+mod table;
+mod traits;
+
+pub use error::Error;
+pub use scheduler::Scheduler;
+pub use table::BufferTable;
+pub use traits::{
+    Abort, Backend, Buffer, BufferType, Device, DeviceKind, DeviceMemory, HostBytes, WeightSpec, WeightUse,
+};

@@ -1,0 +1,218 @@
+//! The scheduler on devices made of plain vectors: assignment, splits, memory, refusals.
+
+use std::any::Any;
+use std::ops::Range;
+use std::sync::{Arc, Mutex};
+
+use quipu_backend::{Abort, Backend, Buffer, BufferTable, BufferType, Error, Scheduler, WeightSpec};
+use quipu_graph::{DType, Graph, Op, TensorId};
+
+#[derive(Debug)]
+struct VecBuffer(Vec<u8>);
+
+impl Buffer for VecBuffer {
+    fn size(&self) -> usize {
+        self.0.len()
+    }
+
+    fn type_name(&self) -> &'static str {
+        "VEC"
+    }
+
+    fn read(&self, offset: usize, out: &mut [u8]) -> Result<(), Error> {
+        let bytes = self.0.get(offset..offset + out.len());
+        out.copy_from_slice(bytes.ok_or(Error::OutOfBounds {
+            offset,
+            len: out.len(),
+            size: self.0.len(),
+        })?);
+        Ok(())
+    }
+
+    fn write(&mut self, offset: usize, data: &[u8]) -> Result<(), Error> {
+        let size = self.0.len();
+        let bytes = self.0.get_mut(offset..offset + data.len());
+        bytes.ok_or(Error::OutOfBounds { offset, len: data.len(), size })?.copy_from_slice(data);
+        Ok(())
+    }
+
+    fn write_weight(&mut self, offset: usize, _: DType, _: [usize; 4], data: &[u8]) -> Result<(), Error> {
+        self.write(offset, data)
+    }
+
+    fn clear(&mut self) {
+        self.0.fill(0);
+    }
+
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+
+    fn as_any_mut(&mut self) -> &mut dyn Any {
+        self
+    }
+}
+
+#[derive(Debug)]
+struct VecType {
+    limit: usize,
+}
+
+impl BufferType for VecType {
+    fn name(&self) -> &'static str {
+        "VEC"
+    }
+
+    fn alignment(&self) -> usize {
+        32
+    }
+
+    fn accepts_weight(&self, _: &WeightSpec) -> bool {
+        true
+    }
+
+    fn is_host(&self) -> bool {
+        true
+    }
+
+    fn allocate(&self, size: usize) -> Result<Box<dyn Buffer>, Error> {
+        if size > self.limit {
+            return Err(Error::OutOfMemory { buffer_type: "VEC".to_owned(), size });
+        }
+        Ok(Box::new(VecBuffer(vec![0; size])))
+    }
+}
+
+type Log = Arc<Mutex<Vec<(&'static str, Range<usize>)>>>;
+
+/// Computes `Scale` and perhaps `Add` on vectors, and notes what it was asked to do.
+#[derive(Debug)]
+struct VecBackend {
+    name: &'static str,
+    adds: bool,
+    limit: usize,
+    log: Log,
+}
+
+fn floats(buffers: &BufferTable, graph: &Graph, id: TensorId) -> Result<Vec<f32>, Error> {
+    let mut bytes = vec![0; graph[id].n_bytes()];
+    buffers.read_tensor(&graph[id], 0, &mut bytes)?;
+    Ok(bytes.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect())
+}
+
+impl Backend for VecBackend {
+    fn name(&self) -> &str {
+        self.name
+    }
+
+    fn buffer_type(&self) -> Arc<dyn BufferType> {
+        Arc::new(VecType { limit: self.limit })
+    }
+
+    fn supports_op(&self, graph: &Graph, node: TensorId) -> bool {
+        matches!(graph[node].op, Op::Scale { .. }) || (self.adds && graph[node].op == Op::Add)
+    }
+
+    fn supports_buffer(&self, buffer: &dyn Buffer) -> bool {
+        buffer.type_name() == "VEC"
+    }
+
+    fn set_n_threads(&mut self, _: usize) -> Result<(), Error> {
+        Ok(())
+    }
+
+    fn compute(
+        &mut self,
+        graph: &Graph,
+        nodes: Range<usize>,
+        buffers: &mut BufferTable,
+        _: Option<Abort<'_>>,
+    ) -> Result<(), Error> {
+        self.log.lock().expect("one thread").push((self.name, nodes.clone()));
+        for id in &graph.nodes()[nodes] {
+            let tensor = &graph[*id];
+            let mut values = floats(buffers, graph, tensor.src[0])?;
+            if let Op::Scale { scale, bias } = tensor.op {
+                for v in &mut values {
+                    *v = *v * scale + bias;
+                }
+            } else {
+                let other = floats(buffers, graph, tensor.src[1])?;
+                values.iter_mut().zip(other).for_each(|(v, o)| *v += o);
+            }
+            let bytes: Vec<u8> = values.iter().flat_map(|v| v.to_le_bytes()).collect();
+            buffers.write_tensor(tensor, &bytes)?;
+        }
+        Ok(())
+    }
+}
+
+fn backend(name: &'static str, adds: bool, log: &Log) -> Box<dyn Backend> {
+    Box::new(VecBackend { name, adds, limit: 1 << 20, log: Arc::clone(log) })
+}
+
+/// `(2 x + 1) + (3 x)`, then halved.
+fn run(scheduler: &mut Scheduler, buffers: &mut BufferTable, n: usize) -> Result<Vec<f32>, Error> {
+    let mut graph = Graph::new();
+    let x = graph.input("x", DType::F32, [n, 1, 1, 1]).expect("a small tensor");
+    let a = graph.scale(x, 2.0, 1.0).expect("f32");
+    let b = graph.scale(x, 3.0, 0.0).expect("f32");
+    let sum = graph.add(a, b).expect("equal shapes");
+    let out = graph.scale(sum, 0.5, 0.0).expect("f32");
+    graph.set_output(out);
+    graph.build_forward_expand(out);
+    scheduler.alloc_graph(&mut graph, buffers)?;
+    let input: Vec<u8> = (0..n).flat_map(|i| (i as f32).to_le_bytes()).collect();
+    buffers.write_tensor(&graph[x], &input)?;
+    scheduler.compute(&graph, buffers, None)?;
+    floats(buffers, &graph, out)
+}
+
+fn expected(n: usize) -> Vec<f32> {
+    (0..n).map(|i| f32::midpoint(5.0 * i as f32, 1.0)).collect()
+}
+
+#[test]
+fn nodes_go_to_the_first_backend_that_computes_them() {
+    let log = Log::default();
+    let backends = vec![backend("first", false, &log), backend("second", true, &log)];
+    let mut scheduler = Scheduler::new(backends).expect("valid memory");
+    let values = run(&mut scheduler, &mut BufferTable::new(), 10).expect("computes");
+    assert_eq!(values, expected(10));
+    let calls = log.lock().expect("one thread").clone();
+    assert_eq!(calls, [("first", 0..2), ("second", 2..3), ("first", 3..4)]);
+}
+
+#[test]
+fn one_plan_serves_all_graphs_of_a_structure_and_memory_only_grows() {
+    let mut scheduler = Scheduler::new(vec![backend("only", true, &Log::default())]).expect("valid memory");
+    let mut buffers = BufferTable::new();
+    for _ in 0..3 {
+        assert_eq!(run(&mut scheduler, &mut buffers, 100).expect("computes"), expected(100));
+    }
+    assert_eq!(scheduler.n_plans(), 1);
+    let small = scheduler.compute_bytes();
+    assert_eq!(run(&mut scheduler, &mut buffers, 1000).expect("computes"), expected(1000));
+    let large = scheduler.compute_bytes();
+    assert!(large > small);
+    assert_eq!(run(&mut scheduler, &mut buffers, 10).expect("computes"), expected(10));
+    assert_eq!(scheduler.compute_bytes(), large);
+    assert_eq!(buffers.len(), 1);
+}
+
+#[test]
+fn what_nobody_computes_is_named() {
+    let mut scheduler = Scheduler::new(vec![backend("only", false, &Log::default())]).expect("valid memory");
+    let error = run(&mut scheduler, &mut BufferTable::new(), 10).expect_err("nobody adds");
+    assert_eq!(error.to_string(), "no backend computes ADD on f32 (tensor )");
+}
+
+#[test]
+fn memory_that_is_not_to_be_had_is_an_error_and_the_next_graph_runs() {
+    let tight = VecBackend { name: "tight", adds: true, limit: 2000, log: Log::default() };
+    let mut scheduler = Scheduler::new(vec![Box::new(tight)]).expect("valid memory");
+    let mut buffers = BufferTable::new();
+    let error = run(&mut scheduler, &mut buffers, 5000).expect_err("too large");
+    assert!(matches!(error, Error::OutOfMemory { .. }), "{error}");
+    assert_eq!(run(&mut scheduler, &mut buffers, 100).expect("computes"), expected(100));
+}

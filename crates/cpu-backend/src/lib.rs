@@ -1,1 +1,22 @@
-//! Placeholder header, replaced by the crate's author.
+//! CPU backend: thread pool, kernels per ISA behind runtime dispatch, every op of a graph.
+//!
+//! Counterpart of `ggml-cpu`. [`CpuDevice`] describes the processor and gives out memory and
+//! [`CpuBackend`]s, which check a graph ([`Backend::compute`](quipu_backend::Backend::compute)), resolve its
+//! tensors to pointers, and run it on a [`pool`]. Matrix products ([`matmul`]) know nothing of graphs:
+//! they take pointers, shapes and strides.
+
+mod backend;
+mod buffer;
+mod check;
+mod device;
+pub mod isa;
+pub mod matmul;
+mod ops;
+mod plan;
+pub mod pool;
+pub mod quantize;
+mod vec;
+
+pub use backend::CpuBackend;
+pub use buffer::{ALIGNMENT, CpuBuffer, CpuBufferType, HostBuffer};
+pub use device::{CpuDevice, CpuOptions};

@@ -1,0 +1,210 @@
+//! Activation columns as the kernels read them: converted once per product, to the partner type of the weights.
+//!
+//! A column holds ggml's numbers for that partner (Q8_0, Q8_K, or f32 rounded through f16 / bf16), laid
+//! out by field instead of by block so that every kernel reads consecutive memory:
+//!
+//! - quantised: `k` quants (i8), then per sub-block of 32 (16 for Q6_K) one f32 scale, then one
+//!   correction word, then (K formats) the i16 sums;
+//! - float: `k` f32 values.
+//!
+//! The correction word removes a weight format's offset: unsigned quants `q + offset` give dot products
+//! too large by `offset * sum(x)`, so the word is the i32 `-offset * sum(x)`. Formats with minimums
+//! (Q4_K, Q5_K) have no offset; their word is the f32 `d * sum(x)`.
+
+use half::f16;
+use quipu_quant::DType;
+use quipu_quant::blocks::{QK, QK_K};
+
+use crate::isa::Isa;
+use crate::quantize;
+
+/// How activations are represented against a weight type (`vec_dot_type` of ggml's CPU type traits).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Partner {
+    F32,
+    F16,
+    Bf16,
+    Q8_0,
+    Q8K,
+}
+
+/// Where things are in a column.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct ColumnLayout {
+    pub partner: Partner,
+    /// Row length.
+    pub k: usize,
+    /// Elements per scale of the weight format.
+    pub sub: usize,
+    /// What the weight quants are too large by when read as unsigned.
+    pub offset: i32,
+    /// The weights have minimums: correction words are f32.
+    pub has_min: bool,
+    /// Byte offset of the scales, the correction words and the sums.
+    pub scales_at: usize,
+    pub words_at: usize,
+    pub sums_at: usize,
+    /// Bytes from column to column: an odd number of cache lines, so that the columns of a tile do not
+    /// fall into the same cache set.
+    pub stride: usize,
+}
+
+/// Pointers into one column, advanced to some position of `k`.
+#[derive(Clone, Copy)]
+pub(super) struct Column {
+    /// Quants (i8), or values (f32) of a float partner.
+    pub q: *const u8,
+    pub scales: *const f32,
+    pub words: *const i32,
+    pub sums: *const i16,
+}
+
+impl ColumnLayout {
+    /// The layout for products with weights of `dtype`; `None` for a type without kernels or a `k` that
+    /// is no whole number of blocks, or too large to address.
+    pub fn new(dtype: DType, k: usize) -> Option<ColumnLayout> {
+        let (partner, sub, offset, has_min) = match dtype {
+            DType::F32 => (Partner::F32, 1, 0, false),
+            DType::F16 => (Partner::F16, 1, 0, false),
+            DType::BF16 => (Partner::Bf16, 1, 0, false),
+            DType::Q8_0 => (Partner::Q8_0, 32, 128, false),
+            DType::Q4_0 => (Partner::Q8_0, 32, 8, false),
+            DType::Q5_0 => (Partner::Q8_0, 32, 16, false),
+            DType::MXFP4 => (Partner::Q8_0, 32, 12, false),
+            DType::Q4_K | DType::Q5_K => (Partner::Q8K, 32, 0, true),
+            DType::Q6_K => (Partner::Q8K, 16, 32, false),
+            _ => return None,
+        };
+        if !k.is_multiple_of(dtype.block_len()) || k > usize::MAX / 16 {
+            return None;
+        }
+        let line = |n: usize| n.next_multiple_of(64);
+        let (scales_at, words_at, sums_at, end) = match partner {
+            Partner::F32 | Partner::F16 | Partner::Bf16 => (0, 0, 0, k * 4),
+            Partner::Q8_0 | Partner::Q8K => {
+                let n = k / sub;
+                let scales_at = line(k);
+                let words_at = scales_at + line(n * 4);
+                let sums_at = words_at + line(n * 4);
+                (scales_at, words_at, sums_at, sums_at + n * 2)
+            }
+        };
+        let lines = end.div_ceil(64) | 1;
+        Some(ColumnLayout {
+            partner,
+            k,
+            sub,
+            offset,
+            has_min,
+            scales_at,
+            words_at,
+            sums_at,
+            stride: lines * 64,
+        })
+    }
+
+    /// Elements per unit of conversion work.
+    pub fn unit(&self) -> usize {
+        match self.partner {
+            Partner::Q8_0 => QK,
+            _ => QK_K,
+        }
+    }
+
+    /// Units of conversion work in a column.
+    pub fn n_units(&self) -> usize {
+        self.k.div_ceil(self.unit())
+    }
+
+    /// The column at `base`, from element `k0` (a multiple of the block length).
+    ///
+    /// # Safety
+    /// `base` points to a column of this layout and `k0 <= k`.
+    pub unsafe fn column(&self, base: *const u8, k0: usize) -> Column {
+        let n = k0 / self.sub;
+        let q_bytes = if self.is_float() { 4 } else { 1 };
+        // SAFETY: all offsets stay inside the column by construction of the layout.
+        unsafe {
+            Column {
+                q: base.add(k0 * q_bytes),
+                scales: base.add(self.scales_at).cast::<f32>().add(if self.is_float() { 0 } else { n }),
+                words: base.add(self.words_at).cast::<i32>().add(if self.is_float() { 0 } else { n }),
+                sums: base.add(self.sums_at).cast::<i16>().add(if self.is_float() { 0 } else { n }),
+            }
+        }
+    }
+
+    pub fn is_float(&self) -> bool {
+        matches!(self.partner, Partner::F32 | Partner::F16 | Partner::Bf16)
+    }
+
+    /// Converts unit `unit` of the f32 activations at `x` into the column at `col`.
+    ///
+    /// # Safety
+    /// `x` points to `k` readable floats, `col` to a writable column of this layout aligned to 4 bytes,
+    /// `unit < n_units()`; nobody else touches that unit meanwhile.
+    pub unsafe fn convert(&self, isa: Isa, x: *const f32, col: *mut u8, unit: usize) {
+        let from = unit * self.unit();
+        let len = self.unit().min(self.k - from);
+        // SAFETY: `from + len <= k` floats are readable.
+        let x = unsafe { std::slice::from_raw_parts(x.add(from), len) };
+        match self.partner {
+            Partner::F32 | Partner::F16 | Partner::Bf16 => {
+                // SAFETY: the column holds `k` aligned floats, of which this unit is ours alone.
+                let y = unsafe { std::slice::from_raw_parts_mut(col.cast::<f32>().add(from), len) };
+                self.convert_float(isa, x, y);
+            }
+            Partner::Q8_0 => {
+                let x: &[f32; QK] = x.try_into().expect("k is a multiple of the unit");
+                // SAFETY: quants, scale, word of this block lie inside the column and are ours alone.
+                unsafe {
+                    let q = &mut *col.add(from).cast::<[i8; QK]>();
+                    let d = f16::from_f32(quantize::q8_0_block(isa, x, q)).to_f32();
+                    let sum: i32 = q.iter().map(|&q| i32::from(q)).sum();
+                    *col.add(self.scales_at).cast::<f32>().add(unit) = d;
+                    *col.add(self.words_at).cast::<i32>().add(unit) = -self.offset * sum;
+                    *col.add(self.sums_at).cast::<i16>().add(unit) = sum as i16;
+                }
+            }
+            Partner::Q8K => {
+                let x: &[f32; QK_K] = x.try_into().expect("k is a multiple of the unit");
+                let n = QK_K / self.sub;
+                // SAFETY: quants, scales, words and sums of this block lie inside the column and are ours alone.
+                unsafe {
+                    let q = &mut *col.add(from).cast::<[i8; QK_K]>();
+                    let d = quantize::q8_k_block(isa, x, q);
+                    let scales = col.add(self.scales_at).cast::<f32>().add(unit * n);
+                    let words = col.add(self.words_at).cast::<i32>().add(unit * n);
+                    let sums = col.add(self.sums_at).cast::<i16>().add(unit * n);
+                    for (i, group) in q.chunks_exact(self.sub).enumerate() {
+                        let sum: i32 = group.iter().map(|&q| i32::from(q)).sum();
+                        *scales.add(i) = d;
+                        *sums.add(i) = sum as i16;
+                        if self.has_min {
+                            *words.cast::<f32>().add(i) = d * sum as f32;
+                        } else {
+                            *words.add(i) = -self.offset * sum;
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    fn convert_float(&self, isa: Isa, x: &[f32], y: &mut [f32]) {
+        match self.partner {
+            Partner::F16 => {
+                let mut h = [f16::ZERO; QK_K];
+                let h = &mut h[..x.len()];
+                quantize::f32_to_f16_row(isa, x, h);
+                quantize::f16_to_f32_row(isa, h, y);
+            }
+            Partner::Bf16 => {
+                for (x, y) in x.iter().zip(y) {
+                    *y = f32::from_bits(u32::from(quantize::bf16_bits(*x)) << 16);
+                }
+            }
+            _ => y.copy_from_slice(x),
+        }
+    }
+}

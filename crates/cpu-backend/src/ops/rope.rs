@@ -1,0 +1,168 @@
+//! ROPE: rotary position embedding, with YaRN scaling and per-frequency factors.
+
+use quipu_graph::{RopeMode, RopeParams};
+
+use super::{Context, Operand, Part, Step};
+use crate::isa::Isa;
+use crate::vec::{Kernel, lanes, with_isa};
+
+/// Each thread keeps the cosines, then the sines, of one token's angles.
+pub(super) fn scratch_bytes(n_dims: usize, n_threads: usize) -> Option<usize> {
+    thread_floats(n_dims)?.checked_mul(4)?.checked_mul(n_threads)
+}
+
+fn thread_floats(n_dims: usize) -> Option<usize> {
+    n_dims.checked_next_multiple_of(32)
+}
+
+/// Rotates each head of each token by its position (`ggml_compute_forward_rope_flt`).
+///
+/// # Safety
+/// See [`super::run`].
+pub(super) unsafe fn run(step: &Step, context: Context, part: Part, params: RopeParams) {
+    let (dst, a, pos, factors) = (&step.dst, &step.src[0], &step.src[1], &step.src[2]);
+    let half = params.n_dims / 2;
+    let floats = thread_floats(params.n_dims).expect("checked when the plan sized the scratch");
+    // SAFETY: the scratch holds `floats` floats for each thread.
+    let (cos, sin) = unsafe {
+        let base = context.scratch.cast::<f32>().add(floats * part.ith);
+        (std::slice::from_raw_parts_mut(base, half), std::slice::from_raw_parts_mut(base.add(half), half))
+    };
+    // SAFETY: `factors` holds at least `half` aligned floats if it is there at all.
+    let factors = (!factors.ptr.is_null())
+        .then(|| unsafe { std::slice::from_raw_parts(factors.ptr.cast_const().cast::<f32>(), half) });
+    let angles = Angles::new(&params);
+    let mut token = None;
+    for row in part.share(dst.n_rows()) {
+        let at = dst.row_index(row);
+        if token != Some(at[1]) {
+            token = Some(at[1]);
+            // SAFETY: `pos` holds one i32 for each token.
+            let position = unsafe { *pos.ptr.cast::<i32>().add(at[1]) };
+            angles.fill(position, factors, cos, sin);
+        }
+        // SAFETY: indices are inside the shapes, `n_dims <= ne[0]`.
+        unsafe { rotate_row(context.isa, params.mode, a, dst, at, cos, sin) };
+    }
+}
+
+unsafe fn rotate_row(
+    isa: Isa,
+    mode: RopeMode,
+    a: &Operand,
+    dst: &Operand,
+    at: [usize; 3],
+    cos: &[f32],
+    sin: &[f32],
+) {
+    let n_dims = 2 * cos.len();
+    // SAFETY: the caller's promises; source and destination rows are the same or apart.
+    unsafe {
+        let (x, y) = (a.row(at).cast::<f32>(), dst.row(at).cast::<f32>());
+        match mode {
+            RopeMode::Norm => with_isa(isa, RotateNeighbours { x, y, cos, sin }),
+            RopeMode::Neox => with_isa(isa, RotateHalves { x, y, cos, sin }),
+        }
+        if x != y {
+            std::ptr::copy_nonoverlapping(x.add(n_dims), y.add(n_dims), dst.ne[0] - n_dims);
+        }
+    }
+}
+
+/// Rotates elements `2 i` and `2 i + 1`.
+struct RotateNeighbours<'a> {
+    x: *const f32,
+    y: *mut f32,
+    cos: &'a [f32],
+    sin: &'a [f32],
+}
+
+impl Kernel for RotateNeighbours<'_> {
+    type Out = ();
+
+    #[inline(always)]
+    unsafe fn run<const FMA: bool>(self) {
+        for (i, (&cos, &sin)) in self.cos.iter().zip(self.sin).enumerate() {
+            // SAFETY: the rows hold twice as many floats as there are angles.
+            unsafe {
+                let (x0, x1) = (*self.x.add(2 * i), *self.x.add(2 * i + 1));
+                *self.y.add(2 * i) = lanes::fma::<FMA>(x0, cos, -(x1 * sin));
+                *self.y.add(2 * i + 1) = lanes::fma::<FMA>(x0, sin, x1 * cos);
+            }
+        }
+    }
+}
+
+/// Rotates elements `i` and `i + n_dims / 2`.
+struct RotateHalves<'a> {
+    x: *const f32,
+    y: *mut f32,
+    cos: &'a [f32],
+    sin: &'a [f32],
+}
+
+impl Kernel for RotateHalves<'_> {
+    type Out = ();
+
+    #[inline(always)]
+    unsafe fn run<const FMA: bool>(self) {
+        let half = self.cos.len();
+        for (i, (&cos, &sin)) in self.cos.iter().zip(self.sin).enumerate() {
+            // SAFETY: the rows hold twice as many floats as there are angles.
+            unsafe {
+                let (x0, x1) = (*self.x.add(i), *self.x.add(i + half));
+                *self.y.add(i) = lanes::fma::<FMA>(x0, cos, -(x1 * sin));
+                *self.y.add(i + half) = lanes::fma::<FMA>(x0, sin, x1 * cos);
+            }
+        }
+    }
+}
+
+/// The angles' recipe, which is the same for all tokens.
+struct Angles {
+    theta_scale: f32,
+    freq_scale: f32,
+    ext_factor: f32,
+    magnitude: f32,
+    /// First and last pair of the ramp between extrapolated and interpolated frequencies.
+    ramp: (f32, f32),
+}
+
+impl Angles {
+    fn new(params: &RopeParams) -> Angles {
+        let RopeParams { n_dims, freq_base, freq_scale, ext_factor, attn_factor, .. } = *params;
+        // The pair whose wavelength fits `n_rot` times into the original context (`ggml_rope_yarn_corr_dim`).
+        let pair_of = |n_rot: f32| {
+            let turns = params.n_ctx_orig as f32 / (n_rot * 2.0 * std::f32::consts::PI);
+            n_dims as f32 * turns.ln() / (2.0 * freq_base.ln())
+        };
+        let ramp = (
+            pair_of(params.beta_fast).floor().max(0.0),
+            pair_of(params.beta_slow).ceil().min(n_dims as f32 - 1.0),
+        );
+        let magnitude =
+            if ext_factor == 0.0 { attn_factor } else { attn_factor * (1.0 + 0.1 * (1.0 / freq_scale).ln()) };
+        Angles { theta_scale: freq_base.powf(-2.0 / n_dims as f32), freq_scale, ext_factor, magnitude, ramp }
+    }
+
+    /// Cosines and sines of one token. The angle is multiplied on from pair to pair in f32, as in the
+    /// reference: computing each from a power would differ in the last bits (`ggml_rope_cache_init`).
+    fn fill(&self, position: i32, factors: Option<&[f32]>, cos: &mut [f32], sin: &mut [f32]) {
+        let mut theta = position as f32;
+        for (i, (cos, sin)) in cos.iter_mut().zip(sin).enumerate() {
+            let extrapolated = theta / factors.map_or(1.0, |f| f[i]);
+            let interpolated = self.freq_scale * extrapolated;
+            let angle = if self.ext_factor == 0.0 {
+                interpolated
+            } else {
+                let along = (i as f32 - self.ramp.0) / (self.ramp.1 - self.ramp.0).max(0.001);
+                let mix = (1.0 - along.clamp(0.0, 1.0)) * self.ext_factor;
+                interpolated * (1.0 - mix) + extrapolated * mix
+            };
+            let (s, c) = angle.sin_cos();
+            *cos = c * self.magnitude;
+            *sin = s * self.magnitude;
+            theta *= self.theta_scale;
+        }
+    }
+}

@@ -1,0 +1,146 @@
+//! Replays cases recorded from the reference's samplers (`parity/probes/sampler.cpp` writes both files).
+//!
+//! Ids, survivors, their order, logits and the chosen tokens must be equal; probabilities may differ by one unit in
+//! the last place, because they go through the C library's `expf` (the recording used glibc 2.36). With another
+//! `expf` a draw that falls on a boundary could also choose another token.
+//!
+//! `QUIPU_SAMPLER_GOLDENS` names another directory with an `expected.txt` to replay instead.
+
+use std::fmt::Write as _;
+use std::path::PathBuf;
+
+use quipu_sampler::{Candidates, Chain, Dist, Greedy, MinP, Penalties, Sampler, Temp, TokenData, TopK, TopP};
+
+struct SplitMix(u64);
+
+impl SplitMix {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        z ^ (z >> 31)
+    }
+}
+
+/// The probe's `logit_of`.
+fn logit_of(kind: u32, r: u64, i: usize, n: usize) -> f32 {
+    let u = (r >> 40) as f32 * (1.0 / 16_777_216.0);
+    match kind {
+        0 => u * 20.0 - 10.0,
+        1 => (((r >> 33) % 9) as f32 - 4.0) * 0.5,
+        2 => u * 80.0 - 40.0,
+        3 if r.is_multiple_of(8) => u * 20.0 - 10.0,
+        3 => f32::NEG_INFINITY,
+        4 => {
+            let v = u * u;
+            v * v * 30.0 - 10.0
+        }
+        5 => 1.5,
+        6 => {
+            let f = f32::from_bits((r >> 32) as u32);
+            if f.is_nan() { 0.0 } else { f }
+        }
+        7 => u * 2_000_000.0 - 1_000_000.0,
+        8 => (((r >> 33) % 64) as f32 - 32.0) * 0.25,
+        9 => i as f32 * 2.0_f32.powi(-10),
+        10 => (n - i) as f32 * 2.0_f32.powi(-10),
+        11 => i.min(n - i) as f32 * 2.0_f32.powi(-16),
+        _ => [f32::NEG_INFINITY, f32::INFINITY, 0.0, -0.0, 1.0][((r >> 33) % 5) as usize],
+    }
+}
+
+fn add_sampler(chain: &mut Chain, text: &str, n_vocab: usize) {
+    let words: Vec<&str> = text.split_whitespace().collect();
+    let int = |i: usize| words[i].parse::<i32>().expect("integer argument");
+    let float = |i: usize| f32::from_bits(u32::from_str_radix(words[i], 16).expect("float bits"));
+    match words[0] {
+        "greedy" => chain.add(Greedy),
+        "dist" => chain.add(Dist::new(words[1].parse().expect("seed"))),
+        "temp" => chain.add(Temp::new(float(1))),
+        "top_k" => chain.add(TopK::new(int(1))),
+        "top_p" => chain.add(TopP::new(float(1), int(2) as usize)),
+        "min_p" => chain.add(MinP::new(float(1), int(2) as usize)),
+        "penalties" => chain.add(Penalties::new(n_vocab, int(1), float(2), float(3), float(4))),
+        other => panic!("unknown sampler {other}"),
+    };
+}
+
+fn bits(f: f32) -> u32 {
+    if f.is_nan() { 0x7fc0_0000 } else { f.to_bits() }
+}
+
+fn fnv(h: u64, v: u32) -> u64 {
+    v.to_le_bytes().iter().fold(h, |h, &b| (h ^ u64::from(b)).wrapping_mul(0x0100_0000_01b3))
+}
+
+const FNV_START: u64 = 0xcbf2_9ce4_8422_2325;
+
+/// The fields of a result line up to the hash of ids and logits, and the hash of probabilities.
+fn result_of(c: &Candidates, chosen: i32) -> (String, String) {
+    let hash_logits = c.data.iter().fold(FNV_START, |h, d| fnv(fnv(h, d.id as u32), bits(d.logit)));
+    let hash_p = c.data.iter().fold(FNV_START, |h, d| fnv(h, bits(d.p)));
+    let mut exact = String::new();
+    write!(exact, "{chosen} {} {} {hash_logits:016x}", c.data.len(), u8::from(c.sorted))
+        .expect("to a string");
+    (exact, format!("{hash_p:016x}"))
+}
+
+/// Whether a survivor `ID:LOGIT:P` is ours, `p` up to one unit in the last place.
+fn survivor_matches(word: &str, ours: TokenData) -> bool {
+    let fields: Vec<&str> = word.split(':').collect();
+    let hex = |i: usize| u32::from_str_radix(fields[i], 16).expect("float bits");
+    fields[0] == ours.id.to_string() && hex(1) == bits(ours.logit) && hex(2).abs_diff(bits(ours.p)) <= 1
+}
+
+#[test]
+fn the_reference_agrees() {
+    let own = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../parity/goldens/sampler");
+    let dir = std::env::var_os("QUIPU_SAMPLER_GOLDENS").map_or(own, PathBuf::from);
+    let text = std::fs::read_to_string(dir.join("expected.txt")).expect("recorded results");
+    let mut lines = text.lines().filter(|l| !l.starts_with('#'));
+
+    let (mut n_cases, mut n_draws_total, mut n_p_inexact) = (0, 0, 0);
+    let mut wrong = Vec::new();
+    while let Some(header) = lines.next() {
+        let case = header.strip_prefix("= ").expect("a case header");
+        let mut parts = case.split(';');
+        let head: Vec<u64> =
+            parts.next().expect("head").split_whitespace().map(|w| w.parse().expect("number")).collect();
+        let (n_vocab, kind, seed) = (head[0] as usize, head[1] as u32, head[2]);
+        let mut chain = Chain::new();
+        parts.for_each(|p| add_sampler(&mut chain, p, n_vocab));
+        let mut rng = SplitMix(seed);
+        for _ in 0..head[3] {
+            chain.accept((rng.next() % n_vocab as u64) as i32);
+        }
+        let mut candidates = Candidates::new();
+        let mut case_ok = true;
+        for _ in 0..head[4] {
+            let logits: Vec<f32> = (0..n_vocab).map(|i| logit_of(kind, rng.next(), i, n_vocab)).collect();
+            candidates.load(&logits);
+            chain.apply(&mut candidates).expect("no case is empty");
+            let chosen = candidates.selected_token().unwrap_or(-1);
+            if chosen >= 0 {
+                chain.accept(chosen);
+            }
+            let (exact, hash_p) = result_of(&candidates, chosen);
+            let expected: Vec<&str> = lines.next().expect("a result line").split(' ').collect();
+            let survivors = expected[5..].iter().zip(&candidates.data).all(|(w, &c)| survivor_matches(w, c));
+            case_ok &= exact == expected[..4].join(" ") && survivors;
+            n_p_inexact += usize::from(hash_p != expected[4]);
+            n_draws_total += 1;
+        }
+        n_cases += 1;
+        if !case_ok {
+            wrong.push(case);
+        }
+    }
+    println!(
+        "{n_cases} cases, {n_draws_total} draws, {} wrong, {n_p_inexact} with other p bits",
+        wrong.len()
+    );
+    assert!(n_cases > 0);
+    let first = &wrong[..wrong.len().min(10)];
+    assert!(wrong.is_empty(), "{} of {n_cases} cases differ, first: {first:#?}", wrong.len());
+}

@@ -1,0 +1,289 @@
+//! Cell bookkeeping: position, sequences and pending shift of every cell.
+//!
+//! Nothing here allocates after construction, so that a token's placement costs no heap traffic.
+
+use crate::{MAX_SEQ, Pos, SeqId, SeqSet};
+
+/// Positions of one sequence: how many cells it has and their extremes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct SeqRange {
+    n: u32,
+    min: Pos,
+    max: Pos,
+    /// A cell at an extreme left: the extremes are to be looked up again.
+    stale: bool,
+}
+
+impl SeqRange {
+    const EMPTY: SeqRange = SeqRange { n: 0, min: -1, max: -1, stale: false };
+
+    fn include(&mut self, pos: Pos) {
+        (self.min, self.max) = if self.n == 0 { (pos, pos) } else { (self.min.min(pos), self.max.max(pos)) };
+        self.n += 1;
+    }
+
+    fn exclude(&mut self, pos: Pos) {
+        self.n -= 1;
+        if self.n == 0 {
+            *self = SeqRange::EMPTY;
+        } else if pos == self.min || pos == self.max {
+            self.stale = true;
+        }
+    }
+}
+
+/// The cells of a cache. Answers to `llama_kv_cells`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KvCells {
+    pos: Vec<Pos>,
+    shift: Vec<Pos>,
+    seq: Vec<SeqSet>,
+    /// One bit per cell that is not empty.
+    used: Vec<u64>,
+    n_used: usize,
+    has_shift: bool,
+    ranges: Vec<SeqRange>,
+}
+
+impl KvCells {
+    /// `n` empty cells.
+    pub fn new(n: usize) -> KvCells {
+        KvCells {
+            pos: vec![-1; n],
+            shift: vec![0; n],
+            seq: vec![SeqSet::EMPTY; n],
+            used: vec![0; n.div_ceil(64)],
+            n_used: 0,
+            has_shift: false,
+            ranges: vec![SeqRange::EMPTY; MAX_SEQ],
+        }
+    }
+
+    /// Empties every cell.
+    pub fn reset(&mut self) {
+        self.pos.fill(-1);
+        self.seq.fill(SeqSet::EMPTY);
+        self.used.fill(0);
+        self.n_used = 0;
+        self.ranges.fill(SeqRange::EMPTY);
+        self.reset_shift();
+    }
+
+    /// Forgets pending shifts, after they were applied to the keys.
+    pub fn reset_shift(&mut self) {
+        self.has_shift = false;
+        self.shift.fill(0);
+    }
+
+    /// Number of cells.
+    pub fn len(&self) -> usize {
+        self.pos.len()
+    }
+
+    /// Whether there are no cells at all.
+    pub fn is_empty(&self) -> bool {
+        self.pos.is_empty()
+    }
+
+    /// Whether cell `i` holds no token.
+    pub fn is_free(&self, i: usize) -> bool {
+        self.pos[i] < 0
+    }
+
+    /// Cells that hold a token (`get_used`).
+    pub fn n_used(&self) -> usize {
+        self.n_used
+    }
+
+    /// First used cell, 0 if there is none (`used_min`).
+    pub fn used_min(&self) -> usize {
+        let word = self.used.iter().position(|word| *word != 0);
+        word.map_or(0, |i| i * 64 + self.used[i].trailing_zeros() as usize)
+    }
+
+    /// One past the last used cell, 0 if there is none (`used_max_p1`).
+    pub fn used_max_p1(&self) -> usize {
+        let word = self.used.iter().rposition(|word| *word != 0);
+        word.map_or(0, |i| i * 64 + 64 - self.used[i].leading_zeros() as usize)
+    }
+
+    /// Whether any shift is pending (`get_has_shift`).
+    pub fn has_shift(&self) -> bool {
+        self.has_shift
+    }
+
+    /// Position of cell `i`, -1 if it is empty.
+    pub fn pos(&self, i: usize) -> Pos {
+        self.pos[i]
+    }
+
+    /// Pending shift of cell `i`; 0 if it is empty.
+    pub fn shift(&self, i: usize) -> Pos {
+        self.shift[i]
+    }
+
+    /// Sequences of cell `i`.
+    pub fn seqs(&self, i: usize) -> SeqSet {
+        self.seq[i]
+    }
+
+    /// Whether cell `i` belongs to a sequence (`seq_has`).
+    pub fn seq_has(&self, i: usize, seq_id: SeqId) -> bool {
+        self.seq[i].contains(seq_id)
+    }
+
+    /// Whether cell `i` holds a token with a position in `[p0, p1)` (`pos_in`); `p0 >= 0`.
+    pub fn pos_in(&self, i: usize, p0: Pos, p1: Pos) -> bool {
+        self.pos[i] >= p0 && self.pos[i] < p1
+    }
+
+    /// Smallest position of a sequence, -1 if it has none.
+    pub fn seq_pos_min(&self, seq_id: SeqId) -> Pos {
+        self.range(seq_id).map_or(-1, |range| range.min)
+    }
+
+    /// Largest position of a sequence, -1 if it has none.
+    pub fn seq_pos_max(&self, seq_id: SeqId) -> Pos {
+        self.range(seq_id).map_or(-1, |range| range.max)
+    }
+
+    /// Puts a token into the empty cell `i` (`pos_set` and `seq_add` for each sequence).
+    pub fn place(&mut self, i: usize, pos: Pos, seqs: SeqSet) {
+        debug_assert!(self.is_free(i) && pos >= 0, "cell {i} holds a token, or position {pos} is negative");
+        self.pos[i] = pos;
+        self.seq[i] = seqs;
+        self.used[i / 64] |= 1 << (i % 64);
+        self.n_used += 1;
+        self.include(i);
+    }
+
+    /// Empties cell `i` (`rm`).
+    pub fn rm(&mut self, i: usize) {
+        self.exclude(i);
+        self.free(i);
+    }
+
+    /// Takes cell `i` from a sequence it belongs to; true if it becomes empty (`seq_rm`).
+    pub fn seq_rm(&mut self, i: usize, seq_id: SeqId) -> bool {
+        debug_assert!(self.seq_has(i, seq_id), "cell {i} is not of sequence {seq_id}");
+        self.seq[i].remove(seq_id);
+        self.ranges[seq_id as usize].exclude(self.pos[i]);
+        if !self.seq[i].is_empty() {
+            return false;
+        }
+        self.free(i);
+        true
+    }
+
+    /// Leaves cell `i` to one sequence; true if it was in use and becomes empty (`seq_keep`).
+    pub fn seq_keep(&mut self, i: usize, seq_id: SeqId) -> bool {
+        if self.is_free(i) {
+            return false;
+        }
+        let kept = self.seq_has(i, seq_id);
+        self.exclude(i);
+        if kept {
+            self.seq[i] = std::iter::once(seq_id).collect();
+            self.include(i);
+        } else {
+            self.free(i);
+        }
+        !kept
+    }
+
+    /// Gives the used cell `i` to one more sequence; does nothing if it has it already (`seq_add`).
+    pub fn seq_add(&mut self, i: usize, seq_id: SeqId) {
+        if !self.seq_has(i, seq_id) {
+            self.seq[i].insert(seq_id);
+            self.ranges[seq_id as usize].include(self.pos[i]);
+        }
+    }
+
+    /// Adds `delta` to the position of the used cell `i`, for all its sequences; true if the position fell
+    /// below 0 and the cell became empty (`pos_add`). The caller has checked that the sum fits.
+    pub fn pos_add(&mut self, i: usize, delta: Pos) -> bool {
+        self.exclude(i);
+        self.has_shift = true;
+        let pos = self.pos[i] + delta;
+        if pos < 0 {
+            self.free(i);
+            return true;
+        }
+        self.pos[i] = pos;
+        // Shifts of many calls may add up beyond 32 bits only if positions did, which was checked.
+        self.shift[i] = self.shift[i].wrapping_add(delta);
+        self.include(i);
+        false
+    }
+
+    /// Divides the position of the used cell `i` by a positive number (`pos_div`).
+    pub fn pos_div(&mut self, i: usize, divisor: i32) {
+        self.exclude(i);
+        let old = self.pos[i];
+        self.pos[i] = old / divisor;
+        self.shift[i] = self.shift[i].wrapping_add(old - self.pos[i]);
+        self.has_shift = true;
+        self.include(i);
+    }
+
+    /// Looks up the extremes of sequences that lost a cell at one. Ends every operation that removed cells.
+    pub(crate) fn settle(&mut self) {
+        let stale: SeqSet = (0..MAX_SEQ).filter(|s| self.ranges[*s].stale).map(|s| s as SeqId).collect();
+        if stale.is_empty() {
+            return;
+        }
+        for seq_id in stale.iter() {
+            self.ranges[seq_id as usize] = SeqRange::EMPTY;
+        }
+        for i in 0..self.pos.len() {
+            for seq_id in self.seq[i].intersection(&stale).iter() {
+                self.ranges[seq_id as usize].include(self.pos[i]);
+            }
+        }
+    }
+
+    /// Saves the ranges of all sequences, to be restored by [`KvCells::unplace`].
+    pub(crate) fn save_ranges(&self, out: &mut Vec<SeqRange>) {
+        out.clear();
+        out.extend_from_slice(&self.ranges);
+    }
+
+    /// Undoes placements into cells that were empty: `ranges` is the state before the first of them.
+    pub(crate) fn unplace(&mut self, cells: &[u32], ranges: &[SeqRange]) {
+        for i in cells {
+            self.free(*i as usize);
+        }
+        self.ranges.copy_from_slice(ranges);
+    }
+
+    fn range(&self, seq_id: SeqId) -> Option<SeqRange> {
+        let range = *self.ranges.get(usize::try_from(seq_id).ok()?)?;
+        if !range.stale {
+            return Some(range);
+        }
+        let mut fresh = SeqRange::EMPTY;
+        let of_seq = (0..self.pos.len()).filter(|i| self.seq_has(*i, seq_id));
+        of_seq.for_each(|i| fresh.include(self.pos[i]));
+        Some(fresh)
+    }
+
+    fn include(&mut self, i: usize) {
+        for seq_id in self.seq[i].iter() {
+            self.ranges[seq_id as usize].include(self.pos[i]);
+        }
+    }
+
+    fn exclude(&mut self, i: usize) {
+        for seq_id in self.seq[i].iter() {
+            self.ranges[seq_id as usize].exclude(self.pos[i]);
+        }
+    }
+
+    fn free(&mut self, i: usize) {
+        self.pos[i] = -1;
+        self.shift[i] = 0;
+        self.seq[i] = SeqSet::EMPTY;
+        self.used[i / 64] &= !(1 << (i % 64));
+        self.n_used -= 1;
+    }
+}

@@ -1,0 +1,114 @@
+//! Rotary scaling: from hyper-parameters and a caller's overrides to the numbers the op needs.
+
+use quipu_graph::{RopeMode, RopeParams};
+
+use crate::hparams::Hparams;
+
+/// Kinds of context extension (`llama_rope_scaling_type`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RopeScaling {
+    /// Positions as they are.
+    None,
+    /// Positions divided by a factor.
+    Linear,
+    /// Per-dimension mix of both with a magnitude correction.
+    Yarn,
+}
+
+impl RopeScaling {
+    /// From the name in metadata.
+    pub fn from_name(name: &str) -> Option<RopeScaling> {
+        match name {
+            "none" => Some(RopeScaling::None),
+            "linear" => Some(RopeScaling::Linear),
+            "yarn" => Some(RopeScaling::Yarn),
+            _ => None,
+        }
+    }
+}
+
+/// What a caller may set instead of the model's own values (`llama_context_params`); `None` = the model's.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct RopeOverrides {
+    /// Kind of scaling.
+    pub scaling: Option<RopeScaling>,
+    /// Frequency base.
+    pub freq_base: Option<f32>,
+    /// Linear scale of positions (1 / factor).
+    pub freq_scale: Option<f32>,
+    /// YaRN extrapolation mix.
+    pub yarn_ext_factor: Option<f32>,
+    /// YaRN magnitude factor.
+    pub yarn_attn_factor: Option<f32>,
+    /// YaRN fast ramp end.
+    pub yarn_beta_fast: Option<f32>,
+    /// YaRN slow ramp end.
+    pub yarn_beta_slow: Option<f32>,
+    /// Context length before YaRN scaling.
+    pub yarn_orig_ctx: Option<usize>,
+}
+
+/// Rotary parameters of a context. Answers to the rope fields of `llama_cparams`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct RopeConfig {
+    /// Frequency base.
+    pub freq_base: f32,
+    /// Linear scale of positions.
+    pub freq_scale: f32,
+    /// YaRN extrapolation mix.
+    pub ext_factor: f32,
+    /// Magnitude factor, with YaRN's own correction cancelled as the reference does.
+    pub attn_factor: f32,
+    /// YaRN fast ramp end.
+    pub beta_fast: f32,
+    /// YaRN slow ramp end.
+    pub beta_slow: f32,
+    /// Context length before YaRN scaling.
+    pub n_ctx_orig: usize,
+}
+
+impl RopeConfig {
+    /// Combines the model's values with the caller's, as the reference's context constructor does.
+    pub fn new(hparams: &Hparams, overrides: &RopeOverrides) -> RopeConfig {
+        let scaling = overrides.scaling.unwrap_or(hparams.rope_scaling);
+        let freq_scale = match scaling {
+            RopeScaling::None => 1.0,
+            _ => overrides.freq_scale.unwrap_or(hparams.rope_freq_scale),
+        };
+        // These architectures have no keys for the ramp in their metadata: the reference's constants hold.
+        let by_kind = if scaling == RopeScaling::Yarn { 1.0 } else { 0.0 };
+        let ext_factor = overrides.yarn_ext_factor.unwrap_or(by_kind);
+        let mut attn_factor = overrides.yarn_attn_factor.unwrap_or(1.0);
+        if ext_factor != 0.0 {
+            // The op multiplies by 1 + 0.1 ln(factor) itself whenever it extrapolates.
+            let factor = 1.0 / freq_scale;
+            let mscale = if factor <= 1.0 { 1.0 } else { 0.1 * factor.ln() + 1.0 };
+            attn_factor = mscale * (1.0 / (1.0 + 0.1 * factor.ln()));
+        }
+        attn_factor *= hparams.rope_attn_factor;
+        RopeConfig {
+            freq_base: overrides.freq_base.unwrap_or(hparams.rope_freq_base),
+            freq_scale,
+            ext_factor,
+            attn_factor,
+            beta_fast: overrides.yarn_beta_fast.unwrap_or(32.0),
+            beta_slow: overrides.yarn_beta_slow.unwrap_or(1.0),
+            n_ctx_orig: overrides.yarn_orig_ctx.unwrap_or(hparams.n_ctx_orig_yarn),
+        }
+    }
+
+    /// The op's parameters for heads of which `n_rot` elements are rotated.
+    pub(crate) fn params(&self, n_rot: usize, mode: RopeMode) -> RopeParams {
+        RopeParams {
+            n_dims: n_rot,
+            mode,
+            n_ctx_orig: self.n_ctx_orig,
+            freq_base: self.freq_base,
+            freq_scale: self.freq_scale,
+            ext_factor: self.ext_factor,
+            attn_factor: self.attn_factor,
+            beta_fast: self.beta_fast,
+            beta_slow: self.beta_slow,
+        }
+    }
+}

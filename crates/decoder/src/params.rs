@@ -1,0 +1,128 @@
+//! Parameters of a context, checked and completed.
+
+use quipu_graph::DType;
+use quipu_kv_cache::MAX_SEQ;
+use quipu_model::RopeOverrides;
+
+use crate::error::Error;
+
+/// Context lengths are multiples of this.
+const N_CTX_PAD: usize = 256;
+
+/// How the rows of a sequence become one embedding (`llama_pooling_type`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Pooling {
+    /// One embedding per token.
+    #[default]
+    None,
+    /// The mean of the sequence's rows.
+    Mean,
+    /// The row of the first position.
+    Cls,
+    /// The row of the last position.
+    Last,
+}
+
+/// Parameters of a context. Answers to `llama_context_params`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ContextParams {
+    /// Cells of the KV cache; 0: as many as the model was trained with. Rounded up to a multiple of 256.
+    pub n_ctx: usize,
+    /// Most tokens of one decode call; at most `n_ctx`.
+    pub n_batch: usize,
+    /// Most tokens that go through the graph together; 0: `n_batch`.
+    pub n_ubatch: usize,
+    /// Sequence numbers are below this.
+    pub n_seq_max: usize,
+    /// Threads for single tokens.
+    pub n_threads: usize,
+    /// Threads for several tokens.
+    pub n_threads_batch: usize,
+    /// Type of cached keys: F16 or F32.
+    pub type_k: DType,
+    /// Type of cached values: F16 or F32.
+    pub type_v: DType,
+    /// Rotary parameters other than the model's.
+    pub rope: RopeOverrides,
+    /// Keep the final rows of all tokens as embeddings.
+    pub embeddings: bool,
+    /// What to make of them.
+    pub pooling: Pooling,
+}
+
+impl Default for ContextParams {
+    /// The reference's defaults (`llama_context_default_params`), with a context as long as the model's.
+    fn default() -> ContextParams {
+        ContextParams {
+            n_ctx: 0,
+            n_batch: 2048,
+            n_ubatch: 512,
+            n_seq_max: 1,
+            n_threads: 4,
+            n_threads_batch: 4,
+            type_k: DType::F16,
+            type_v: DType::F16,
+            rope: RopeOverrides::default(),
+            embeddings: false,
+            pooling: Pooling::None,
+        }
+    }
+}
+
+impl ContextParams {
+    /// The parameters with every default filled in, or the first that cannot be.
+    pub(crate) fn resolved(&self, n_ctx_train: usize) -> Result<ContextParams, Error> {
+        let n_ctx = if self.n_ctx == 0 { n_ctx_train } else { self.n_ctx };
+        let n_cells = n_ctx.checked_next_multiple_of(N_CTX_PAD).filter(|n| i32::try_from(*n).is_ok());
+        let (Some(n_cells), true) = (n_cells, n_ctx > 0) else {
+            return Err(param("n_ctx", n_ctx, "1 to 2^31 - 256"));
+        };
+        // A batch beyond the context could not be placed.
+        let n_batch = self.n_batch.min(n_ctx);
+        let n_ubatch = if self.n_ubatch == 0 { n_batch } else { self.n_ubatch.min(n_batch) };
+        if n_batch == 0 {
+            return Err(param("n_batch", 0, "at least 1"));
+        }
+        if self.n_seq_max > MAX_SEQ {
+            return Err(Error::TooManySequences(self.n_seq_max));
+        }
+        for (name, found) in [("n_threads", self.n_threads), ("n_threads_batch", self.n_threads_batch)] {
+            if found == 0 {
+                return Err(param(name, found, "at least 1"));
+            }
+        }
+        Ok(ContextParams {
+            n_ctx: n_cells,
+            n_batch,
+            n_ubatch,
+            n_seq_max: self.n_seq_max.max(1),
+            ..self.clone()
+        })
+    }
+}
+
+fn param(name: &'static str, found: usize, expected: &str) -> Error {
+    Error::Param { name, found, expected: expected.to_owned() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lengths_follow_the_reference() {
+        let resolved = |n_ctx, n_batch, n_ubatch| {
+            let params = ContextParams { n_ctx, n_batch, n_ubatch, ..ContextParams::default() };
+            params.resolved(1000).map(|p| (p.n_ctx, p.n_batch, p.n_ubatch))
+        };
+        assert_eq!(resolved(0, 2048, 512).unwrap(), (1024, 1000, 512));
+        assert_eq!(resolved(257, 2048, 512).unwrap(), (512, 257, 257));
+        assert_eq!(resolved(4096, 2048, 0).unwrap(), (4096, 2048, 2048));
+        assert_eq!(resolved(256, 64, 512).unwrap(), (256, 64, 64));
+        assert!(resolved(256, 0, 0).is_err());
+        assert!(resolved(usize::MAX, 1, 1).is_err());
+        assert!(ContextParams::default().resolved(0).is_err());
+        let threads = ContextParams { n_threads: 0, ..ContextParams::default() };
+        assert!(threads.resolved(8).is_err());
+    }
+}

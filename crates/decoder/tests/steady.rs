@@ -1,0 +1,64 @@
+//! In steady decoding nothing is allocated on the heap.
+
+mod common;
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use common::{context, model, params, tokens};
+use quipu_decoder::{Batch, ContextParams};
+
+struct Counting;
+
+static N_ALLOCATIONS: AtomicUsize = AtomicUsize::new(0);
+
+// SAFETY: every call goes to the system's allocator unchanged; counting touches no memory of its own.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        N_ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
+        // SAFETY: the caller keeps `alloc`'s contract, which is the same.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, ptr: *mut u8, layout: Layout) {
+        // SAFETY: `ptr` came from `alloc` above, so from the system, with this layout.
+        unsafe { System.dealloc(ptr, layout) }
+    }
+
+    unsafe fn realloc(&self, ptr: *mut u8, layout: Layout, new_size: usize) -> *mut u8 {
+        N_ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
+        // SAFETY: as for `dealloc`, and the caller keeps `realloc`'s contract.
+        unsafe { System.realloc(ptr, layout, new_size) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+#[test]
+fn nothing_is_allocated_for_a_token() {
+    let model = model(2);
+    for n_threads in [1, 2] {
+        let mut context =
+            context(&model, &ContextParams { n_threads, n_threads_batch: n_threads, ..params() });
+        context.decode(&Batch::single(&tokens(20, 1))).unwrap();
+        let mut batch = Batch::new();
+        let mut decode = |pos: i32, token: u32| {
+            batch.clear();
+            batch.add(token, pos, &[0], true);
+            context.decode(&batch).unwrap();
+            assert!(context.logits(0).unwrap()[0].is_finite());
+        };
+        // The first two tokens build the graph of one token and size the working memory.
+        decode(20, 1);
+        decode(21, 2);
+        let next = tokens(128, 2);
+        let before = N_ALLOCATIONS.load(Ordering::SeqCst);
+        for (pos, token) in (22..).zip(&next) {
+            decode(pos, *token);
+        }
+        let n = N_ALLOCATIONS.load(Ordering::SeqCst) - before;
+        assert_eq!(n, 0, "allocations over 128 tokens with {n_threads} threads");
+        assert_eq!(context.perf().n_graph_builds, 2);
+    }
+}

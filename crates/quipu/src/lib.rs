@@ -1,1 +1,56 @@
-//! Placeholder header, replaced by the crate's author.
+//! LLM inference in Rust that mirrors ggml / llama.cpp module for module.
+//!
+//! This is the crate a program embeds: open a model, make a session, generate or embed. The parts it stands
+//! on (`quipu-gguf`, `quipu-tokenizer`, `quipu-decoder`, ...) are crates of their own and usable alone.
+//!
+//! ```
+//! # #[cfg(feature = "embedded-model")]
+//! fn main() -> Result<(), quipu::Error> {
+//!     let model = quipu::Model::embedded()?; // or quipu::Model::open("model.gguf")
+//!     let mut session = model.session(&quipu::SessionOptions::default())?;
+//!     let options = quipu::GenerateOptions { max_tokens: Some(24), ..Default::default() };
+//!     let outcome = session.generate("Once upon a time", &options, |text| {
+//!         print!("{text}");
+//!         quipu::Flow::Continue
+//!     })?;
+//!     println!("\n[{} tokens, {:?}]", outcome.n_generated, outcome.stop);
+//!     Ok(())
+//! }
+//! # #[cfg(not(feature = "embedded-model"))]
+//! # fn main() {}
+//! ```
+#![forbid(unsafe_code)]
+
+mod bench;
+mod embed;
+mod error;
+mod generate;
+mod model;
+mod perplexity;
+mod session;
+mod stop;
+mod vocabulary;
+
+pub use bench::{BenchTest, run_bench};
+pub use error::Error;
+pub use generate::{CancelToken, Flow, GenerateOptions, Outcome, StopReason};
+pub use model::Model;
+pub use perplexity::Perplexity;
+pub use quipu_chat::{ChatTemplate, Message};
+pub use quipu_decoder::Pooling;
+pub use quipu_sampler::SamplerParams;
+pub use quipu_tokenizer::Tokenizer;
+pub use session::{Session, SessionOptions, Timings};
+pub use vocabulary::open_tokenizer;
+
+/// The GGUF reader, for programs that look into files.
+pub use quipu_gguf as gguf;
+
+/// Token id in a model's vocabulary.
+pub type TokenId = u32;
+
+/// The programs in the documents compile and run.
+#[cfg(all(doctest, feature = "embedded-model"))]
+#[doc = include_str!("../../../docs/embedding.md")]
+#[doc = include_str!("../../../README.md")]
+struct Documents;

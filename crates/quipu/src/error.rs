@@ -1,0 +1,78 @@
+//! The facade's error: what a part refused, in that part's words, or a request that makes no sense.
+
+use std::path::{Path, PathBuf};
+
+/// Everything that opening a model or using a session can refuse.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The model file could not be opened.
+    #[error("{}", open_message(path, source))]
+    Open {
+        /// The path.
+        path: PathBuf,
+        /// Why.
+        source: quipu_gguf::Error,
+    },
+    /// The model file holds something this build cannot run.
+    #[error("{name}: {source}")]
+    Load {
+        /// Path or name of the model.
+        name: String,
+        /// Why.
+        source: quipu_model::Error,
+    },
+    /// The file is not a GGUF model.
+    #[error(transparent)]
+    Gguf(#[from] quipu_gguf::Error),
+    /// The vocabulary is not usable.
+    #[error(transparent)]
+    Tokenizer(#[from] quipu_tokenizer::Error),
+    /// The decoder refused a batch, or computing failed.
+    #[error(transparent)]
+    Decoder(#[from] quipu_decoder::Error),
+    /// Sampling parameters or logits out of range.
+    #[error(transparent)]
+    Sampler(#[from] quipu_sampler::Error),
+    /// The chat template failed.
+    #[error(transparent)]
+    Chat(#[from] quipu_chat::Error),
+    /// A request for text from a model without a vocabulary.
+    #[error("{name}: the model has no vocabulary, expected tokenizer.ggml.model in its metadata")]
+    NoVocabulary {
+        /// Path or name of the model.
+        name: String,
+    },
+    /// A prompt without tokens.
+    #[error("the prompt has no tokens, expected at least one")]
+    EmptyPrompt,
+    /// A prompt that leaves no room.
+    #[error("the prompt has {n_prompt} tokens, expected at most {} (context of {n_ctx})", n_ctx.saturating_sub(1))]
+    PromptTooLong {
+        /// Tokens of the prompt.
+        n_prompt: usize,
+        /// Tokens the session's context holds.
+        n_ctx: usize,
+    },
+    /// Too little text for the measurement.
+    #[error("the text has {n_tokens} tokens, expected at least {n_needed} (twice the context of {n_ctx})")]
+    TooFewTokens {
+        /// Tokens of the text.
+        n_tokens: usize,
+        /// Tokens needed.
+        n_needed: usize,
+        /// Context length.
+        n_ctx: usize,
+    },
+    /// The caller's cancel token was raised.
+    #[error("cancelled by the caller")]
+    Cancelled,
+}
+
+/// Messages about the file itself name it already; those about its contents do not.
+fn open_message(path: &Path, source: &quipu_gguf::Error) -> String {
+    match source {
+        quipu_gguf::Error::Open { .. } => source.to_string(),
+        _ => format!("{}: {source}", path.display()),
+    }
+}

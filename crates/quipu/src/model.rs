@@ -1,0 +1,147 @@
+//! Opening a model: file, vocabulary, weights and chat template together.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use quipu_chat::ChatTemplate;
+use quipu_cpu_backend::{CpuDevice, CpuOptions};
+use quipu_gguf::GgufFile;
+use quipu_model::{Hparams, LoadParams};
+use quipu_tokenizer::Tokenizer;
+
+use crate::error::Error;
+use crate::session::{Session, SessionOptions};
+
+/// The demo model that is compiled in: about a million parameters that tell little stories.
+#[cfg(feature = "embedded-model")]
+static EMBEDDED: &[u8] = include_bytes!("../../../models/stories-1m.gguf");
+
+/// A model ready to make sessions. Cheap to clone; clones share weights and vocabulary.
+#[derive(Clone, Debug)]
+pub struct Model {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    name: String,
+    type_name: &'static str,
+    device: Arc<CpuDevice>,
+    weights: Arc<quipu_model::Model>,
+    tokenizer: Option<Tokenizer>,
+    chat_template: Option<String>,
+}
+
+impl Model {
+    /// Opens a GGUF file (`llama_model_load_from_file`). Weights are used where the file is mapped.
+    ///
+    /// # Errors
+    /// The file is missing, not GGUF, of an unknown architecture, or holds tensors that do not fit together.
+    pub fn open(path: impl AsRef<Path>) -> Result<Model, Error> {
+        let path = path.as_ref();
+        let file = GgufFile::open(path).map_err(|source| Error::Open { path: path.to_owned(), source })?;
+        Model::from_file(&file, &path.display().to_string())
+    }
+
+    /// The demo model.
+    ///
+    /// # Errors
+    /// As [`Model::open`]; the bytes are part of the program.
+    #[cfg(feature = "embedded-model")]
+    pub fn embedded() -> Result<Model, Error> {
+        Model::from_file(&GgufFile::from_static(EMBEDDED)?, "embedded model")
+    }
+
+    fn from_file(file: &GgufFile, name: &str) -> Result<Model, Error> {
+        let device = Arc::new(CpuDevice::new(CpuOptions::default()));
+        let weights = quipu_model::Model::load(file, device.as_ref(), &mut LoadParams::default())
+            .map_err(|source| Error::Load { name: name.to_owned(), source })?;
+        let metadata = &file.gguf().metadata;
+        // Test models carry weights only: everything but text works on them.
+        let family = metadata.optional::<&str>("tokenizer.ggml.model")?;
+        let tokenizer = match family {
+            None | Some("none" | "no_vocab") => None,
+            Some(_) => Some(Tokenizer::from_gguf(file.metadata())?),
+        };
+        let chat_template = metadata.optional::<&str>("tokenizer.chat_template")?.map(str::to_owned);
+        // The type most bytes are in says what kind of file it is.
+        let mut bytes_of: Vec<(u64, &'static str)> = Vec::new();
+        for tensor in file.tensors() {
+            match bytes_of.iter_mut().find(|(_, name)| *name == tensor.dtype.name()) {
+                Some((bytes, _)) => *bytes += tensor.n_bytes,
+                None => bytes_of.push((tensor.n_bytes, tensor.dtype.name())),
+            }
+        }
+        let type_name = bytes_of.iter().max().map_or("empty", |(_, name)| name);
+        let weights = Arc::new(weights);
+        Ok(Model {
+            inner: Arc::new(Inner {
+                name: name.to_owned(),
+                type_name,
+                device,
+                weights,
+                tokenizer,
+                chat_template,
+            }),
+        })
+    }
+
+    /// Path or name it was opened by.
+    pub fn name(&self) -> &str {
+        &self.inner.name
+    }
+
+    /// Name of the tensor type most of its bytes are in.
+    pub fn type_name(&self) -> &'static str {
+        self.inner.type_name
+    }
+
+    /// Hyper-parameters.
+    pub fn hparams(&self) -> &Hparams {
+        self.inner.weights.hparams()
+    }
+
+    /// The weights and graphs, for those who drive a decoder themselves.
+    pub fn weights(&self) -> &Arc<quipu_model::Model> {
+        &self.inner.weights
+    }
+
+    /// The device the weights are on.
+    pub fn device(&self) -> &CpuDevice {
+        &self.inner.device
+    }
+
+    /// The tokenizer.
+    ///
+    /// # Errors
+    /// The file has no vocabulary.
+    pub fn tokenizer(&self) -> Result<&Tokenizer, Error> {
+        self.inner.tokenizer.as_ref().ok_or(Error::NoVocabulary { name: self.inner.name.clone() })
+    }
+
+    /// The model's chat template, or ChatML where it has none.
+    ///
+    /// # Errors
+    /// The template does not parse, or the file has no vocabulary.
+    pub fn chat_template(&self) -> Result<ChatTemplate, Error> {
+        let tokenizer = self.tokenizer()?;
+        let text = |id: Option<u32>| {
+            let bytes = id.and_then(|id| tokenizer.text(id).ok()).unwrap_or(b"");
+            String::from_utf8_lossy(bytes).into_owned()
+        };
+        let special = tokenizer.special_tokens();
+        let (bos, eos) = (text(special.bos), text(special.eos));
+        match &self.inner.chat_template {
+            Some(source) => Ok(ChatTemplate::new(source, &bos, &eos)?),
+            None => Ok(ChatTemplate::default_chatml()),
+        }
+    }
+
+    /// Makes a session: a context with its own cache (`llama_init_from_model`).
+    ///
+    /// # Errors
+    /// A context that does not fit in memory.
+    pub fn session(&self, options: &SessionOptions) -> Result<Session, Error> {
+        Session::new(self.clone(), options)
+    }
+}

@@ -1,0 +1,100 @@
+//! Stop strings that may span tokens: text is held back while it could still become one of them.
+
+/// Watches generated text for stop strings.
+#[derive(Clone, Debug)]
+pub(crate) struct StopMatcher {
+    stops: Vec<String>,
+    held: String,
+}
+
+/// What to do after a piece of text.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// This much text is safe to show.
+    Emit(String),
+    /// A stop string was met; this is the text before it.
+    Stop(String),
+}
+
+impl StopMatcher {
+    pub fn new(stops: &[String]) -> StopMatcher {
+        let stops = stops.iter().filter(|stop| !stop.is_empty()).cloned().collect();
+        StopMatcher { stops, held: String::new() }
+    }
+
+    /// Takes the next piece of text.
+    pub fn push(&mut self, text: &str) -> Verdict {
+        self.held.push_str(text);
+        let first = self.stops.iter().filter_map(|stop| self.held.find(stop.as_str())).min();
+        if let Some(at) = first {
+            self.held.truncate(at);
+            return Verdict::Stop(std::mem::take(&mut self.held));
+        }
+        let keep = self.stops.iter().map(|stop| longest_partial(&self.held, stop)).max().unwrap_or(0);
+        let rest = self.held.split_off(self.held.len() - keep);
+        Verdict::Emit(std::mem::replace(&mut self.held, rest))
+    }
+
+    /// Text that was held back and turned out to be ordinary.
+    pub fn finish(self) -> String {
+        self.held
+    }
+}
+
+/// Length of the longest suffix of `text` that is a proper prefix of `stop`.
+fn longest_partial(text: &str, stop: &str) -> usize {
+    stop.char_indices()
+        .map(|(at, _)| at)
+        .rev()
+        .find(|at| *at > 0 && text.ends_with(&stop[..*at]))
+        .unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn run(stops: &[&str], pieces: &[&str]) -> (String, bool) {
+        let stops: Vec<String> = stops.iter().map(|s| (*s).to_owned()).collect();
+        let mut matcher = StopMatcher::new(&stops);
+        let mut out = String::new();
+        for piece in pieces {
+            match matcher.push(piece) {
+                Verdict::Emit(text) => out.push_str(&text),
+                Verdict::Stop(text) => {
+                    out.push_str(&text);
+                    return (out, true);
+                }
+            }
+        }
+        out.push_str(&matcher.finish());
+        (out, false)
+    }
+
+    #[test]
+    fn stop_string_across_pieces() {
+        assert_eq!(run(&["\nUser:"], &["Hi", "\n", "Us", "er: x"]), ("Hi".to_owned(), true));
+    }
+
+    #[test]
+    fn held_text_is_released_when_it_does_not_match() {
+        assert_eq!(run(&["abc"], &["xa", "b", "d"]), ("xabd".to_owned(), false));
+        assert_eq!(run(&["abc"], &["ab"]), ("ab".to_owned(), false));
+    }
+
+    #[test]
+    fn earliest_of_several_wins() {
+        assert_eq!(run(&["cd", "bc"], &["abcd"]), ("a".to_owned(), true));
+    }
+
+    #[test]
+    fn multibyte_prefixes_are_cut_between_characters() {
+        assert_eq!(run(&["é!"], &["café", "?"]), ("café?".to_owned(), false));
+        assert_eq!(run(&["é!"], &["café", "!"]), ("caf".to_owned(), true));
+    }
+
+    #[test]
+    fn nothing_to_watch_for_holds_nothing() {
+        assert_eq!(run(&["", ""], &["a", "b"]), ("ab".to_owned(), false));
+    }
+}

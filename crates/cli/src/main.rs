@@ -1,2 +1,80 @@
-//! Placeholder
-fn main() {}
+//! The `quipu` command line: a thin shell over the `quipu` crate.
+//!
+//! Results go to stdout and nothing else does; what a person should know beside them goes to stderr. Every
+//! failure is one line on stderr and exit code 1.
+#![forbid(unsafe_code)]
+
+mod commands;
+mod fail;
+mod input;
+mod options;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::fail::Failure;
+
+/// Runs GGUF language models, module for module like llama.cpp.
+#[derive(Debug, Parser)]
+#[command(name = "quipu", version, about)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Continue a prompt; only the text goes to stdout.
+    Run(commands::run::Args),
+    /// Talk with the model through its chat template.
+    Chat(commands::chat::Args),
+    /// Print the token ids of a text, one line per input.
+    Tokenize(commands::tokenize::Args),
+    /// Turn the ids on stdin into text.
+    Detokenize(commands::detokenize::Args),
+    /// Write teacher-forced logits of every position as little-endian f32.
+    Logits(commands::logits::Args),
+    /// Write one embedding per input line.
+    Embed(commands::embed::Args),
+    /// Measure perplexity on a text file, as llama-perplexity does.
+    Perplexity(commands::perplexity::Args),
+    /// Show a GGUF file's metadata, tensors and type histogram.
+    Inspect(commands::inspect::Args),
+    /// Measure tokens per second, with llama-bench's tests, columns and units.
+    Bench(commands::bench::Args),
+}
+
+fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        // Help and version are answers, everything else is a failure like any other.
+        Err(error) if !error.use_stderr() => {
+            let _ = error.print();
+            return ExitCode::SUCCESS;
+        }
+        Err(error) => {
+            let _ = error.print();
+            return ExitCode::FAILURE;
+        }
+    };
+    let done: Result<(), Failure> = match cli.command {
+        Command::Run(args) => commands::run::run(&args),
+        Command::Chat(args) => commands::chat::run(&args),
+        Command::Tokenize(args) => commands::tokenize::run(&args),
+        Command::Detokenize(args) => commands::detokenize::run(&args),
+        Command::Logits(args) => commands::logits::run(&args),
+        Command::Embed(args) => commands::embed::run(&args),
+        Command::Perplexity(args) => commands::perplexity::run(&args),
+        Command::Inspect(args) => commands::inspect::run(&args),
+        Command::Bench(args) => commands::bench::run(&args),
+    };
+    match done {
+        // A reader that closed the pipe has what it wanted.
+        Ok(()) | Err(Failure::Pipe) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("quipu: {failure}");
+            ExitCode::FAILURE
+        }
+    }
+}

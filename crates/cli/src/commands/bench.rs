@@ -1,0 +1,128 @@
+//! `quipu bench`: tokens per second, in llama-bench's tests, columns and units.
+
+use quipu::{BenchTest, Model, run_bench};
+use serde_json::json;
+
+use crate::fail::Failure;
+use crate::options::ModelArgs;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Format {
+    Md,
+    Json,
+    Csv,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    #[command(flatten)]
+    model: ModelArgs,
+    /// Prompt lengths, separated by commas; 0 leaves the test out.
+    #[arg(short = 'p', long = "n-prompt", default_value = "512", value_delimiter = ',')]
+    n_prompt: Vec<usize>,
+    /// Numbers of tokens to generate, separated by commas; 0 leaves the test out.
+    #[arg(short = 'n', long = "n-gen", default_value = "128", value_delimiter = ',')]
+    n_gen: Vec<usize>,
+    /// Threads; 0 = one for each core.
+    #[arg(short = 't', long = "threads", default_value_t = 0)]
+    n_threads: usize,
+    /// Repetitions of each test.
+    #[arg(short = 'r', long, default_value_t = 5)]
+    repetitions: usize,
+    /// Most tokens computed at once.
+    #[arg(long = "ubatch", visible_alias = "ubatch-size", default_value_t = 512)]
+    n_ubatch: usize,
+    /// Output format.
+    #[arg(short = 'o', long, value_enum, default_value = "md")]
+    output: Format,
+}
+
+pub(crate) fn run(args: &Args) -> Result<(), Failure> {
+    let model = args.model.open()?;
+    let prompts = args.n_prompt.iter().map(|n| (*n, 0));
+    let generations = args.n_gen.iter().map(|n| (0, *n));
+    let mut tests = Vec::new();
+    let mut n_threads = args.n_threads;
+    for (n_prompt, n_gen) in prompts.chain(generations).filter(|(p, g)| p + g > 0) {
+        let options = quipu::SessionOptions {
+            n_ctx: n_prompt.max(n_gen),
+            n_threads: args.n_threads,
+            n_ubatch: args.n_ubatch,
+            ..quipu::SessionOptions::default()
+        };
+        let mut session = model.session(&options)?;
+        n_threads = session.context().params().n_threads;
+        tests.push(run_bench(&mut session, n_prompt, n_gen, args.repetitions)?);
+    }
+    match args.output {
+        Format::Md => markdown(&model, &tests, n_threads),
+        Format::Json => json_rows(&model, &tests, n_threads, args.n_ubatch),
+        Format::Csv => csv(&model, &tests, n_threads),
+    }
+    Ok(())
+}
+
+fn markdown(model: &Model, tests: &[BenchTest], n_threads: usize) {
+    println!("| model | size | params | backend | threads | test | t/s |");
+    println!("| --- | ---: | ---: | --- | ---: | ---: | ---: |");
+    let weights = model.weights();
+    for test in tests {
+        println!(
+            "| {} {} | {:.2} MiB | {:.2} M | CPU | {n_threads} | {} | {:.2} ± {:.2} |",
+            weights.architecture(),
+            model.type_name(),
+            weights.n_bytes() as f64 / 1_048_576.0,
+            weights.n_params() as f64 / 1e6,
+            test.name(),
+            test.avg_ts(),
+            test.stddev_ts(),
+        );
+    }
+}
+
+fn json_rows(model: &Model, tests: &[BenchTest], n_threads: usize, n_ubatch: usize) {
+    let weights = model.weights();
+    let rows: Vec<serde_json::Value> = tests
+        .iter()
+        .map(|test| {
+            let ns = &test.samples_ns;
+            json!({
+                "engine": "quipu",
+                "backends": "CPU",
+                "model_filename": model.name(),
+                "model_type": format!("{} {}", weights.architecture(), model.type_name()),
+                "model_size": weights.n_bytes(),
+                "model_n_params": weights.n_params(),
+                "n_ubatch": n_ubatch,
+                "n_threads": n_threads,
+                "n_prompt": test.n_prompt,
+                "n_gen": test.n_gen,
+                "avg_ns": ns.iter().sum::<u64>() / (ns.len().max(1) as u64),
+                "avg_ts": test.avg_ts(),
+                "stddev_ts": test.stddev_ts(),
+                "samples_ns": ns,
+                "samples_ts": test.samples_ts(),
+            })
+        })
+        .collect();
+    println!("{:#}", serde_json::Value::Array(rows));
+}
+
+fn csv(model: &Model, tests: &[BenchTest], n_threads: usize) {
+    println!("model_filename,model_type,model_size,model_n_params,n_threads,n_prompt,n_gen,avg_ts,stddev_ts");
+    let weights = model.weights();
+    for test in tests {
+        println!(
+            "\"{}\",\"{} {}\",{},{},{n_threads},{},{},{:.6},{:.6}",
+            model.name().replace('"', "\"\""),
+            weights.architecture(),
+            model.type_name(),
+            weights.n_bytes(),
+            weights.n_params(),
+            test.n_prompt,
+            test.n_gen,
+            test.avg_ts(),
+            test.stddev_ts(),
+        );
+    }
+}

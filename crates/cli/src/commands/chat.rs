@@ -1,0 +1,61 @@
+//! `quipu chat`: a conversation on stdin and stdout.
+
+use std::io::{BufRead, IsTerminal, Write};
+
+use quipu::{Flow, Message};
+
+use crate::commands::run::timing_line;
+use crate::fail::{Failure, writing};
+use crate::options::{ContextArgs, ModelArgs, SamplingArgs};
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    #[command(flatten)]
+    model: ModelArgs,
+    /// Message that sets the scene.
+    #[arg(long)]
+    system: Option<String>,
+    /// Most tokens of an answer; -1 = until the model or the context ends.
+    #[arg(short = 'n', long = "n-predict", default_value_t = -1, allow_negative_numbers = true)]
+    n_predict: i64,
+    #[command(flatten)]
+    sampling: SamplingArgs,
+    #[command(flatten)]
+    context: ContextArgs,
+}
+
+pub(crate) fn run(args: &Args) -> Result<(), Failure> {
+    let model = args.model.open()?;
+    let template = model.chat_template()?;
+    let tokenizer = model.tokenizer()?;
+    let mut session = model.session(&args.context.session())?;
+    let options = args.sampling.options(args.n_predict, &[]);
+    let mut messages: Vec<Message> = args.system.iter().map(|text| Message::new("system", text)).collect();
+    let interactive = std::io::stdin().is_terminal();
+    let mut stdout = std::io::stdout().lock();
+    let mut lines = std::io::stdin().lock().lines();
+    loop {
+        if interactive {
+            eprint!("> ");
+        }
+        let Some(line) = lines.next() else { break };
+        let line = line.map_err(|error| Failure::Io { what: "stdin".to_owned(), error })?;
+        if line.trim().is_empty() {
+            continue;
+        }
+        messages.push(Message::new("user", &line));
+        // The template writes the special tokens itself, the first included.
+        let prompt = tokenizer.encode(&template.render(&messages, true)?, false, true)?;
+        let mut failed = None;
+        let outcome = session.generate_from(&prompt, &options, |text| {
+            failed = write!(stdout, "{text}").and_then(|()| stdout.flush()).err();
+            if failed.is_some() { Flow::Stop } else { Flow::Continue }
+        })?;
+        if let Some(error) = failed.or(writeln!(stdout).err()) {
+            return Err(writing(error));
+        }
+        messages.push(Message::new("assistant", &outcome.text));
+    }
+    eprintln!("{}", timing_line(&session.timings()));
+    Ok(())
+}

@@ -1,0 +1,79 @@
+//! `quipu embed`: one embedding per input line.
+
+use std::fs::File;
+use std::io::{BufWriter, Write};
+use std::path::PathBuf;
+
+use quipu::{Pooling, SessionOptions};
+
+use crate::fail::{Failure, writing};
+use crate::input::{read_stdin, read_text};
+use crate::options::{ContextArgs, ModelArgs};
+
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+enum PoolingArg {
+    None,
+    Mean,
+    Cls,
+    Last,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    #[command(flatten)]
+    model: ModelArgs,
+    /// How the rows of a text's tokens become one; with `none` every token's row is written.
+    #[arg(long, value_enum, default_value = "mean")]
+    pooling: PoolingArg,
+    /// Do not scale rows to length 1.
+    #[arg(long)]
+    no_normalize: bool,
+    /// Texts, one per line; without it stdin is read.
+    #[arg(short = 'f', long)]
+    file: Option<PathBuf>,
+    /// Output as little-endian f32; without it rows are printed as text.
+    #[arg(short = 'o', long)]
+    output: Option<PathBuf>,
+    #[command(flatten)]
+    context: ContextArgs,
+}
+
+pub(crate) fn run(args: &Args) -> Result<(), Failure> {
+    let text = match &args.file {
+        Some(path) => read_text(path)?,
+        None => read_stdin()?,
+    };
+    let model = args.model.open()?;
+    let pooling = match args.pooling {
+        PoolingArg::None => Pooling::None,
+        PoolingArg::Mean => Pooling::Mean,
+        PoolingArg::Cls => Pooling::Cls,
+        PoolingArg::Last => Pooling::Last,
+    };
+    let options = SessionOptions { embeddings: true, pooling, ..args.context.session() };
+    let mut session = model.session(&options)?;
+    let n_embd = model.hparams().n_embd;
+    let mut file = match &args.output {
+        Some(path) => {
+            let io = |error| Failure::Io { what: path.display().to_string(), error };
+            Some((BufWriter::new(File::create(path).map_err(io)?), path))
+        }
+        None => None,
+    };
+    let mut stdout = BufWriter::new(std::io::stdout().lock());
+    for line in text.lines() {
+        for row in session.embed(line, !args.no_normalize)?.chunks(n_embd) {
+            if let Some((out, path)) = &mut file {
+                let io = |error| Failure::Io { what: path.display().to_string(), error };
+                row.iter().try_for_each(|x| out.write_all(&x.to_le_bytes())).map_err(io)?;
+            } else {
+                let words: Vec<String> = row.iter().map(|x| format!("{x:.6}")).collect();
+                writeln!(stdout, "{}", words.join(" ")).map_err(writing)?;
+            }
+        }
+    }
+    if let Some((mut out, path)) = file {
+        out.flush().map_err(|error| Failure::Io { what: path.display().to_string(), error })?;
+    }
+    stdout.flush().map_err(writing)
+}

@@ -1,0 +1,45 @@
+//! What a command can fail with: always one line.
+
+use std::fmt;
+use std::io;
+
+/// A command's failure.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    /// The engine refused.
+    Engine(Box<quipu::Error>),
+    /// A file or stream could not be read or written.
+    Io { what: String, error: io::Error },
+    /// Input that makes no sense.
+    Input(String),
+    /// Whoever read stdout went away.
+    Pipe,
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let text = match self {
+            Failure::Engine(error) => error.to_string(),
+            Failure::Io { what, error } => format!("{what}: {error}"),
+            Failure::Input(message) => message.clone(),
+            Failure::Pipe => "stdout was closed".to_owned(),
+        };
+        // Messages quote input, and input may hold line breaks.
+        f.write_str(&text.replace(['\n', '\r'], " "))
+    }
+}
+
+impl<E: Into<quipu::Error>> From<E> for Failure {
+    fn from(error: E) -> Failure {
+        Failure::Engine(Box::new(error.into()))
+    }
+}
+
+/// Tells a closed pipe from other failures of writing results.
+pub(crate) fn writing(error: io::Error) -> Failure {
+    if error.kind() == io::ErrorKind::BrokenPipe {
+        Failure::Pipe
+    } else {
+        Failure::Io { what: "stdout".to_owned(), error }
+    }
+}

@@ -1,0 +1,113 @@
+//! Options that several commands share.
+
+use std::path::PathBuf;
+
+use quipu::{GenerateOptions, Model, SamplerParams, SessionOptions, Tokenizer};
+
+use crate::fail::Failure;
+
+/// Which model.
+#[derive(Debug, clap::Args)]
+pub(crate) struct ModelArgs {
+    /// GGUF file; without it the embedded demo model is used.
+    #[arg(short = 'm', long = "model", value_name = "MODEL")]
+    pub model: Option<PathBuf>,
+}
+
+impl ModelArgs {
+    pub fn open(&self) -> Result<Model, Failure> {
+        match &self.model {
+            Some(path) => Ok(Model::open(path)?),
+            None => Ok(Model::embedded()?),
+        }
+    }
+
+    /// Only the vocabulary: the file may hold no weights.
+    pub fn tokenizer(&self) -> Result<Tokenizer, Failure> {
+        match &self.model {
+            Some(path) => Ok(quipu::open_tokenizer(path)?),
+            None => Ok(Model::embedded()?.tokenizer()?.clone()),
+        }
+    }
+}
+
+/// How to compute.
+#[derive(Debug, clap::Args)]
+#[allow(clippy::struct_field_names)] // the field's names: n_ctx, n_threads, n_ubatch
+pub(crate) struct ContextArgs {
+    /// Context length in tokens; 0 = the model's, at most 4096.
+    #[arg(short = 'c', long = "ctx-size", default_value_t = 0)]
+    pub n_ctx: usize,
+    /// Threads; 0 = one for each core.
+    #[arg(short = 't', long = "threads", default_value_t = 0)]
+    pub n_threads: usize,
+    /// Most tokens computed at once.
+    #[arg(long = "ubatch", visible_alias = "ubatch-size", default_value_t = 512)]
+    pub n_ubatch: usize,
+}
+
+impl ContextArgs {
+    pub fn session(&self) -> SessionOptions {
+        SessionOptions {
+            n_ctx: self.n_ctx,
+            n_threads: self.n_threads,
+            n_ubatch: self.n_ubatch,
+            ..SessionOptions::default()
+        }
+    }
+}
+
+/// How to sample, with llama-cli's defaults.
+#[derive(Debug, clap::Args)]
+pub(crate) struct SamplingArgs {
+    /// Temperature; 0 = always the likeliest token.
+    #[arg(long, default_value_t = 0.8)]
+    pub temp: f32,
+    /// Keep the K likeliest tokens; 0 = all.
+    #[arg(long, default_value_t = 40)]
+    pub top_k: i32,
+    /// Keep the likeliest tokens up to this probability; 1 = all.
+    #[arg(long, default_value_t = 0.95)]
+    pub top_p: f32,
+    /// Drop tokens below this share of the likeliest; 0 = none.
+    #[arg(long, default_value_t = 0.05)]
+    pub min_p: f32,
+    /// Seed; the same seed gives the same text. Random if absent.
+    #[arg(short = 's', long)]
+    pub seed: Option<u32>,
+    /// Tokens the penalties look back on; 0 = none, -1 = the context.
+    #[arg(long, default_value_t = 64, allow_negative_numbers = true)]
+    pub repeat_last_n: i32,
+    /// Repeat penalty; 1 = none.
+    #[arg(long, default_value_t = 1.0)]
+    pub repeat_penalty: f32,
+    /// Frequency penalty; 0 = none.
+    #[arg(long, default_value_t = 0.0, allow_negative_numbers = true)]
+    pub frequency_penalty: f32,
+    /// Presence penalty; 0 = none.
+    #[arg(long, default_value_t = 0.0, allow_negative_numbers = true)]
+    pub presence_penalty: f32,
+}
+
+impl SamplingArgs {
+    pub fn options(&self, n_predict: i64, stop: &[String]) -> GenerateOptions {
+        let defaults = SamplerParams::default();
+        GenerateOptions {
+            max_tokens: usize::try_from(n_predict).ok(),
+            sampling: SamplerParams {
+                temp: self.temp,
+                top_k: self.top_k,
+                top_p: self.top_p,
+                min_p: self.min_p,
+                seed: self.seed.unwrap_or(defaults.seed),
+                penalty_last_n: self.repeat_last_n,
+                penalty_repeat: self.repeat_penalty,
+                penalty_freq: self.frequency_penalty,
+                penalty_present: self.presence_penalty,
+                ..defaults
+            },
+            stop: stop.to_vec(),
+            ..GenerateOptions::default()
+        }
+    }
+}

@@ -1,1 +1,21 @@
-//! Placeholder
+//! The parity audit: the same inputs through Quipu and through a llama.cpp build, compared by stated rules.
+//!
+//! With a checkout, small C++ probes (`probes/`) are compiled against its headers and libraries and asked
+//! live; without one, recorded answers (`goldens/`) are replayed. A comparison ends in a [`Verdict`]; what was
+//! not compared is counted as skipped, never as passed. Nothing of the engine depends on this crate.
+#![forbid(unsafe_code)]
+
+pub mod checkout;
+pub mod engine;
+mod error;
+pub mod families;
+pub mod generation;
+pub mod goldens;
+pub mod logits;
+pub mod random;
+pub mod report;
+pub mod tap;
+pub mod toy;
+
+pub use error::Error;
+pub use report::{Report, Row, Verdict};

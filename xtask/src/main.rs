@@ -1,2 +1,42 @@
-//! Placeholder
-fn main() {}
+//! Developer tasks: `cargo xtask <task>`.
+#![forbid(unsafe_code)]
+
+mod bench_vs;
+mod parity;
+mod synth_model;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+#[derive(Debug, Parser)]
+#[command(name = "xtask", about = "Developer tasks of Quipu")]
+struct Cli {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Debug, Subcommand)]
+enum Task {
+    /// Write a model of a real model's shape with seeded random weights.
+    SynthModel(synth_model::Args),
+    /// Audit Quipu against llama.cpp, live or from recorded goldens.
+    Parity(parity::Args),
+    /// Measure Quipu and llama.cpp on one model in one run, interleaved.
+    BenchVs(bench_vs::Args),
+}
+
+fn main() -> ExitCode {
+    let done = match Cli::parse().task {
+        Task::SynthModel(args) => synth_model::run(&args),
+        Task::Parity(args) => parity::run(&args),
+        Task::BenchVs(args) => bench_vs::run(&args),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(message) => {
+            eprintln!("xtask: {message}");
+            ExitCode::FAILURE
+        }
+    }
+}

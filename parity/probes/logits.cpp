@@ -1,0 +1,167 @@
+// Teacher-forced logits of a llama.cpp build, and any tensor of its graph on the way there.
+//
+//   logits MODEL TOKENS OUT [--ubatch N] [--ctx N] [--threads N] [--repack] [--no-flash-attn] [--tensors PREFIX,PREFIX,...]
+//
+// TOKENS holds ids separated by white space. OUT receives n_tokens x n_vocab little-endian f32. With --tensors,
+// OUT.tensors receives, for every evaluated f32 tensor whose name starts with one of the prefixes:
+// u32 name length, name, 4 x u64 shape, f32 data. Repacking is off unless asked for, so that two engines
+// are compared on the same arithmetic.
+
+#include "llama.h"
+#include "ggml.h"
+#include "ggml-backend.h"
+
+#include <cstdint>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <fstream>
+#include <string>
+#include <vector>
+
+namespace {
+
+struct Tap {
+    std::vector<std::string> prefixes;
+    std::ofstream out;
+};
+
+bool wanted(const Tap & tap, const char * name) {
+    for (const auto & prefix : tap.prefixes) {
+        if (strncmp(name, prefix.c_str(), prefix.size()) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+bool on_tensor(ggml_tensor * tensor, bool ask, void * user) {
+    Tap & tap = *static_cast<Tap *>(user);
+    if (ask) {
+        return tensor->type == GGML_TYPE_F32 && wanted(tap, tensor->name);
+    }
+    if (!ggml_is_contiguous(tensor)) {
+        return true;
+    }
+    std::vector<char> data(ggml_nbytes(tensor));
+    ggml_backend_tensor_get(tensor, data.data(), 0, data.size());
+    const uint32_t n = (uint32_t) strlen(tensor->name);
+    tap.out.write(reinterpret_cast<const char *>(&n), sizeof(n));
+    tap.out.write(tensor->name, n);
+    for (int i = 0; i < 4; i++) {
+        const uint64_t ne = (uint64_t) tensor->ne[i];
+        tap.out.write(reinterpret_cast<const char *>(&ne), sizeof(ne));
+    }
+    tap.out.write(data.data(), (std::streamsize) data.size());
+    return true;
+}
+
+int fail(const std::string & what) {
+    fprintf(stderr, "logits probe: %s\n", what.c_str());
+    return 1;
+}
+
+} // namespace
+
+int main(int argc, char ** argv) {
+    if (argc < 4) {
+        return fail("usage: logits MODEL TOKENS OUT [options]");
+    }
+    int n_ubatch = 512, n_ctx = 0, n_threads = 2;
+    bool repack = false, flash_attn = true;
+    Tap tap;
+    for (int i = 4; i < argc; i++) {
+        const std::string arg = argv[i];
+        if (arg == "--repack") {
+            repack = true;
+        } else if (arg == "--no-flash-attn") {
+            flash_attn = false;
+        } else if (i + 1 >= argc) {
+            return fail("missing value of " + arg);
+        } else if (arg == "--ubatch") {
+            n_ubatch = atoi(argv[++i]);
+        } else if (arg == "--ctx") {
+            n_ctx = atoi(argv[++i]);
+        } else if (arg == "--threads") {
+            n_threads = atoi(argv[++i]);
+        } else if (arg == "--tensors") {
+            const std::string list = argv[++i];
+            for (size_t from = 0; from <= list.size();) {
+                const size_t to = std::min(list.find(',', from), list.size());
+                tap.prefixes.push_back(list.substr(from, to - from));
+                from = to + 1;
+            }
+        } else {
+            return fail("unknown option " + arg);
+        }
+    }
+
+    std::vector<llama_token> tokens;
+    std::ifstream ids(argv[2]);
+    for (llama_token id; ids >> id;) {
+        tokens.push_back(id);
+    }
+    if (tokens.empty()) {
+        return fail("no tokens in " + std::string(argv[2]));
+    }
+
+    llama_log_set([](ggml_log_level level, const char * text, void *) {
+        if (level >= GGML_LOG_LEVEL_ERROR) {
+            fputs(text, stderr);
+        }
+    }, nullptr);
+    llama_backend_init();
+    llama_model_params mparams = llama_model_default_params();
+    mparams.use_extra_bufts = repack;
+    llama_model * model = llama_model_load_from_file(argv[1], mparams);
+    if (!model) {
+        return fail("cannot load " + std::string(argv[1]));
+    }
+    llama_context_params cparams = llama_context_default_params();
+    cparams.n_ctx = n_ctx > 0 ? n_ctx : (uint32_t) tokens.size();
+    cparams.n_batch = (uint32_t) tokens.size();
+    cparams.n_ubatch = n_ubatch;
+    cparams.n_threads = n_threads;
+    cparams.n_threads_batch = n_threads;
+    if (!flash_attn) {
+        cparams.flash_attn_type = LLAMA_FLASH_ATTN_TYPE_DISABLED;
+    }
+    if (!tap.prefixes.empty()) {
+        tap.out.open(std::string(argv[3]) + ".tensors", std::ios::binary);
+        cparams.cb_eval = on_tensor;
+        cparams.cb_eval_user_data = &tap;
+    }
+    llama_context * ctx = llama_init_from_model(model, cparams);
+    if (!ctx) {
+        return fail("cannot create a context");
+    }
+
+    llama_batch batch = llama_batch_init((int32_t) tokens.size(), 0, 1);
+    for (size_t i = 0; i < tokens.size(); i++) {
+        batch.token[i] = tokens[i];
+        batch.pos[i] = (llama_pos) i;
+        batch.n_seq_id[i] = 1;
+        batch.seq_id[i][0] = 0;
+        batch.logits[i] = 1;
+    }
+    batch.n_tokens = (int32_t) tokens.size();
+    if (const int status = llama_decode(ctx, batch)) {
+        return fail("llama_decode returned " + std::to_string(status));
+    }
+
+    const int n_vocab = llama_vocab_n_tokens(llama_model_get_vocab(model));
+    std::ofstream out(argv[3], std::ios::binary);
+    for (size_t i = 0; i < tokens.size(); i++) {
+        const float * row = llama_get_logits_ith(ctx, (int32_t) i);
+        out.write(reinterpret_cast<const char *>(row), (std::streamsize) sizeof(float) * n_vocab);
+    }
+    if (!out.good()) {
+        return fail("cannot write " + std::string(argv[3]));
+    }
+    printf("%zu %d\n", tokens.size(), n_vocab);
+    llama_batch_free(batch);
+    llama_free(ctx);
+    llama_model_free(model);
+    llama_backend_free();
+    return 0;
+}

@@ -1,0 +1,99 @@
+//! `cargo xtask parity`: the audit, live against a llama.cpp checkout or replayed from the recorded goldens.
+
+use std::path::{Path, PathBuf};
+
+use quipu_parity::checkout::Checkout;
+use quipu_parity::{Report, families, generation, goldens, logits};
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// A llama.cpp checkout that was built; without one the recorded goldens are replayed.
+    #[arg(long, env = "LLAMA_CPP_DIR")]
+    llama_cpp: Option<PathBuf>,
+    /// Its build folder, if it is not in the checkout.
+    #[arg(long, env = "LLAMA_CPP_BUILD")]
+    build: Option<PathBuf>,
+    /// Only this module: logits (with layers), generation, tokenizer, sampler or alloc.
+    #[arg(long)]
+    module: Option<String>,
+    /// Write report.md and report.json there.
+    #[arg(long)]
+    report: Option<PathBuf>,
+    /// Record the goldens anew from the checkout instead of auditing; the value is the date to note.
+    #[arg(long, value_name = "DATE")]
+    record: Option<String>,
+}
+
+const MODULES: [&str; 5] = ["tokenizer", "sampler", "alloc", "logits", "generation"];
+
+pub(crate) fn run(args: &Args) -> Result<(), String> {
+    let text = |error: quipu_parity::Error| error.to_string();
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let checkout = match &args.llama_cpp {
+        Some(dir) => {
+            let probes = root.join("target/parity-probes");
+            Some(Checkout::locate(dir, args.build.as_deref(), &probes).map_err(text)?)
+        }
+        None => None,
+    };
+    if let Some(date) = &args.record {
+        let checkout = checkout.as_ref().ok_or("--record needs --llama-cpp")?;
+        return goldens::record(checkout, date).map_err(text);
+    }
+    if let Some(module) = &args.module
+        && !MODULES.contains(&module.as_str())
+    {
+        return Err(format!("module '{module}' is unknown, expected one of: {}", MODULES.join(", ")));
+    }
+    let wanted = |module: &str| args.module.as_deref().is_none_or(|only| only == module);
+    let checkout = checkout.as_ref();
+    let mut report = Report::default();
+    if wanted("tokenizer") {
+        report.rows.extend(families::tokenizers(checkout).map_err(text)?);
+    }
+    if wanted("sampler") {
+        report.rows.extend(families::samplers(checkout).map_err(text)?);
+    }
+    if wanted("alloc") {
+        report.rows.extend(families::planner(checkout).map_err(text)?);
+    }
+    if wanted("logits") {
+        report.rows.extend(match checkout {
+            Some(checkout) => {
+                let mut rows = logits::audit_reference_toys(checkout).map_err(text)?;
+                rows.extend(logits::audit_toys(checkout, &mut |case| eprintln!("{case}")).map_err(text)?);
+                rows
+            }
+            None => goldens::replay_logits(None).map_err(text)?,
+        });
+    }
+    if wanted("generation") {
+        report.rows.extend(match checkout {
+            Some(checkout) => {
+                let cases = generation::record(checkout).map_err(text)?;
+                generation::compare(&cases).map_err(text)?
+            }
+            None => goldens::replay_generation().map_err(text)?,
+        });
+    }
+    finish(args, &root, &report, checkout)
+}
+
+fn finish(args: &Args, root: &Path, report: &Report, checkout: Option<&Checkout>) -> Result<(), String> {
+    let reference = checkout.map_or("recorded goldens".to_owned(), Checkout::revision_or_recorded);
+    let markdown = format!("Reference: {reference}\n\n{}", report.markdown());
+    println!("{markdown}");
+    if let Some(dir) = &args.report {
+        let io = |error: std::io::Error| format!("{}: {error}", dir.display());
+        std::fs::create_dir_all(dir).map_err(io)?;
+        std::fs::write(dir.join("report.md"), &markdown).map_err(io)?;
+        let json = serde_json::to_string_pretty(report).map_err(|error| error.to_string())?;
+        std::fs::write(dir.join("report.json"), json).map_err(io)?;
+    }
+    let list = root.join("docs/parity/deviations.md");
+    let listed = std::fs::read_to_string(&list).map_err(|error| format!("{}: {error}", list.display()))?;
+    match report.unlisted(&listed).count() {
+        0 => Ok(()),
+        n => Err(format!("{n} deviations are not in docs/parity/deviations.md")),
+    }
+}

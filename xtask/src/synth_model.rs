@@ -17,12 +17,13 @@ use quipu_gguf::GgufWriter;
 use quipu_quant::DType;
 
 use self::mix::FileType;
-use self::shapes::Shape;
+use self::shapes::{Layers, Shape};
 use self::weights::Pools;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// llama-3.2-1b or qwen2.5-0.5b; with `-4l` for the same with 4 layers.
+    /// llama-3.2-1b, qwen2.5-0.5b, phi-3-mini or gpt-oss-20b; with `-4l` for the same with 4 layers. Quipu runs
+    /// the first two in this version; the others are for audits of files and for llama.cpp.
     #[arg(long)]
     shape: String,
     /// F32, F16, BF16, Q8_0, Q4_0, Q5_0, Q4_K, Q5_K, Q6_K, MXFP4 for all matrices, or Q4_K_M for
@@ -77,39 +78,114 @@ pub(crate) fn run(args: &Args) -> Result<(), String> {
     Ok(())
 }
 
+/// Tensors in the order of the file.
+struct Plan {
+    file_type: FileType,
+    tensors: Vec<Planned>,
+}
+
+impl Plan {
+    fn add(&mut self, name: String, dtype: DType, ne: &[u64], content: Content) {
+        self.tensors.push(Planned { name, dtype, ne: ne.to_vec(), content });
+    }
+
+    fn matrix(&mut self, name: String, ne: &[u64]) {
+        let dtype = self.file_type.of_matrix(ne[0]);
+        self.add(name, dtype, ne, Content::Matrix);
+    }
+
+    /// `attn_v` and `ffn_down`, which llama-quantize's mixes treat better in some layers.
+    fn important(&mut self, name: String, ne: &[u64], il: u64, n_layer: u64) {
+        let dtype = self.file_type.of_important(ne[0], il, n_layer);
+        self.add(name, dtype, ne, Content::Matrix);
+    }
+
+    fn norm(&mut self, name: String, n: u64) {
+        self.add(name, DType::F32, &[n], Content::Norm);
+    }
+
+    fn bias(&mut self, name: String, ne: &[u64]) {
+        self.add(name, DType::F32, ne, Content::Bias);
+    }
+}
+
 /// The tensors of a shape, in llama-quantize's order: outside the layers first, then layer by layer.
 fn plan(shape: &Shape, file_type: FileType) -> Vec<Planned> {
-    let (n_embd, n_ff, n_vocab) = (shape.n_embd, shape.n_ff, shape.n_vocab);
-    let n_q = shape.n_head * shape.head_size();
-    let n_kv = shape.n_head_kv * shape.head_size();
-    let mut tensors = Vec::new();
-    let mut add = |name: String, dtype: DType, ne: &[u64], content: Content| {
-        tensors.push(Planned { name, dtype, ne: ne.to_vec(), content });
-    };
-    let embd_type = file_type.of_output(n_embd);
-    add("token_embd.weight".to_owned(), embd_type, &[n_embd, n_vocab], Content::Matrix);
-    add("output_norm.weight".to_owned(), DType::F32, &[n_embd], Content::Norm);
+    let mut plan = Plan { file_type, tensors: Vec::new() };
+    let table = [shape.n_embd, shape.n_vocab];
+    let output = file_type.of_output(shape.n_embd);
+    plan.norm("output_norm.weight".to_owned(), shape.n_embd);
+    if shape.tied {
+        plan.add("token_embd.weight".to_owned(), output, &table, Content::Matrix);
+    } else {
+        plan.matrix("token_embd.weight".to_owned(), &table);
+        plan.add("output.weight".to_owned(), output, &table, Content::Matrix);
+    }
     if let Some(factors) = shape.rope_factors() {
-        add("rope_freqs.weight".to_owned(), DType::F32, &[factors.len() as u64], Content::Values(factors));
+        let ne = [factors.len() as u64];
+        plan.add("rope_freqs.weight".to_owned(), DType::F32, &ne, Content::Values(factors));
     }
     for il in 0..shape.n_layer {
-        let name = |rest: &str| format!("blk.{il}.{rest}");
-        let plain = |n_in: u64| file_type.of_matrix(n_in);
-        let more = |n_in: u64| file_type.of_important(n_in, il, shape.n_layer);
-        add(name("attn_norm.weight"), DType::F32, &[n_embd], Content::Norm);
-        add(name("attn_q.weight"), plain(n_embd), &[n_embd, n_q], Content::Matrix);
-        add(name("attn_k.weight"), plain(n_embd), &[n_embd, n_kv], Content::Matrix);
-        add(name("attn_v.weight"), more(n_embd), &[n_embd, n_kv], Content::Matrix);
-        if shape.qkv_bias {
-            add(name("attn_q.bias"), DType::F32, &[n_q], Content::Bias);
-            add(name("attn_k.bias"), DType::F32, &[n_kv], Content::Bias);
-            add(name("attn_v.bias"), DType::F32, &[n_kv], Content::Bias);
+        match shape.layers {
+            Layers::Dense => {
+                attention(&mut plan, shape, il);
+                dense_ffn(&mut plan, shape, il);
+            }
+            Layers::Phi3 => phi3(&mut plan, shape, il),
+            Layers::GptOss { n_expert, .. } => {
+                attention(&mut plan, shape, il);
+                gpt_oss_ffn(&mut plan, shape, il, n_expert);
+            }
         }
-        add(name("attn_output.weight"), plain(n_q), &[n_q, n_embd], Content::Matrix);
-        add(name("ffn_norm.weight"), DType::F32, &[n_embd], Content::Norm);
-        add(name("ffn_gate.weight"), plain(n_embd), &[n_embd, n_ff], Content::Matrix);
-        add(name("ffn_up.weight"), plain(n_embd), &[n_embd, n_ff], Content::Matrix);
-        add(name("ffn_down.weight"), more(n_ff), &[n_ff, n_embd], Content::Matrix);
     }
-    tensors
+    plan.tensors
+}
+
+fn block(il: u64, rest: &str) -> String {
+    format!("blk.{il}.{rest}")
+}
+
+fn attention(plan: &mut Plan, shape: &Shape, il: u64) {
+    let n_embd = shape.n_embd;
+    let (n_q, n_kv) = (shape.n_head * shape.head_size, shape.n_head_kv * shape.head_size);
+    plan.norm(block(il, "attn_norm.weight"), n_embd);
+    plan.matrix(block(il, "attn_q.weight"), &[n_embd, n_q]);
+    plan.matrix(block(il, "attn_k.weight"), &[n_embd, n_kv]);
+    plan.important(block(il, "attn_v.weight"), &[n_embd, n_kv], il, shape.n_layer);
+    if shape.qkv_bias {
+        plan.bias(block(il, "attn_q.bias"), &[n_q]);
+        plan.bias(block(il, "attn_k.bias"), &[n_kv]);
+        plan.bias(block(il, "attn_v.bias"), &[n_kv]);
+    }
+    plan.matrix(block(il, "attn_output.weight"), &[n_q, n_embd]);
+}
+
+fn dense_ffn(plan: &mut Plan, shape: &Shape, il: u64) {
+    plan.norm(block(il, "ffn_norm.weight"), shape.n_embd);
+    plan.matrix(block(il, "ffn_gate.weight"), &[shape.n_embd, shape.n_ff]);
+    plan.matrix(block(il, "ffn_up.weight"), &[shape.n_embd, shape.n_ff]);
+    plan.important(block(il, "ffn_down.weight"), &[shape.n_ff, shape.n_embd], il, shape.n_layer);
+}
+
+fn phi3(plan: &mut Plan, shape: &Shape, il: u64) {
+    let n_embd = shape.n_embd;
+    plan.norm(block(il, "attn_norm.weight"), n_embd);
+    plan.matrix(block(il, "attn_qkv.weight"), &[n_embd, 3 * n_embd]);
+    plan.matrix(block(il, "attn_output.weight"), &[n_embd, n_embd]);
+    plan.norm(block(il, "ffn_norm.weight"), n_embd);
+    plan.matrix(block(il, "ffn_up.weight"), &[n_embd, 2 * shape.n_ff]);
+    plan.important(block(il, "ffn_down.weight"), &[shape.n_ff, n_embd], il, shape.n_layer);
+}
+
+fn gpt_oss_ffn(plan: &mut Plan, shape: &Shape, il: u64, n_expert: u64) {
+    let (n_embd, n_ff) = (shape.n_embd, shape.n_ff);
+    plan.bias(block(il, "attn_output.bias"), &[n_embd]);
+    plan.bias(block(il, "attn_sinks.weight"), &[shape.n_head]);
+    plan.norm(block(il, "post_attention_norm.weight"), n_embd);
+    plan.add(block(il, "ffn_gate_inp.weight"), DType::F32, &[n_embd, n_expert], Content::Matrix);
+    plan.bias(block(il, "ffn_gate_inp.bias"), &[n_expert]);
+    for (name, n_in, n_out) in [("gate", n_embd, n_ff), ("up", n_embd, n_ff), ("down", n_ff, n_embd)] {
+        plan.matrix(block(il, &format!("ffn_{name}_exps.weight")), &[n_in, n_out, n_expert]);
+        plan.bias(block(il, &format!("ffn_{name}_exps.bias")), &[n_out, n_expert]);
+    }
 }

@@ -1,11 +1,40 @@
-//! Quantizers for activations: what the reference's CPU backend runs on the right-hand side of a product
-//! with quantised weights. They need not equal the file quantizers, and for `Q8_0` they do not.
+//! Quantizers of the reference's CPU backend: what it runs on the right-hand side of a product with quantised
+//! weights, and to store rows. For `Q8_0`, `Q8_1` and `IQ4_NL` they do not equal the file quantizers.
 
-use crate::blocks::{BlockQ8_0, BlockQ8K, QK, QK_K};
-use crate::convert::{f32_to_f16, nearest_int};
+use crate::blocks::{BlockQ8_0, BlockQ8_1, BlockQ8K, QK, QK_K};
+use crate::convert::{f32_to_f16, nearest_int, trunc_i32};
 use crate::error::check_row;
-use crate::quantize::each;
+use crate::iq4::quantize_iq4_nl_unsearched;
+use crate::legacy::signed_max;
+use crate::quantize::{each, quantize_row};
 use crate::{DType, Error};
+
+/// Converts a row of floats to `dtype` as the reference's CPU backend does, for activations and for rows it
+/// stores. Answers to `from_float` of `ggml_get_type_traits_cpu`, of its x86 build.
+///
+/// # Errors
+/// [`Error::NotComputed`] for types without such a function, which include all grid types `IQ1`, `IQ2` and
+/// `IQ3`; [`Error::PartialBlock`] and [`Error::ByteLength`] if the lengths do not match.
+pub fn quantize_row_cpu(dtype: DType, src: &[f32], out: &mut [u8]) -> Result<(), Error> {
+    check_row(dtype, src.len(), out.len())?;
+    match dtype {
+        DType::Q8_0 => each(src, out, QK, q8_0_cpu),
+        DType::Q8_1 => each(src, out, QK, q8_1_cpu),
+        DType::IQ4_NL => each(src, out, QK, quantize_iq4_nl_unsearched),
+        // The machine's conversion, which keeps what it can of a NaN.
+        DType::F16 => each(src, out, 1, |x| half::f16::from_f32(x[0])),
+        DType::I32 => each(src, out, 1, |x| trunc_i32(x[0])),
+        DType::IQ2_XXS
+        | DType::IQ2_XS
+        | DType::IQ2_S
+        | DType::IQ3_XXS
+        | DType::IQ3_S
+        | DType::IQ1_S
+        | DType::IQ1_M => return Err(Error::NotComputed { dtype }),
+        _ => return quantize_row(dtype, src, out),
+    }
+    Ok(())
+}
 
 /// Quantizes activations to `Q8_0` as ggml's x86 kernels do: inverse scale 127 / amax, ties to even.
 ///
@@ -33,15 +62,27 @@ pub fn quantize_row_q8_k(src: &[f32], out: &mut [u8]) -> Result<(), Error> {
 }
 
 fn q8_0_cpu(x: &[f32]) -> BlockQ8_0 {
+    let (d, quants) = cpu_quants(x);
+    BlockQ8_0 { d: f32_to_f16(d), qs: quants.map(saturate) }
+}
+
+fn q8_1_cpu(x: &[f32]) -> BlockQ8_1 {
+    let (d, quants) = cpu_quants(x);
+    // Summed before the quants are cut to eight bits; lanes of vectors wrap.
+    let sum = quants.iter().fold(0i32, |sum, q| sum.wrapping_add(*q));
+    BlockQ8_1 { d: f32_to_f16(d), s: f32_to_f16(d * sum as f32), qs: quants.map(saturate) }
+}
+
+/// The scale and the quants as 32-bit integers.
+fn cpu_quants(x: &[f32]) -> (f32, [i32; QK]) {
     let amax = lane_max(x);
-    let d = amax / 127.0;
     let id = if amax == 0.0 { 0.0 } else { 127.0 / amax };
-    let qs = std::array::from_fn(|j| {
-        let v = x[j] * id;
-        // On x86 what does not convert becomes the most negative integer, and then saturates to i8.
-        if v.is_finite() { v.round_ties_even().clamp(-128.0, 127.0) as i8 } else { i8::MIN }
-    });
-    BlockQ8_0 { d: f32_to_f16(d), qs }
+    // On x86 what does not convert becomes the most negative integer.
+    (amax / 127.0, std::array::from_fn(|j| trunc_i32((x[j] * id).round_ties_even())))
+}
+
+fn saturate(q: i32) -> i8 {
+    q.clamp(-128, 127) as i8
 }
 
 /// Largest magnitude of 32 floats in the order of the SIMD reduction, which only matters for NaN: a
@@ -53,15 +94,9 @@ fn lane_max(x: &[f32]) -> f32 {
     max(max(half(0), half(2)), max(half(1), half(3)))
 }
 
-fn q8_k(x: &[f32]) -> BlockQ8K {
-    let (mut max, mut amax) = (0.0f32, 0.0f32);
-    for &v in x {
-        if v.abs() > amax {
-            amax = v.abs();
-            max = v;
-        }
-    }
-    if amax == 0.0 {
+pub(crate) fn q8_k(x: &[f32]) -> BlockQ8K {
+    let max = signed_max(x);
+    if max == 0.0 {
         return bytemuck::Zeroable::zeroed();
     }
     let iscale = -127.0 / max;

@@ -43,6 +43,34 @@ pub fn e8m0_to_f32_half(e: u8) -> f32 {
     f32::from_bits(bits)
 }
 
+/// An unsigned E4M3 scale to f32, halved to go with the doubled E2M1 value table; the bit above is ignored,
+/// and 127 counts as 0. Answers to `ggml_ue4m3_to_fp32`.
+pub fn ue4m3_to_f32_half(x: u8) -> f32 {
+    let (exponent, mantissa) = ((x >> 3) & 15, x & 7);
+    match (exponent, mantissa) {
+        _ if x == 0x7f => 0.0,
+        (0, m) => f32::from(m) / 1024.0,
+        // The bits of 1.mmm * 2^(e - 8).
+        (e, m) => f32::from_bits(((u32::from(e) + 119) << 23) | (u32::from(m) << 20)),
+    }
+}
+
+/// The unsigned E4M3 scale nearest to `x` (ties away from zero); 0 for what is not above zero, and the
+/// largest, 126, for all that would round to 256 or more. Answers to `ggml_fp32_to_ue4m3`.
+pub fn f32_to_ue4m3(x: f32) -> u8 {
+    if x.is_nan() || x <= 0.0 {
+        return 0;
+    }
+    let bits = x.min(448.0).to_bits();
+    let exponent = (bits >> 23) as i32 - 127 + 7;
+    if exponent <= 0 {
+        return ((x * 512.0 + 0.5) as u8).min(7);
+    }
+    // Rounding by the bit below may carry into the exponent.
+    let rounded = ((exponent as u32) << 3 | (bits >> 20) & 7) + ((bits >> 19) & 1);
+    if rounded >= 0x78 { 0x7e } else { rounded as u8 }
+}
+
 /// Rounds to the nearest integer, ties to even, valid for `|x| <= 4194303`; beyond that, or for NaN, some
 /// integer of 23 bits. Answers to `nearest_int` of ggml-quants.c, whose adding of 1.5 * 2^23 is kept so
 /// that out-of-range values land where the reference's do.
@@ -58,9 +86,28 @@ pub(crate) fn trunc_i32(x: f32) -> i32 {
     if (-2_147_483_648.0..2_147_483_648.0).contains(&x) { x as i32 } else { i32::MIN }
 }
 
+/// [`round_i64`] is C's `lroundf` on x86-64: ties away from zero; what does not fit, and NaN, is `i64::MIN`.
+pub(crate) fn round_i64(x: f32) -> i64 {
+    let r = x.round();
+    if (-9.223_372e18..9.223_372e18).contains(&r) { r as i64 } else { i64::MIN }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn ue4m3_scales_survive_the_round_trip() {
+        assert_eq!(ue4m3_to_f32_half(0x38), 0.5);
+        assert_eq!(ue4m3_to_f32_half(0x7e), 224.0);
+        for x in 1..0x78 {
+            assert_eq!(f32_to_ue4m3(2.0 * ue4m3_to_f32_half(x)), x);
+        }
+        assert_eq!((ue4m3_to_f32_half(0x7f), ue4m3_to_f32_half(0xff)), (0.0, 240.0));
+        for (x, byte) in [(0.0, 0), (-1.0, 0), (f32::NAN, 0), (f32::INFINITY, 0x7e), (1e-4, 0)] {
+            assert_eq!(f32_to_ue4m3(x), byte, "{x}");
+        }
+    }
 
     #[test]
     fn f16_ties_go_to_even() {

@@ -1,116 +1,80 @@
-//! Blocks to f32, exactly as `dequantize_row_*` of ggml-quants.c.
+//! Blocks to f32, exactly as `dequantize_row_*` of ggml-quants.c: the dispatch over types.
 
 use bytemuck::Pod;
 use half::f16;
+use half::slice::HalfFloatSliceExt;
 
-use crate::blocks::{BlockMxfp4, BlockQ4_0, BlockQ4K, BlockQ5_0, BlockQ5K, BlockQ6K, BlockQ8_0, QK, QK_K};
-use crate::convert::{bf16_to_f32, e8m0_to_f32_half};
+use crate::blocks::{BlockQ8K, QK, QK_K, QK_NVFP4, QK1_0, QK2_0};
+use crate::convert::bf16_to_f32;
 use crate::error::check_row;
-use crate::{DType, Error};
+use crate::{DType, Error, fp4, grids, iq4, k_quants, legacy, low_bit};
 
-/// Twice the sixteen E2M1 values, indexed by nibble (`kvalues_mxfp4`).
-pub const MXFP4_VALUES: [i8; 16] = [0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12];
-
-/// Expands a row of `dtype` in `bytes` to `out.len()` floats. Answers to `ggml_type_traits::to_float`.
+/// Expands a row of `dtype` in `bytes` to `out.len()` floats. Answers to `ggml_type_traits::to_float` (and, for
+/// `Q8_K`, which that has not, to `dequantize_row_q8_K`).
 ///
 /// `bytes` needs no alignment.
 ///
 /// # Errors
 /// [`Error::NotComputed`]; [`Error::PartialBlock`] and [`Error::ByteLength`] if the lengths do not match.
 pub fn dequantize_row(dtype: DType, bytes: &[u8], out: &mut [f32]) -> Result<(), Error> {
-    if !dtype.is_computed() {
-        return Err(Error::NotComputed { dtype });
-    }
     check_row(dtype, out.len(), bytes.len())?;
     match dtype {
-        DType::F32 => each(bytes, out, 1, |x: f32, y| y[0] = x),
-        DType::F16 => each(bytes, out, 1, |x: f16, y| y[0] = x.to_f32()),
-        DType::BF16 => each(bytes, out, 1, |x: u16, y| y[0] = bf16_to_f32(x)),
-        DType::Q8_0 => each(bytes, out, QK, q8_0),
-        DType::Q4_0 => each(bytes, out, QK, q4_0),
-        DType::Q5_0 => each(bytes, out, QK, q5_0),
-        DType::MXFP4 => each(bytes, out, QK, mxfp4),
-        DType::Q4_K => each(bytes, out, QK_K, q4_k),
-        DType::Q5_K => each(bytes, out, QK_K, q5_k),
-        DType::Q6_K => each(bytes, out, QK_K, q6_k),
-        _ => return Err(Error::NotComputed { dtype }),
+        DType::F32 => bytemuck::cast_slice_mut(out).copy_from_slice(bytes),
+        DType::F16 => f16_row(bytes, out),
+        DType::BF16 => each(bytes, out, 1, |x: &u16, y| y[0] = bf16_to_f32(*x)),
+        DType::Q4_0 => each(bytes, out, QK, legacy::dequantize_q4_0),
+        DType::Q4_1 => each(bytes, out, QK, legacy::dequantize_q4_1),
+        DType::Q5_0 => each(bytes, out, QK, legacy::dequantize_q5_0),
+        DType::Q5_1 => each(bytes, out, QK, legacy::dequantize_q5_1),
+        DType::Q8_0 => each(bytes, out, QK, legacy::dequantize_q8_0),
+        DType::Q2_K => each(bytes, out, QK_K, k_quants::dequantize_q2_k),
+        DType::Q3_K => each(bytes, out, QK_K, k_quants::dequantize_q3_k),
+        DType::Q4_K => each(bytes, out, QK_K, k_quants::dequantize_q4_k),
+        DType::Q5_K => each(bytes, out, QK_K, k_quants::dequantize_q5_k),
+        DType::Q6_K => each(bytes, out, QK_K, k_quants::dequantize_q6_k),
+        DType::Q8_K => each(bytes, out, QK_K, q8_k),
+        DType::IQ4_NL => each(bytes, out, QK, iq4::dequantize_iq4_nl),
+        DType::IQ4_XS => each(bytes, out, QK_K, iq4::dequantize_iq4_xs),
+        DType::TQ1_0 => each(bytes, out, QK_K, low_bit::dequantize_tq1_0),
+        DType::TQ2_0 => each(bytes, out, QK_K, low_bit::dequantize_tq2_0),
+        DType::MXFP4 => each(bytes, out, QK, fp4::dequantize_mxfp4),
+        DType::NVFP4 => each(bytes, out, QK_NVFP4, fp4::dequantize_nvfp4),
+        DType::Q1_0 => each(bytes, out, QK1_0, low_bit::dequantize_q1_0),
+        DType::Q2_0 => each(bytes, out, QK2_0, low_bit::dequantize_q2_0),
+        DType::IQ2_XXS => each(bytes, out, QK_K, grids::dequantize_iq2_xxs),
+        DType::IQ2_XS => each(bytes, out, QK_K, grids::dequantize_iq2_xs),
+        DType::IQ2_S => each(bytes, out, QK_K, grids::dequantize_iq2_s),
+        DType::IQ3_XXS => each(bytes, out, QK_K, grids::dequantize_iq3_xxs),
+        DType::IQ3_S => each(bytes, out, QK_K, grids::dequantize_iq3_s),
+        DType::IQ1_S => each(bytes, out, QK_K, grids::dequantize_iq1_s),
+        DType::IQ1_M => each(bytes, out, QK_K, grids::dequantize_iq1_m),
+        DType::Q8_1 | DType::I8 | DType::I16 | DType::I32 | DType::I64 | DType::F64 => {
+            return Err(Error::NotComputed { dtype });
+        }
     }
     Ok(())
 }
 
 /// Runs `f` on every block of `bytes` and the `len` floats it stands for.
-fn each<B: Pod>(bytes: &[u8], out: &mut [f32], len: usize, f: impl Fn(B, &mut [f32])) {
+fn each<B: Pod>(bytes: &[u8], out: &mut [f32], len: usize, f: impl Fn(&B, &mut [f32])) {
     for (block, y) in bytes.chunks_exact(size_of::<B>()).zip(out.chunks_exact_mut(len)) {
-        f(bytemuck::pod_read_unaligned(block), y);
+        f(&bytemuck::pod_read_unaligned(block), y);
     }
 }
 
-fn q8_0(b: BlockQ8_0, y: &mut [f32]) {
-    let d = b.d.to_f32();
+/// By pieces, so that the conversion can use the machine's instruction for it.
+fn f16_row(bytes: &[u8], out: &mut [f32]) {
+    const PIECE: usize = 64;
+    let mut piece = [f16::ZERO; PIECE];
+    for (bytes, y) in bytes.chunks(2 * PIECE).zip(out.chunks_mut(PIECE)) {
+        let piece = &mut piece[..y.len()];
+        bytemuck::cast_slice_mut(piece).copy_from_slice(bytes);
+        piece.convert_to_f32_slice(y);
+    }
+}
+
+fn q8_k(b: &BlockQ8K, y: &mut [f32]) {
     for (y, &q) in y.iter_mut().zip(&b.qs) {
-        *y = f32::from(q) * d;
-    }
-}
-
-fn q4_0(b: BlockQ4_0, y: &mut [f32]) {
-    let d = b.d.to_f32();
-    for (j, &q) in b.qs.iter().enumerate() {
-        y[j] = (i32::from(q & 15) - 8) as f32 * d;
-        y[j + 16] = (i32::from(q >> 4) - 8) as f32 * d;
-    }
-}
-
-fn q5_0(b: BlockQ5_0, y: &mut [f32]) {
-    let d = b.d.to_f32();
-    for (y, q) in y.iter_mut().zip(b.quants()) {
-        *y = f32::from(q) * d;
-    }
-}
-
-fn mxfp4(b: BlockMxfp4, y: &mut [f32]) {
-    let d = e8m0_to_f32_half(b.e);
-    for (j, &q) in b.qs.iter().enumerate() {
-        y[j] = f32::from(MXFP4_VALUES[usize::from(q & 15)]) * d;
-        y[j + 16] = f32::from(MXFP4_VALUES[usize::from(q >> 4)]) * d;
-    }
-}
-
-fn q4_k(b: BlockQ4K, y: &mut [f32]) {
-    min_scaled(b.d, b.dmin, &b.scales, &b.quants(), y);
-}
-
-fn q5_k(b: BlockQ5K, y: &mut [f32]) {
-    min_scaled(b.d, b.dmin, &b.scales, &b.quants(), y);
-}
-
-/// `y = d * sc * q - dmin * m` for 8 sub-blocks of 32.
-fn min_scaled(d: f16, dmin: f16, scales: &[u8; 12], quants: &[u8; QK_K], y: &mut [f32]) {
-    let (d, dmin) = (d.to_f32(), dmin.to_f32());
-    for (j, (y, q)) in y.chunks_exact_mut(32).zip(quants.chunks_exact(32)).enumerate() {
-        let (sc, m) = scale_min(j, scales);
-        let (scale, min) = (d * f32::from(sc), dmin * f32::from(m));
-        for (y, &q) in y.iter_mut().zip(q) {
-            *y = scale * f32::from(q) - min;
-        }
-    }
-}
-
-fn q6_k(b: BlockQ6K, y: &mut [f32]) {
-    let d = b.d.to_f32();
-    let quants = b.quants();
-    for ((y, q), &sc) in y.chunks_exact_mut(16).zip(quants.chunks_exact(16)).zip(&b.scales) {
-        let scale = d * f32::from(sc);
-        for (y, &q) in y.iter_mut().zip(q) {
-            *y = scale * f32::from(q);
-        }
-    }
-}
-
-/// The 6-bit scale and min of sub-block `j` (0..8). Answers to `get_scale_min_k4`.
-pub fn scale_min(j: usize, scales: &[u8; 12]) -> (u8, u8) {
-    if j < 4 {
-        (scales[j] & 63, scales[j + 4] & 63)
-    } else {
-        ((scales[j + 4] & 15) | ((scales[j - 4] >> 6) << 4), (scales[j + 4] >> 4) | ((scales[j] >> 6) << 4))
+        *y = b.d * f32::from(q);
     }
 }

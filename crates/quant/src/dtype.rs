@@ -132,20 +132,36 @@ impl DType {
     }
 
     /// True for the weight types this crate quantizes, dequantizes and multiplies.
+    ///
+    /// The activation formats `Q8_1` and `Q8_K` have quantizers but are never weights; integers and `F64`
+    /// have no arithmetic in the reference either.
     pub const fn is_computed(self) -> bool {
-        matches!(
+        !matches!(
             self,
-            DType::F32
-                | DType::F16
-                | DType::BF16
-                | DType::Q8_0
-                | DType::Q4_0
-                | DType::Q5_0
-                | DType::Q4_K
-                | DType::Q5_K
-                | DType::Q6_K
-                | DType::MXFP4
+            DType::Q8_1 | DType::Q8_K | DType::I8 | DType::I16 | DType::I32 | DType::I64 | DType::F64
         )
+    }
+
+    /// True for the weight types the reference's CPU backend can convert rows of f32 to
+    /// ([`crate::quantize_row_cpu`]): all computed types but the grids, which need more than a row.
+    pub const fn is_storable(self) -> bool {
+        let grid = matches!(
+            self,
+            DType::IQ2_XXS
+                | DType::IQ2_XS
+                | DType::IQ2_S
+                | DType::IQ3_XXS
+                | DType::IQ3_S
+                | DType::IQ1_S
+                | DType::IQ1_M
+        );
+        self.is_computed() && !grid
+    }
+
+    /// True for types that cannot be quantized without an importance matrix
+    /// (`ggml_quantize_requires_imatrix`).
+    pub const fn requires_imatrix(self) -> bool {
+        matches!(self, DType::IQ2_XXS | DType::IQ2_XS | DType::IQ1_S)
     }
 
     /// The type activations are converted to before a dot product with weights of this type

@@ -6,9 +6,7 @@ use crate::DType;
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
     /// The type is known (its sizes are) but this crate has no arithmetic for it.
-    #[error(
-        "type {dtype} is known but not computed (computed: f32, f16, bf16, q8_0, q4_0, q5_0, q4_K, q5_K, q6_K, mxfp4)"
-    )]
+    #[error("type {dtype} is known but has no arithmetic of this kind")]
     NotComputed {
         /// The type asked for.
         dtype: DType,
@@ -36,6 +34,50 @@ pub enum Error {
         found: usize,
         /// Length the row needs.
         expected: usize,
+    },
+    /// The floats do not divide into rows.
+    #[error("{n} floats are not a whole number of rows of {n_per_row}")]
+    PartialRow {
+        /// Floats given.
+        n: usize,
+        /// Floats in a row.
+        n_per_row: usize,
+    },
+    /// The type is only usable with an importance matrix, and none was given.
+    #[error("type {dtype} cannot be quantized without an importance matrix")]
+    MissingImatrix {
+        /// The type asked for.
+        dtype: DType,
+    },
+    /// The importance matrix does not have one entry for each column.
+    #[error("the importance matrix has {found} entries, expected one for each of {expected} columns")]
+    ImatrixLength {
+        /// Entries given.
+        found: usize,
+        /// Floats in a row.
+        expected: usize,
+    },
+    /// The bytes to validate are not a whole number of blocks.
+    #[error("{n_bytes} bytes are not a whole number of {dtype} blocks of {block_bytes} bytes")]
+    PartialBytes {
+        /// Type of the blocks.
+        dtype: DType,
+        /// Bytes given.
+        n_bytes: usize,
+        /// Bytes in one block.
+        block_bytes: usize,
+    },
+    /// A value or a block's scale is no finite number.
+    #[error("{dtype} block {block}: {field} is {value}, expected a finite number")]
+    NotFinite {
+        /// Type of the blocks.
+        dtype: DType,
+        /// Index of the block (of the element, for types without blocks).
+        block: usize,
+        /// Which number of the block.
+        field: &'static str,
+        /// What it is: `NaN`, `inf`, `-inf` (or, for an E8M0 exponent, 255).
+        value: &'static str,
     },
 }
 

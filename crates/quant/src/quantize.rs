@@ -1,42 +1,133 @@
-//! f32 to blocks, bit for bit as the reference's deterministic quantizers (`quantize_row_*_ref`), which
-//! write model files. The 32-element formats are here, the K formats in `k_quants`, and the faster-rounding
-//! forms used for activations in `activations`.
+//! f32 to blocks, bit for bit as the reference's file tools: the dispatch over types. The arithmetic is in the
+//! families' modules; the forms used for activations are in `activations`.
 
 use bytemuck::Pod;
 use half::f16;
+use half::slice::HalfFloatSliceExt;
 
-use crate::blocks::{BlockMxfp4, BlockQ4_0, BlockQ5_0, BlockQ8_0, QK, QK_K};
-use crate::convert::{e8m0_to_f32_half, f32_to_bf16, f32_to_f16, trunc_i32};
-use crate::dequantize::MXFP4_VALUES;
+use crate::blocks::{QK, QK_K, QK_NVFP4, QK1_0, QK2_0};
+use crate::convert::{f32_to_bf16, f32_to_f16};
 use crate::error::check_row;
-use crate::k_quants::{quantize_q4_k, quantize_q5_k, quantize_q6_k};
-use crate::{DType, Error};
+use crate::{DType, Error, fp4, grids, iq4, k_quants, legacy, low_bit};
 
-/// Quantizes a row of floats to `dtype`. Answers to `ggml_quantize_chunk` without an importance matrix.
+/// Quantizes floats to `dtype` without an importance matrix: [`quantize_rows`] in its plain form.
+///
+/// # Errors
+/// As [`quantize_rows`].
+pub fn quantize_row(dtype: DType, src: &[f32], out: &mut [u8]) -> Result<(), Error> {
+    quantize_rows(dtype, src, src.len(), None, out)
+}
+
+/// Quantizes rows of `n_per_row` floats to `dtype`; `imatrix`, if given, holds the importance of each of the
+/// `n_per_row` columns. Answers to `ggml_quantize_chunk` (and, for `Q8_1` and `Q8_K`, which that has not, to
+/// `quantize_row_*_ref`).
 ///
 /// All arithmetic is separate f32 multiplications and additions (no FMA), so blocks equal those of a
 /// reference built without `-mfma` in its base library, on every machine. Any input is accepted;
-/// NaN and infinity give blocks of no meaning, as in the reference. `out` needs no alignment.
+/// NaN and infinity give blocks of no meaning, as in the reference. `out` needs no alignment. Types that
+/// make no use of importances ignore them, after the check of their number.
 ///
 /// # Errors
-/// [`Error::NotComputed`]; [`Error::PartialBlock`] and [`Error::ByteLength`] if the lengths do not match.
-pub fn quantize_row(dtype: DType, src: &[f32], out: &mut [u8]) -> Result<(), Error> {
-    if !dtype.is_computed() {
-        return Err(Error::NotComputed { dtype });
+/// [`Error::NotComputed`]; [`Error::PartialRow`], [`Error::PartialBlock`], [`Error::ByteLength`] and
+/// [`Error::ImatrixLength`] if the lengths do not match; [`Error::MissingImatrix`] for a type that
+/// [`DType::requires_imatrix`].
+pub fn quantize_rows(
+    dtype: DType,
+    src: &[f32],
+    n_per_row: usize,
+    imatrix: Option<&[f32]>,
+    out: &mut [u8],
+) -> Result<(), Error> {
+    let n = src.len();
+    if !(n == 0 || (n_per_row > 0 && n.is_multiple_of(n_per_row))) {
+        return Err(Error::PartialRow { n, n_per_row });
     }
-    check_row(dtype, src.len(), out.len())?;
+    let Some(row_bytes) = dtype.row_bytes(n_per_row) else {
+        return Err(Error::PartialBlock { dtype, n: n_per_row, block_len: dtype.block_len() });
+    };
+    check_row(dtype, n, out.len())?;
+    let Some(imatrix) = imatrix else {
+        return if dtype.requires_imatrix() {
+            Err(Error::MissingImatrix { dtype })
+        } else {
+            quantize_plain(dtype, src, out)
+        };
+    };
+    if imatrix.len() != n_per_row {
+        return Err(Error::ImatrixLength { found: imatrix.len(), expected: n_per_row });
+    }
+    // Nothing to do, and no row length to divide by.
+    if n == 0 {
+        return quantize_plain(dtype, src, out);
+    }
+    for (row, out) in src.chunks_exact(n_per_row).zip(out.chunks_exact_mut(row_bytes)) {
+        quantize_weighted(dtype, row, imatrix, out)?;
+    }
+    Ok(())
+}
+
+/// Any number of rows without importances.
+fn quantize_plain(dtype: DType, x: &[f32], out: &mut [u8]) -> Result<(), Error> {
     match dtype {
-        DType::F32 => each(src, out, 1, |x| x[0]),
-        DType::F16 => each(src, out, 1, |x| f32_to_f16(x[0])),
-        DType::BF16 => each(src, out, 1, |x| f32_to_bf16(x[0])),
-        DType::Q8_0 => each(src, out, QK, q8_0),
-        DType::Q4_0 => each(src, out, QK, q4_0),
-        DType::Q5_0 => each(src, out, QK, q5_0),
-        DType::MXFP4 => each(src, out, QK, mxfp4),
-        DType::Q4_K => each(src, out, QK_K, quantize_q4_k),
-        DType::Q5_K => each(src, out, QK_K, quantize_q5_k),
-        DType::Q6_K => each(src, out, QK_K, quantize_q6_k),
-        _ => return Err(Error::NotComputed { dtype }),
+        DType::F32 => out.copy_from_slice(bytemuck::cast_slice(x)),
+        DType::F16 => f16_row(x, out),
+        DType::BF16 => each(x, out, 1, |x| f32_to_bf16(x[0])),
+        DType::Q4_0 => each(x, out, QK, legacy::quantize_q4_0),
+        DType::Q4_1 => each(x, out, QK, legacy::quantize_q4_1),
+        DType::Q5_0 => each(x, out, QK, legacy::quantize_q5_0),
+        DType::Q5_1 => each(x, out, QK, legacy::quantize_q5_1),
+        DType::Q8_0 => each(x, out, QK, legacy::quantize_q8_0),
+        DType::Q8_1 => each(x, out, QK, legacy::quantize_q8_1),
+        DType::Q2_K => each(x, out, QK_K, k_quants::quantize_q2_k),
+        DType::Q3_K => each(x, out, QK_K, k_quants::quantize_q3_k),
+        DType::Q4_K => each(x, out, QK_K, k_quants::quantize_q4_k),
+        DType::Q5_K => each(x, out, QK_K, k_quants::quantize_q5_k),
+        DType::Q6_K => each(x, out, QK_K, k_quants::quantize_q6_k),
+        DType::Q8_K => each(x, out, QK_K, crate::activations::q8_k),
+        DType::IQ4_NL => each(x, out, QK, |x| iq4::quantize_iq4_nl(x, None)),
+        DType::IQ4_XS => each(x, out, QK_K, |x| iq4::quantize_iq4_xs(x, None)),
+        DType::TQ1_0 => each(x, out, QK_K, low_bit::quantize_tq1_0),
+        DType::TQ2_0 => each(x, out, QK_K, low_bit::quantize_tq2_0),
+        DType::MXFP4 => each(x, out, QK, fp4::quantize_mxfp4),
+        DType::NVFP4 => each(x, out, QK_NVFP4, fp4::quantize_nvfp4),
+        DType::Q1_0 => each(x, out, QK1_0, low_bit::quantize_q1_0),
+        DType::Q2_0 => each(x, out, QK2_0, low_bit::quantize_q2_0),
+        DType::IQ2_S => each(x, out, QK_K, |x| grids::quantize_iq2_s(x, None)),
+        DType::IQ3_XXS => each(x, out, QK_K, |x| grids::quantize_iq3_xxs(x, None)),
+        DType::IQ3_S => each(x, out, QK_K, |x| grids::quantize_iq3_s(x, None)),
+        DType::IQ1_M => each(x, out, QK_K, |x| grids::quantize_iq1_m(x, None)),
+        DType::IQ2_XXS | DType::IQ2_XS | DType::IQ1_S => return Err(Error::MissingImatrix { dtype }),
+        DType::I8 | DType::I16 | DType::I32 | DType::I64 | DType::F64 => {
+            return Err(Error::NotComputed { dtype });
+        }
+    }
+    Ok(())
+}
+
+/// One row with importances; types that make no use of them go the plain way.
+fn quantize_weighted(dtype: DType, x: &[f32], importance: &[f32], out: &mut [u8]) -> Result<(), Error> {
+    // The mean square of the whole row, which damps the magnitudes of the 32-element formats.
+    let sigma2 = || x.iter().fold(0.0f32, |sum, v| sum + v * v) / x.len() as f32;
+    match dtype {
+        DType::Q4_0 => each_weighted(x, importance, sigma2(), out, QK, legacy::quantize_q4_0_weighted),
+        DType::Q4_1 => each_weighted(x, importance, sigma2(), out, QK, legacy::quantize_q4_1_weighted),
+        DType::Q5_0 => each_weighted(x, importance, sigma2(), out, QK, legacy::quantize_q5_0_weighted),
+        DType::Q5_1 => each_weighted(x, importance, sigma2(), out, QK, legacy::quantize_q5_1_weighted),
+        DType::Q2_K => each_by(x, importance, out, QK_K, k_quants::quantize_q2_k_weighted),
+        DType::Q3_K => each_by(x, importance, out, QK_K, k_quants::quantize_q3_k_weighted),
+        DType::Q4_K => each_by(x, importance, out, QK_K, k_quants::quantize_q4_k_weighted),
+        DType::Q5_K => each_by(x, importance, out, QK_K, k_quants::quantize_q5_k_weighted),
+        DType::Q6_K => each_by(x, importance, out, QK_K, k_quants::quantize_q6_k_weighted),
+        DType::IQ4_NL => each_by(x, importance, out, QK, |x, w| iq4::quantize_iq4_nl(x, Some(w))),
+        DType::IQ4_XS => each_by(x, importance, out, QK_K, |x, w| iq4::quantize_iq4_xs(x, Some(w))),
+        DType::IQ2_XXS => each_by(x, importance, out, QK_K, grids::quantize_iq2_xxs),
+        DType::IQ2_XS => each_by(x, importance, out, QK_K, grids::quantize_iq2_xs),
+        DType::IQ2_S => each_by(x, importance, out, QK_K, |x, w| grids::quantize_iq2_s(x, Some(w))),
+        DType::IQ3_XXS => each_by(x, importance, out, QK_K, |x, w| grids::quantize_iq3_xxs(x, Some(w))),
+        DType::IQ3_S => each_by(x, importance, out, QK_K, |x, w| grids::quantize_iq3_s(x, Some(w))),
+        DType::IQ1_S => each_by(x, importance, out, QK_K, grids::quantize_iq1_s),
+        DType::IQ1_M => each_by(x, importance, out, QK_K, |x, w| grids::quantize_iq1_m(x, Some(w))),
+        _ => return quantize_plain(dtype, x, out),
     }
     Ok(())
 }
@@ -48,123 +139,47 @@ pub(crate) fn each<B: Pod>(src: &[f32], out: &mut [u8], len: usize, f: impl Fn(&
     }
 }
 
-/// The reciprocal of a scale, 0 for 0.
-fn inverse(d: f32) -> f32 {
-    if d == 0.0 { 0.0 } else { 1.0 / d }
+/// As [`each`], with the importances of the same columns.
+fn each_by<B: Pod>(
+    src: &[f32],
+    importance: &[f32],
+    out: &mut [u8],
+    len: usize,
+    f: impl Fn(&[f32], &[f32]) -> B,
+) {
+    let blocks = src.chunks_exact(len).zip(importance.chunks_exact(len));
+    for ((x, w), block) in blocks.zip(out.chunks_exact_mut(size_of::<B>())) {
+        block.copy_from_slice(bytemuck::bytes_of(&f(x, w)));
+    }
 }
 
-fn q8_0(x: &[f32]) -> BlockQ8_0 {
-    // Written so that a NaN is replaced by its successor, as the reference's MAX does.
-    let amax = x.iter().fold(0.0, |m: f32, v| if m > v.abs() { m } else { v.abs() });
-    let d = amax / 127.0;
-    let id = inverse(d);
-    // `round` takes ties away from zero, as roundf.
-    BlockQ8_0 { d: f32_to_f16(d), qs: std::array::from_fn(|j| trunc_i32((x[j] * id).round()) as i8) }
+/// As [`each_by`], with a number of the whole row.
+fn each_weighted<B: Pod>(
+    src: &[f32],
+    importance: &[f32],
+    sigma2: f32,
+    out: &mut [u8],
+    len: usize,
+    f: impl Fn(&[f32], &[f32], f32) -> B,
+) {
+    each_by(src, importance, out, len, |x, w| f(x, w, sigma2));
 }
 
-/// The element of largest magnitude with its sign (the first among equals); 0 if there is none.
-fn signed_max(x: &[f32]) -> f32 {
-    let mut amax = 0.0;
-    let mut max = 0.0;
-    for &v in x {
-        if amax < v.abs() {
-            amax = v.abs();
-            max = v;
+/// By pieces, so that the conversion can use the machine's instruction for it.
+fn f16_row(src: &[f32], out: &mut [u8]) {
+    const PIECE: usize = 64;
+    let mut piece = [f16::ZERO; PIECE];
+    for (x, out) in src.chunks(PIECE).zip(out.chunks_mut(2 * PIECE)) {
+        let piece = &mut piece[..x.len()];
+        piece.convert_from_f32_slice(x);
+        if x.iter().any(|v| v.is_nan()) {
+            for (h, &v) in piece.iter_mut().zip(x) {
+                *h = f32_to_f16(v);
+            }
         }
+        out.copy_from_slice(bytemuck::cast_slice(piece));
     }
-    max
-}
-
-/// Quant of `x` in a symmetric format of `2 * half` levels, truncated to 8 bits before it is capped.
-fn symmetric_quant(x: f32, half: u8) -> u8 {
-    let q = trunc_i32(x + (f32::from(half) + 0.5)) as i8;
-    q.min(2 * half as i8 - 1) as u8
-}
-
-fn q4_0(x: &[f32]) -> BlockQ4_0 {
-    let d = signed_max(x) / -8.0;
-    let id = inverse(d);
-    let q = |j: usize| symmetric_quant(x[j] * id, 8);
-    BlockQ4_0 { d: f32_to_f16(d), qs: std::array::from_fn(|j| q(j) | (q(j + QK / 2) << 4)) }
-}
-
-fn q5_0(x: &[f32]) -> BlockQ5_0 {
-    let d = signed_max(x) / -16.0;
-    let id = inverse(d);
-    let q: [u8; QK] = std::array::from_fn(|j| symmetric_quant(x[j] * id, 16));
-    let qh = (0..QK).fold(0u32, |bits, j| bits | (u32::from(q[j] >> 4 & 1) << j));
-    BlockQ5_0 {
-        d: f32_to_f16(d),
-        qh: qh.to_le_bytes(),
-        qs: std::array::from_fn(|j| (q[j] & 15) | ((q[j + QK / 2] & 15) << 4)),
-    }
-}
-
-fn mxfp4(x: &[f32]) -> BlockMxfp4 {
-    let amax = signed_max(x).abs();
-    let e = if amax > 0.0 { mxfp4_exponent(amax) } else { 0 };
-    let d = e8m0_to_f32_half(e);
-    let q = |j: usize| nearest_mxfp4(x[j], d);
-    BlockMxfp4 { e, qs: std::array::from_fn(|j| q(j) | (q(j + QK / 2) << 4)) }
-}
-
-/// The E8M0 exponent that puts `amax` in the top octave of E2M1 (4 to 6 and above).
-///
-/// The logarithm is rounded to f32 before it is floored, as with `log2f`: a value just under a high power
-/// of two therefore counts as that power. Below 2^-125 the byte wraps, as the reference's does.
-fn mxfp4_exponent(amax: f32) -> u8 {
-    let log2 = f64::from(amax).log2() as f32;
-    trunc_i32(log2.floor() - 2.0 + 127.0) as u8
-}
-
-/// Index of the value nearest to `x` at scale `d`, the lowest among equals.
-fn nearest_mxfp4(x: f32, d: f32) -> u8 {
-    let mut best = 0;
-    let mut best_err = (f32::from(MXFP4_VALUES[0]) * d - x).abs();
-    for (i, &value) in MXFP4_VALUES.iter().enumerate().skip(1) {
-        let err = (f32::from(value) * d - x).abs();
-        if err < best_err {
-            best = i;
-            best_err = err;
-        }
-    }
-    best as u8
 }
 
 // `f16` is stored as its two bytes; on a big-endian machine blocks would differ from the file format.
 const _: () = assert!(cfg!(target_endian = "little") && size_of::<f16>() == 2);
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn q8_0_ties_go_away_from_zero() {
-        let mut x = [0.0; QK];
-        x[0] = 127.0;
-        x[1] = 2.5;
-        x[2] = -2.5;
-        let b = q8_0(&x);
-        assert_eq!((b.qs[0], b.qs[1], b.qs[2]), (127, 3, -3));
-    }
-
-    #[test]
-    fn q4_0_scale_takes_the_sign_of_the_largest() {
-        let mut x = [0.0; QK];
-        x[3] = 8.0;
-        x[20] = -7.0;
-        let b = q4_0(&x);
-        assert_eq!(b.d.to_f32(), -1.0);
-        assert_eq!(b.qs[3] & 15, 0);
-        assert_eq!(b.qs[4] >> 4, 15);
-    }
-
-    #[test]
-    fn mxfp4_exponent_follows_the_rounded_logarithm() {
-        assert_eq!(mxfp4_exponent(1.0), 125);
-        assert_eq!(mxfp4_exponent(1.0f32.next_down()), 124);
-        // log2f of the float just below 16 is 4 exactly.
-        assert_eq!(mxfp4_exponent(16.0f32.next_down()), 129);
-        assert_eq!(mxfp4_exponent(6.0), 127);
-    }
-}

@@ -4,6 +4,9 @@ use std::path::PathBuf;
 
 use quipu_quant::{DType, dequantize_row, quantize_row, quantize_row_q8_0_cpu, quantize_row_q8_k, vec_dot};
 
+#[path = "../examples/parity_cases.rs"]
+mod parity_cases;
+
 const FILE_TYPES: [DType; 9] = [
     DType::Q8_0,
     DType::Q4_0,
@@ -130,6 +133,24 @@ fn dot_products_agree_with_the_reference() {
                 equal || (found - expected).abs() <= bound,
                 "{dtype}, row {row}: {found} instead of {expected}, bound {bound}"
             );
+        }
+    }
+}
+
+#[test]
+fn seeded_cases_give_the_reference_hashes() {
+    const SEED: u64 = 20_261_121;
+    let lines = golden_lines("cases.txt");
+    // The grid types only with rows of numbers.
+    assert_eq!(lines.len(), 23 * 16 + 7 * 12);
+    let columns = ["chunk", "input", "plain", "weighted", "cpu", "expanded", "random", "dot", "verdicts"];
+    for line in lines {
+        let dtype = DType::from_id(line[0].parse().unwrap()).unwrap();
+        let hostile = line[1] == "1";
+        let found = parity_cases::line(dtype, SEED, line[2].parse().unwrap(), hostile);
+        for ((found, expected), column) in found.split(' ').zip(&line[2..]).zip(columns) {
+            let chunk = &line[2];
+            assert_eq!(found, *expected, "{dtype}, chunk {chunk}, hostile: {hostile}: {column}");
         }
     }
 }

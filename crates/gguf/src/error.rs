@@ -18,6 +18,9 @@ pub enum Error {
     #[error("file ends too early: {what} at offset {offset} needs {needed} bytes, but {remaining} remain", what = shown(what))]
     Truncated { what: String, offset: u64, needed: u64, remaining: u64 },
 
+    #[error("the header goes beyond the first {have} bytes of the file, expected {needed} or more of them")]
+    PrefixTooShort { have: u64, needed: u64 },
+
     // Header.
     #[error("not a GGUF file: it starts with \"{}\", expected \"GGUF\"", found.escape_ascii())]
     BadMagic { found: [u8; 4] },
@@ -44,7 +47,7 @@ pub enum Error {
     StringTooLong { what: String, offset: u64, len: u64 },
     #[error("metadata key {index} at offset {offset} is empty, expected a name")]
     EmptyKey { index: u64, offset: u64 },
-    #[error("metadata key {index} at offset {offset} is not UTF-8")]
+    #[error("metadata key {index} at offset {offset} is not UTF-8 without NUL")]
     KeyNotUtf8 { index: u64, offset: u64 },
     #[error(
         "metadata key '{key}' at offset {offset} is a duplicate: keys {first} and {second}, expected once", key = shown(key))]
@@ -98,6 +101,53 @@ pub enum Error {
     #[error("data of tensor '{name}' spans offsets {start} to {end}, but the file has {file_len} bytes", name = shown(name))]
     DataTruncated { name: String, start: u64, end: u64, file_len: u64 },
 
+    #[error("the padding after the last tensor ends at offset {end}, but the file has {file_len} bytes")]
+    PaddingTruncated { end: u64, file_len: u64 },
+
+    // Sets of split files.
+    #[error("file {file} of the split set: {error}")]
+    SplitKey {
+        file: usize,
+        #[source]
+        error: Box<Error>,
+    },
+    #[error("split.no is {found}, expected 0: a split model is opened by its first file")]
+    NotFirstSplit { found: u16 },
+    #[error("{} is not named like file {file} of {count}, expected a name ending in \"{expected}\"", path.display())]
+    SplitName { path: PathBuf, file: usize, count: u16, expected: String },
+    #[error("the split set has {found} files, expected {expected} (split.count of the first)")]
+    SplitFiles { found: usize, expected: u16 },
+    #[error("split.no of file {file} of the split set is {found}, expected {expected}")]
+    SplitNo { file: usize, found: u16, expected: usize },
+    #[error("split.count of file {file} of the split set is {found}, expected {expected} as in the first")]
+    SplitCount { file: usize, found: u16, expected: u16 },
+    #[error(
+        "split.tensors.count of file {file} of the split set is {found}, expected {expected} as in the first"
+    )]
+    SplitTensorsCount { file: usize, found: i32, expected: i32 },
+    #[error("the split set has {found} tensors, expected {expected} (split.tensors.count)")]
+    SplitTensors { found: usize, expected: i32 },
+    #[error("tensor '{name}' is in files {first} and {second} of the split set, expected once", name = shown(name))]
+    SplitDuplicateTensor { name: String, first: usize, second: usize },
+    #[error("split.count is 0, expected the number of files of a split set")]
+    NotSplit,
+    #[error("the file splits into {found} files, expected at most 65535")]
+    TooManySplits { found: usize },
+    #[error(
+        "tensor '{name}' takes {found} bytes with padding and would leave a split without tensors, expected at most \
+         the size limit of {limit}", name = shown(name))]
+    SplitTooSmall { name: String, found: u64, limit: u64 },
+    #[error("{} is the file that is being read, expected another output", path.display())]
+    OutputIsInput { path: PathBuf },
+    #[error("{} exists already, expected a new file", path.display())]
+    OutputExists { path: PathBuf },
+    #[error("cannot write {}: {source}", path.display())]
+    Create { path: PathBuf, source: std::io::Error },
+
+    // Overrides.
+    #[error("metadata override \"{text}\": expected {expected}", text = shown(text))]
+    BadOverride { text: String, expected: &'static str },
+
     // Asking.
     #[error("metadata key '{key}' is missing, expected {expected}", key = shown(key))]
     MissingKey { key: String, expected: &'static str },
@@ -117,6 +167,21 @@ pub enum Error {
     DataLength { name: String, found: u64, expected: u64 },
     #[error("cannot write the GGUF file: {0}")]
     Write(#[source] std::io::Error),
+
+    // Sources of bytes.
+    #[error("cannot read {} at offset {offset}: {source}", path.display())]
+    Read { path: PathBuf, offset: u64, source: std::io::Error },
+    #[error("a read of {len} bytes at offset {offset} goes past the end, the file has {file_len} bytes")]
+    OutOfRange { offset: u64, len: u64, file_len: u64 },
+    #[error("no memory for {size} bytes: {source}")]
+    OutOfMemory { size: usize, source: std::io::Error },
+    #[error("data of tensor '{name}' is not in memory: its file is read on demand", name = shown(name))]
+    NotInPlace { name: String },
+    #[error("load mode '{found}' is unknown, expected one of: none, mmap, mlock, mmap+mlock, dio")]
+    UnknownLoadMode { found: String },
+
+    #[error("{}: {source}", path.display())]
+    InFile { path: PathBuf, source: Box<Error> },
 }
 
 /// Text from a file as one line of bounded length: control characters escaped, the rest cut.

@@ -2,7 +2,7 @@
 //!
 //! Counterpart of `gguf.cpp` and `llama-mmap.cpp`. [`GgufFile::open`] maps a file and checks everything it
 //! says against its own length, without touching tensor data; [`GgufFile::tensor_bytes`] hands the data
-//! out in place. [`GgufWriter`] writes files as the reference does, byte for byte. What metadata keys
+//! out in place. [`GgufSet`] does the same for files in one piece or several, through any [`ByteSource`]. [`GgufWriter`] writes files as the reference does, byte for byte. What metadata keys
 //! mean is the business of `quipu-model` and `quipu-tokenizer`.
 //!
 //! ```no_run
@@ -18,21 +18,38 @@
 //!
 //! A file is little-endian, and so must the machine be.
 
+mod copy;
 mod error;
 mod file;
+mod header;
+mod merge;
 mod metadata;
+mod new_file;
+mod overrides;
 mod parse;
 mod reader;
+mod set;
 mod source;
+mod split;
+mod split_set;
 mod tensor;
 mod value;
 mod writer;
 
 pub use error::{Error, Result};
 pub use file::GgufFile;
+pub use merge::MergePlan;
 pub use metadata::{FromValue, Metadata};
+pub use new_file::NewFile;
+pub use overrides::{IgnoredOverride, MetadataOverride, OverrideValue};
 pub use parse::Gguf;
-pub use source::{ByteSource, MappedFile, MemoryFile, SOURCE_ALIGNMENT};
+pub use set::GgufSet;
+pub use source::{
+    BufferedFile, ByteSource, DirectFile, HostMemory, LoadMode, MappedFile, MemoryFile, MemoryLock,
+    SOURCE_ALIGNMENT, SourceKind, open_source,
+};
+pub use split::{SplitLimit, SplitOptions, SplitPlan};
+pub use split_set::{check_split_set, split_count, split_path, split_paths, split_prefix};
 pub use tensor::TensorInfo;
 pub use value::{Array, StringArray, Value, ValueType};
 pub use writer::GgufWriter;

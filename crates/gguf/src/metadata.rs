@@ -1,14 +1,18 @@
 //! The ordered key/value list of a file, and typed questions to it.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 use crate::{Array, Error, Result, StringArray, Value};
 
-/// Keys and values in file order; looked up by name in constant time.
+/// Keys and values in file order; looked up by name in logarithmic time.
+///
+/// Entries are boxed and the index is a tree, so that a file of very many tiny keys costs many small allocations,
+/// none of them larger than the file.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Metadata {
-    entries: Vec<(String, Value)>,
-    index: HashMap<String, usize>,
+    #[allow(clippy::vec_box)] // see above
+    entries: Vec<Box<(String, Value)>>,
+    index: BTreeMap<Box<str>, usize>,
 }
 
 impl Metadata {
@@ -24,7 +28,7 @@ impl Metadata {
 
     /// Keys and values in order.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = (&str, &Value)> {
-        self.entries.iter().map(|(k, v)| (k.as_str(), v))
+        self.entries.iter().map(|entry| (entry.0.as_str(), &entry.1))
     }
 
     /// Position of `key` in file order (`gguf_find_key`).
@@ -35,6 +39,12 @@ impl Metadata {
     /// The value of `key`, whatever its type.
     pub fn get(&self, key: &str) -> Option<&Value> {
         self.position(key).map(|i| &self.entries[i].1)
+    }
+
+    /// The value of `key`, to be changed in its place.
+    pub(crate) fn get_mut(&mut self, key: &str) -> Option<&mut Value> {
+        let i = self.position(key)?;
+        Some(&mut self.entries[i].1)
     }
 
     /// True if `key` is present.
@@ -51,7 +61,7 @@ impl Metadata {
     /// Removes `key` and returns its value (`gguf_remove_key`).
     pub fn remove(&mut self, key: &str) -> Option<Value> {
         let at = self.index.remove(key)?;
-        let (_, value) = self.entries.remove(at);
+        let value = self.entries.remove(at).1;
         for i in self.index.values_mut().filter(|i| **i > at) {
             *i -= 1;
         }
@@ -60,8 +70,8 @@ impl Metadata {
 
     /// Appends a key known to be new.
     pub(crate) fn push(&mut self, key: String, value: Value) {
-        self.index.insert(key.clone(), self.entries.len());
-        self.entries.push((key, value));
+        self.index.insert(key.as_str().into(), self.entries.len());
+        self.entries.push(Box::new((key, value)));
     }
 
     /// The value of `key` as exactly type `T` (no conversion between number types, as the reference).

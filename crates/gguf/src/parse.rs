@@ -1,6 +1,6 @@
 //! The reader: header, metadata, tensor table, and all the rules that make a file valid.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 use quipu_quant::DType;
 
@@ -15,6 +15,9 @@ const MIN_KEY_BYTES: u64 = 8 + 1 + 4 + 1;
 /// Bytes of the shortest tensor entry: no name, no dimensions, type and offset.
 const MIN_TENSOR_BYTES: u64 = 8 + 4 + 4 + 8;
 
+/// Positions of tensors by name.
+type TensorIndex = BTreeMap<Box<str>, usize>;
+
 /// What a GGUF file says before its data: version, metadata, tensor table. Answers to `gguf_context`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Gguf {
@@ -28,7 +31,9 @@ pub struct Gguf {
     pub tensors: Vec<TensorInfo>,
     /// Bytes from the file's start to the data section.
     pub data_offset: u64,
-    tensor_index: HashMap<String, usize>,
+    tensor_index: TensorIndex,
+    /// The file ends with the last key, without padding: what gguf-py writes where there are no tensors.
+    pub(crate) ends_unpadded: bool,
 }
 
 impl Gguf {
@@ -41,22 +46,63 @@ impl Gguf {
     /// # Errors
     /// Every variant of [`Error`] that speaks of file contents.
     pub fn parse(file: &[u8]) -> Result<Gguf> {
-        let gguf = Gguf::parse_header(file)?;
-        let file_len = file.len() as u64;
-        for t in &gguf.tensors {
-            let start = gguf.data_offset.saturating_add(t.offset);
+        Gguf::parse_prefix(file, file.len() as u64)
+    }
+
+    /// As [`Gguf::parse`] for a file of `file_len` bytes of which only the first, `prefix`, are in memory.
+    ///
+    /// # Errors
+    /// [`Error::PrefixTooShort`] if the header goes beyond the prefix and nothing is wrong so far: read
+    /// more and try again. Otherwise as [`Gguf::parse`]; claims are held against `file_len`, memory is
+    /// allocated in proportion to `prefix`.
+    pub fn parse_prefix(prefix: &[u8], file_len: u64) -> Result<Gguf> {
+        let mut r = Reader::new(prefix, file_len);
+        let gguf = Gguf::read(&mut r)?;
+        gguf.check_data(file_len)?;
+        Ok(gguf)
+    }
+
+    /// As [`Gguf::parse`], but the tensors' data may be missing (files written as metadata only). Answers to
+    /// `gguf_init_from_file` with `no_alloc`.
+    ///
+    /// # Errors
+    /// As [`Gguf::parse`], without [`Error::DataTruncated`].
+    pub fn parse_header(file: &[u8]) -> Result<Gguf> {
+        Gguf::read(&mut Reader::new(file, file.len() as u64))
+    }
+
+    /// Checks that each tensor's bytes lie within a file of `file_len` bytes.
+    ///
+    /// # Errors
+    /// [`Error::DataTruncated`].
+    pub fn check_data(&self, file_len: u64) -> Result<()> {
+        for t in &self.tensors {
+            let start = self.data_offset.saturating_add(t.offset);
             let end = start.saturating_add(t.n_bytes);
             if end > file_len {
                 return Err(Error::DataTruncated { name: t.name.clone(), start, end, file_len });
             }
         }
-        Ok(gguf)
+        Ok(())
     }
 
-    /// As [`Gguf::parse`], but the tensors' data may be missing (files written as metadata only).
-    pub fn parse_header(file: &[u8]) -> Result<Gguf> {
-        let mut r = Reader::new(file);
-        let version = read_version(&mut r)?;
+    /// As [`Gguf::check_data`], and the padding after the last tensor must be there, too. Answers to
+    /// `gguf_init_from_file` without `no_alloc`, which reads the data as one block.
+    ///
+    /// # Errors
+    /// Also [`Error::PaddingTruncated`].
+    pub fn check_padded_data(&self, file_len: u64) -> Result<()> {
+        self.check_data(file_len)?;
+        let Some(last) = self.tensors.last() else { return Ok(()) };
+        let end = padded(last.n_bytes, self.alignment)
+            .and_then(|n| n.checked_add(last.offset))
+            .and_then(|n| n.checked_add(self.data_offset))
+            .unwrap_or(u64::MAX);
+        if end > file_len { Err(Error::PaddingTruncated { end, file_len }) } else { Ok(()) }
+    }
+
+    fn read(r: &mut Reader<'_>) -> Result<Gguf> {
+        let version = read_version(r)?;
         let n_tensors = r.i64(&|| "number of tensors".to_owned())?;
         let n_keys = r.i64(&|| "number of metadata keys".to_owned())?;
         let limit = r.remaining() / MIN_TENSOR_BYTES;
@@ -70,19 +116,20 @@ impl Gguf {
             .filter(|&n| n <= limit)
             .ok_or(Error::KeyCount { found: n_keys, limit })?;
 
-        let metadata = read_metadata(&mut r, n_keys)?;
+        let metadata = read_metadata(r, n_keys)?;
         let alignment = alignment_of(&metadata)?;
-        let (tensors, tensor_index) = read_tensors(&mut r, n_tensors, alignment)?;
+        let (tensors, tensor_index) = read_tensors(r, n_tensors, alignment)?;
 
         let mut data_offset = r.offset();
         if n_tensors > 0 {
-            let file_len = file.len() as u64;
+            let file_len = data_offset + r.remaining();
             data_offset = padded(data_offset, alignment).unwrap_or(u64::MAX);
             if data_offset > file_len {
                 return Err(Error::DataStartMissing { data_offset, file_len });
             }
         }
-        Ok(Gguf { version, alignment, metadata, tensors, data_offset, tensor_index })
+        let ends_unpadded = n_tensors == 0 && r.remaining() == 0;
+        Ok(Gguf { version, alignment, metadata, tensors, data_offset, tensor_index, ends_unpadded })
     }
 
     /// Position of the tensor called `name` (`gguf_find_tensor`).
@@ -120,7 +167,10 @@ fn read_metadata(r: &mut Reader<'_>, n_keys: u64) -> Result<Metadata> {
         if key.is_empty() {
             return Err(Error::EmptyKey { index, offset });
         }
-        let key = std::str::from_utf8(key).map_err(|_| Error::KeyNotUtf8 { index, offset })?;
+        let key = std::str::from_utf8(key)
+            .ok()
+            .filter(|key| !key.contains('\0'))
+            .ok_or(Error::KeyNotUtf8 { index, offset })?;
         if let Some(first) = metadata.position(key) {
             let (key, first) = (key.to_owned(), first as u64);
             return Err(Error::DuplicateKey { key, offset, first, second: index });
@@ -183,9 +233,9 @@ fn read_tensors(
     r: &mut Reader<'_>,
     n_tensors: u64,
     alignment: u32,
-) -> Result<(Vec<TensorInfo>, HashMap<String, usize>)> {
+) -> Result<(Vec<TensorInfo>, TensorIndex)> {
     let mut tensors: Vec<TensorInfo> = Vec::new();
-    let mut index = HashMap::new();
+    let mut index = BTreeMap::new();
     let mut expected_offset = 0u64;
     for i in 0..n_tensors {
         let start = r.offset();
@@ -206,7 +256,13 @@ fn read_tensors(
         expected_offset = padded(n_bytes, alignment)
             .and_then(|n| offset.checked_add(n))
             .ok_or_else(|| Error::DataTooLarge { name: name.to_owned() })?;
-        index.insert(name.to_owned(), tensors.len());
+        index.insert(name.into(), tensors.len());
+        if tensors.len() == tensors.capacity() {
+            // Slower than doubling, and never beyond what was announced: descriptors are larger than their
+            // entries in the file.
+            let announced = usize::try_from(n_tensors - i).unwrap_or(usize::MAX);
+            tensors.reserve_exact(announced.min(16 + tensors.len() / 4));
+        }
         tensors.push(TensorInfo { name: name.to_owned(), dtype, ne, n_dims, offset, n_bytes });
     }
     Ok((tensors, index))

@@ -2,15 +2,19 @@
 
 use crate::{Array, Error, MAX_ARRAY_LEN, MAX_STRING_LEN, Result, StringArray, ValueType};
 
-/// Reads little-endian values; `what` arguments name the thing read, for the error.
+/// Reads little-endian values from a file's first bytes; `what` arguments name the thing read, for the error.
+#[derive(Clone, Copy)]
 pub(crate) struct Reader<'a> {
+    /// The file's first bytes, or all of them.
     bytes: &'a [u8],
     at: usize,
+    /// Length of the whole file, at least `bytes.len()`: what claims are held against.
+    file_len: u64,
 }
 
 impl<'a> Reader<'a> {
-    pub(crate) fn new(bytes: &'a [u8]) -> Self {
-        Reader { bytes, at: 0 }
+    pub(crate) fn new(bytes: &'a [u8], file_len: u64) -> Self {
+        Reader { bytes, at: 0, file_len: file_len.max(bytes.len() as u64) }
     }
 
     /// Offset of the next byte from the file's start.
@@ -18,19 +22,29 @@ impl<'a> Reader<'a> {
         self.at as u64
     }
 
+    /// Bytes of the file that were not read, in memory or not.
     pub(crate) fn remaining(&self) -> u64 {
-        (self.bytes.len() - self.at) as u64
+        self.file_len - self.offset()
     }
 
     fn truncated(&self, what: &dyn Fn() -> String, needed: u64) -> Error {
         Error::Truncated { what: what(), offset: self.offset(), needed, remaining: self.remaining() }
     }
 
-    /// The next `len` bytes.
-    pub(crate) fn take(&mut self, len: u64, what: &dyn Fn() -> String) -> Result<&'a [u8]> {
+    /// Checks that the file has `len` more bytes and that they are in memory.
+    fn need(&self, len: u64, what: &dyn Fn() -> String) -> Result<()> {
         if len > self.remaining() {
             return Err(self.truncated(what, len));
         }
+        let have = self.bytes.len() as u64;
+        // What remains fits into the file, so the sum fits.
+        let needed = self.offset() + len;
+        if needed > have { Err(Error::PrefixTooShort { have, needed }) } else { Ok(()) }
+    }
+
+    /// The next `len` bytes.
+    pub(crate) fn take(&mut self, len: u64, what: &dyn Fn() -> String) -> Result<&'a [u8]> {
+        self.need(len, what)?;
         let start = self.at;
         self.at += len as usize;
         Ok(&self.bytes[start..self.at])
@@ -86,14 +100,16 @@ impl<'a> Reader<'a> {
 
     fn strings(&mut self, n: u64, what: &dyn Fn() -> String) -> Result<StringArray> {
         // Each string takes 8 bytes for its length at least.
-        if n * 8 > self.remaining() {
-            return Err(self.truncated(what, n * 8));
+        self.need(n * 8, what)?;
+        if let Some((strings, len)) = StringArray::from_length_prefixed(&self.bytes[self.at..], n as usize) {
+            self.at += len;
+            return Ok(strings);
         }
-        let mut strings = StringArray::with_capacity(n as usize);
+        // One of them is wrong or not in memory: which, and how.
         for i in 0..n {
-            strings.push(self.string(&|| format!("element {i} of {}", what()))?);
+            self.string(&|| format!("element {i} of {}", what()))?;
         }
-        Ok(strings)
+        Err(self.truncated(what, n))
     }
 
     /// `n` elements of `element`, which is not `Array`; `key` and `offset` locate the length.

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::MAX_STRING_LEN;
+
 /// The type of a metadata value, with GGUF's ids. Answers to `gguf_type`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u32)]
@@ -232,6 +234,38 @@ impl StringArray {
     /// An empty array with room for `n` strings.
     pub fn with_capacity(n: usize) -> Self {
         StringArray { data: Vec::new(), ends: Vec::with_capacity(n) }
+    }
+
+    /// Reads `n` strings as a file holds them, each behind its length as u64, and says how many bytes they took;
+    /// `None` if one is too long or goes beyond `bytes`. `bytes` must have room for `n` lengths.
+    ///
+    /// Measured first and copied second: nothing is allocated beyond the table of ends before all lengths are
+    /// known, and then exactly enough.
+    pub(crate) fn from_length_prefixed(bytes: &[u8], n: usize) -> Option<(Self, usize)> {
+        let mut ends = Vec::with_capacity(n);
+        let (mut at, mut total) = (0usize, 0usize);
+        for _ in 0..n {
+            let len = u64::from_le_bytes(*bytes.get(at..)?.first_chunk::<8>()?);
+            if len > MAX_STRING_LEN {
+                return None;
+            }
+            // Neither overflows: `at` was within the bytes, and a string is at most 2^30 long.
+            at += 8 + len as usize;
+            total += len as usize;
+            ends.push(total);
+        }
+        if at > bytes.len() {
+            return None;
+        }
+        let mut data = Vec::with_capacity(total);
+        let (mut from, mut start) = (0, 0);
+        for &end in &ends {
+            from += 8;
+            let to = from + (end - start);
+            data.extend_from_slice(&bytes[from..to]);
+            (from, start) = (to, end);
+        }
+        Some((StringArray { data, ends }, at))
     }
 
     /// Appends a string.

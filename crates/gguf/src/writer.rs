@@ -19,6 +19,8 @@ pub struct GgufWriter {
     version: u32,
     tensors: Vec<(String, DType, [u64; 4], u64)>,
     names: HashSet<String>,
+    /// Without tensors, end with the last key.
+    end_unpadded: bool,
 }
 
 impl Default for GgufWriter {
@@ -35,16 +37,20 @@ impl GgufWriter {
             version: MAX_VERSION,
             tensors: Vec::new(),
             names: HashSet::new(),
+            end_unpadded: false,
         }
     }
 
-    /// Starts from what another file says: its version, metadata and tensor table.
+    /// Starts from what another file says: its version, metadata and tensor table. Written as it is, it gives
+    /// the bytes of any file llama.cpp wrote; also of those gguf-py wrote without tensors, which lack the
+    /// padding at their end.
     pub fn from_gguf(gguf: &Gguf) -> GgufWriter {
         GgufWriter {
             metadata: gguf.metadata.clone(),
             version: gguf.version,
             tensors: gguf.tensors.iter().map(|t| (t.name.clone(), t.dtype, t.ne, t.n_bytes)).collect(),
             names: gguf.tensors.iter().map(|t| t.name.clone()).collect(),
+            end_unpadded: gguf.ends_unpadded,
         }
     }
 
@@ -101,8 +107,14 @@ impl GgufWriter {
     pub fn header(&self) -> Result<Vec<u8>> {
         let alignment = alignment_of(&self.metadata)?;
         let mut out = self.unpadded_header(alignment)?;
-        out.resize(out.len().next_multiple_of(alignment as usize), 0);
+        if !self.ends_with_keys() {
+            out.resize(out.len().next_multiple_of(alignment as usize), 0);
+        }
         Ok(out)
+    }
+
+    fn ends_with_keys(&self) -> bool {
+        self.end_unpadded && self.tensors.is_empty()
     }
 
     fn unpadded_header(&self, alignment: u32) -> Result<Vec<u8>> {
@@ -150,7 +162,9 @@ impl GgufWriter {
         let alignment = alignment_of(&self.metadata)?;
         let header = self.unpadded_header(alignment)?;
         out.write_all(&header).map_err(Error::Write)?;
-        write_padding(out, header.len() as u64, alignment)?;
+        if !self.ends_with_keys() {
+            write_padding(out, header.len() as u64, alignment)?;
+        }
         for (i, (name, _, _, n_bytes)) in self.tensors.iter().enumerate() {
             let mut sink = Sink { out, left: *n_bytes, given: 0 };
             let result = data(i, &mut sink);

@@ -5,33 +5,59 @@ use std::cell::Cell;
 
 use quipu_gguf::{Gguf, GgufWriter};
 
-/// The system's allocator, noting the largest single request of the current thread.
+#[path = "support/malformed.rs"]
+mod malformed;
+
+/// The system's allocator, noting the largest single request of the current thread, and what it holds and held at most.
 struct Noting;
 
 thread_local! {
     static LARGEST: Cell<usize> = const { Cell::new(0) };
+    static HELD: Cell<isize> = const { Cell::new(0) };
+    static MOST: Cell<isize> = const { Cell::new(0) };
 }
 
 fn note(size: usize) {
-    // The thread's cell is gone while the thread ends; nothing is measured then.
+    // The thread's cells are gone while the thread ends; nothing is measured then.
     let _ = LARGEST.try_with(|l| l.set(l.get().max(size)));
+}
+
+fn hold(change: isize) {
+    let _ = HELD.try_with(|held| {
+        held.set(held.get() + change);
+        let _ = MOST.try_with(|most| most.set(most.get().max(held.get())));
+    });
+}
+
+/// Largest single request, and most bytes held at once beyond those held before, while `f` runs.
+fn cost<T>(f: impl FnOnce() -> T) -> (usize, usize) {
+    LARGEST.set(0);
+    let before = HELD.get();
+    MOST.set(before);
+    let done = f();
+    let cost = (LARGEST.get(), (MOST.get() - before) as usize);
+    drop(done);
+    cost
 }
 
 // SAFETY: every call is passed on to the system's allocator unchanged; noting a size allocates nothing.
 unsafe impl GlobalAlloc for Noting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         note(layout.size());
+        hold(layout.size() as isize);
         // SAFETY: the caller's promises are those that `System` asks for.
         unsafe { System.alloc(layout) }
     }
 
     unsafe fn dealloc(&self, ptr: *mut u8, layout: Layout) {
+        hold(-(layout.size() as isize));
         // SAFETY: the caller's promises are those that `System` asks for.
         unsafe { System.dealloc(ptr, layout) }
     }
 
     unsafe fn realloc(&self, ptr: *mut u8, layout: Layout, new_size: usize) -> *mut u8 {
         note(new_size);
+        hold(new_size as isize - layout.size() as isize);
         // SAFETY: the caller's promises are those that `System` asks for.
         unsafe { System.realloc(ptr, layout, new_size) }
     }
@@ -74,6 +100,49 @@ fn lengths_are_checked_before_they_are_allocated() {
         LARGEST.set(0);
         assert!(Gguf::parse(&file).is_err());
         assert!(LARGEST.get() <= file.len());
+    }
+}
+
+/// What messages and the first entries of tables may take whatever the file's length.
+const SMALL: usize = 8 * 1024;
+
+#[test]
+fn no_malformed_file_takes_more_than_twice_its_length() {
+    for (name, bytes) in malformed::files() {
+        let (largest, most) = cost(|| Gguf::parse(&bytes));
+        assert!(largest <= 2 * bytes.len() + 1024, "{name}: {largest} bytes at once for {}", bytes.len());
+        assert!(most <= 2 * bytes.len() + SMALL, "{name}: {most} bytes for {}", bytes.len());
+    }
+}
+
+#[test]
+fn large_arrays_are_held_once() {
+    let mut w = GgufWriter::new();
+    let texts = (0..200_000).map(|i| format!("text {i}"));
+    w.metadata.set("texts", quipu_gguf::Value::Array(quipu_gguf::Array::String(texts.collect())));
+    w.metadata.set("numbers", quipu_gguf::Value::Array(quipu_gguf::Array::F32(vec![0.5; 500_000])));
+    let file = w.header().unwrap();
+    let (_, most) = cost(|| Gguf::parse(&file).unwrap());
+    assert!(most <= file.len() + SMALL, "{most} bytes for {}", file.len());
+}
+
+/// Nothing but keys of a few letters with a one-byte value, or tensors of short names without data: the files whose
+/// tables take most memory beside their length. A descriptor is 80 bytes for 36 in the file, so the tensors' table
+/// is the one allocation that exceeds twice the length.
+#[test]
+fn tables_of_the_smallest_entries_stay_in_proportion() {
+    let mut keys = GgufWriter::new();
+    let mut tensors = GgufWriter::new();
+    for i in 0..20_000u32 {
+        keys.metadata.set(&format!("{i:x}"), quipu_gguf::Value::U8(0));
+        tensors.add_tensor(&format!("{i:x}"), quipu_quant::DType::I8, &[0]).unwrap();
+    }
+    for (what, w, at_once) in [("keys", keys, 2), ("tensors", tensors, 3)] {
+        let file = w.header().unwrap();
+        let (largest, most) = cost(|| Gguf::parse(&file).unwrap());
+        println!("{what}: {largest} at once, {most} in all for {} bytes", file.len());
+        assert!(largest <= at_once * file.len(), "{what}: {largest} bytes at once for {}", file.len());
+        assert!(most <= 10 * file.len(), "{what}: {most} bytes for {}", file.len());
     }
 }
 

@@ -1,82 +1,59 @@
-//! alloc: planning a graph of about 1,000 nodes, and the check whether a plan still serves.
+//! alloc: planning the decode graph of a 32-layer model (about 1,000 nodes), the check whether a plan still serves, placing
+//! tensors by it, and the chunk allocator alone.
+//!
+//! The graphs are the reference's own (`parity/goldens/alloc/models.txt`); `cargo run --release -p quipu-alloc --example
+//! versus` times both engines on them.
+
+#[path = "../../crates/alloc/tests/common/mod.rs"]
+mod common;
 
 use criterion::{Criterion, criterion_group, criterion_main};
-use quipu_alloc::{BufferAssignment, BufferSpec, PlanGraph, Planner, View};
+use quipu_alloc::{ChunkAllocator, Offline, Planner};
 
-/// A chain of layers: each node reads the two before it, as residual streams do.
-struct Layers {
-    n_nodes: u32,
-}
-
-impl PlanGraph for Layers {
-    fn n_tensors(&self) -> usize {
-        self.n_nodes as usize + 1
-    }
-
-    fn n_nodes(&self) -> usize {
-        self.n_nodes as usize
-    }
-
-    fn node(&self, i: usize) -> u32 {
-        i as u32 + 1
-    }
-
-    fn n_leafs(&self) -> usize {
-        1
-    }
-
-    fn leaf(&self, _: usize) -> u32 {
-        0
-    }
-
-    fn n_sources(&self, tensor: u32) -> usize {
-        tensor.min(2) as usize
-    }
-
-    fn source(&self, tensor: u32, slot: usize) -> Option<u32> {
-        Some(tensor - 1 - slot as u32)
-    }
-
-    fn view_of(&self, _: u32) -> Option<View> {
-        None
-    }
-
-    fn alloc_size(&self, tensor: u32, _: u32) -> u64 {
-        4096 * (1 + u64::from(tensor % 7))
-    }
-
-    fn is_input(&self, tensor: u32) -> bool {
-        tensor == 0
-    }
-
-    fn is_output(&self, tensor: u32) -> bool {
-        tensor == self.n_nodes
-    }
-
-    fn is_external(&self, _: u32) -> bool {
-        false
-    }
-
-    fn can_inplace(&self, tensor: u32) -> bool {
-        tensor.is_multiple_of(3)
-    }
-
-    fn same_layout(&self, a: u32, b: u32) -> bool {
-        a % 7 == b % 7
-    }
-}
+const GRAPHS: &str = include_str!("../../parity/goldens/alloc/models.txt");
 
 fn plan(c: &mut Criterion) {
-    let graph = Layers { n_nodes: 1000 };
-    let spec = BufferSpec { id: 0, alignment: 64, max_size: u64::MAX };
-    let mut planner = Planner::new(&[spec]).expect("a valid buffer type");
-    let assignment = BufferAssignment::default();
-    let plan = planner.plan(&graph, assignment).expect("a valid graph");
-    c.bench_function("alloc/plan 1000 nodes", |b| {
-        b.iter(|| planner.plan(&graph, assignment).expect("a valid graph"));
-    });
-    c.bench_function("alloc/realloc check 1000 nodes", |b| b.iter(|| plan.realloc_reason(&graph)));
+    for name in ["phi-3-mini, 1 token", "phi-3-mini, 512 tokens"] {
+        let mut lines = GRAPHS.lines().skip_while(|line| line.strip_prefix("# ") != Some(name));
+        let case = lines.nth(1).expect("a graph follows its name");
+        let words: Vec<&str> = case.split_whitespace().collect();
+        let (specs, graph, _) = common::parse_graph(&words[1..]);
+        let mut planner = Planner::new(&specs).expect("a valid buffer type");
+        let plan = planner.plan(&graph, graph.assignment()).expect("a valid graph");
+        let mut offline = Planner::with_strategy(&specs, Offline::default()).expect("a valid buffer type");
+        c.bench_function(&format!("alloc/plan {name}"), |b| {
+            b.iter(|| planner.plan(&graph, graph.assignment()).expect("a valid graph"));
+        });
+        c.bench_function(&format!("alloc/offline plan {name}"), |b| {
+            b.iter(|| offline.plan(&graph, graph.assignment()).expect("a valid graph"));
+        });
+        c.bench_function(&format!("alloc/realloc check {name}"), |b| {
+            b.iter(|| plan.realloc_reason(&graph));
+        });
+        let mut placements = Vec::new();
+        c.bench_function(&format!("alloc/place {name}"), |b| {
+            b.iter(|| plan.place(&graph, &mut placements));
+        });
+    }
 }
 
-criterion_group!(benches, plan);
+fn chunks(c: &mut Criterion) {
+    let mut allocator = ChunkAllocator::new(64, 1 << 20).expect("a valid alignment");
+    c.bench_function("alloc/1000 allocations and frees", |b| {
+        b.iter(|| {
+            allocator.reset();
+            let mut live = std::collections::VecDeque::new();
+            for i in 0..1000u64 {
+                let size = 64 << (i * 7 % 10);
+                live.push_back((allocator.alloc(size).expect("room"), size));
+                if live.len() > 8 {
+                    let (address, size) = live.pop_front().expect("nine are live");
+                    allocator.free(address, size).expect("allocated above");
+                }
+            }
+        });
+    });
+}
+
+criterion_group!(benches, plan, chunks);
 criterion_main!(benches);

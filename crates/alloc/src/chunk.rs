@@ -52,7 +52,9 @@ struct Chunk {
 pub struct ChunkAllocator {
     alignment: u64,
     max_chunk_size: u64,
+    /// The first `n_chunks` are open; the rest keep their memory for the next graph.
     chunks: Vec<Chunk>,
+    n_chunks: usize,
 }
 
 /// Rounds `size` up to a multiple of `alignment` (a power of two), at most [`MAX_SIZE`].
@@ -74,7 +76,7 @@ impl ChunkAllocator {
     /// (`ggml_dyn_tallocr_new`). Fails unless `alignment` is a power of two.
     pub fn new(alignment: u64, max_buffer_size: u64) -> Result<Self, AllocError> {
         check_alignment(alignment)?;
-        Ok(Self { alignment, max_chunk_size: max_buffer_size.min(MAX_SIZE), chunks: Vec::new() })
+        Ok(Self { alignment, max_chunk_size: max_buffer_size.min(MAX_SIZE), chunks: Vec::new(), n_chunks: 0 })
     }
 
     /// Alignment of every size and offset, bytes.
@@ -84,27 +86,31 @@ impl ChunkAllocator {
 
     /// Chunks opened so far.
     pub fn n_chunks(&self) -> usize {
-        self.chunks.len()
+        self.n_chunks
+    }
+
+    fn open(&self) -> &[Chunk] {
+        &self.chunks[..self.n_chunks]
     }
 
     /// Bytes chunk `chunk` must have, 0 if it was never opened (`ggml_dyn_tallocr_max_size`).
     pub fn max_size(&self, chunk: usize) -> u64 {
-        self.chunks.get(chunk).map_or(0, |c| c.max_size)
+        self.open().get(chunk).map_or(0, |c| c.max_size)
     }
 
     /// Bytes each opened chunk must have.
     pub fn chunk_sizes(&self) -> impl Iterator<Item = u64> + '_ {
-        self.chunks.iter().map(|c| c.max_size)
+        self.open().iter().map(|c| c.max_size)
     }
 
     /// Free ranges of a chunk by ascending offset; empty for a chunk that was never opened.
     pub fn free_blocks(&self, chunk: usize) -> &[FreeBlock] {
-        self.chunks.get(chunk).map_or(&[], |c| &c.free)
+        self.open().get(chunk).map_or(&[], |c| &c.free)
     }
 
     /// Forgets all ranges and chunks (`ggml_dyn_tallocr_reset`).
     pub fn reset(&mut self) {
-        self.chunks.clear();
+        self.n_chunks = 0;
     }
 
     /// Places `size` bytes, rounded up to the alignment (`ggml_dyn_tallocr_alloc`).
@@ -133,7 +139,7 @@ impl ChunkAllocator {
 
     fn find_hole(&self, size: u64) -> Option<(usize, usize)> {
         let mut found = None;
-        for (c, chunk) in self.chunks.iter().enumerate() {
+        for (c, chunk) in self.open().iter().enumerate() {
             // The best size starts afresh in each chunk, as in the reference: the last chunk with a fit wins.
             let mut best_size = u64::MAX;
             let holes = chunk.free.len().saturating_sub(1);
@@ -150,7 +156,7 @@ impl ChunkAllocator {
     fn find_tail(&self, size: u64) -> Option<(usize, usize)> {
         let mut found = None;
         let mut best = i64::MIN;
-        for (c, chunk) in self.chunks.iter().enumerate() {
+        for (c, chunk) in self.open().iter().enumerate() {
             let Some(tail) = chunk.free.last() else { continue };
             if tail.size < size {
                 continue;
@@ -169,57 +175,71 @@ impl ChunkAllocator {
     }
 
     fn new_chunk(&mut self, min_size: u64) -> Result<usize, AllocError> {
-        let n_chunks = self.chunks.len();
+        let n_chunks = self.n_chunks;
         if n_chunks >= MAX_CHUNKS {
-            let largest = self.chunks.iter().flat_map(|c| &c.free).map(|b| b.size).max().unwrap_or(0);
+            let largest = self.open().iter().flat_map(|c| &c.free).map(|b| b.size).max().unwrap_or(0);
             return Err(AllocError::NoSpace { size: min_size, largest, n_chunks });
         }
         let capacity = if n_chunks == MAX_CHUNKS - 1 { MAX_SIZE } else { min_size.max(self.max_chunk_size) };
-        self.chunks.push(Chunk {
-            free: vec![FreeBlock { offset: 0, size: capacity }],
-            max_size: 0,
-            capacity,
-        });
+        if n_chunks == self.chunks.len() {
+            self.chunks.push(Chunk::default());
+        }
+        let chunk = &mut self.chunks[n_chunks];
+        chunk.free.clear();
+        chunk.free.push(FreeBlock { offset: 0, size: capacity });
+        chunk.max_size = 0;
+        chunk.capacity = capacity;
+        self.n_chunks += 1;
         Ok(n_chunks)
     }
 
     /// Gives back `size` bytes (rounded up to the alignment) at `address` and merges them with free
     /// neighbours (`ggml_dyn_tallocr_free_bytes`). Part of an allocation may be freed.
-    /// Fails, changing nothing, if any byte of the range is not allocated.
+    /// Fails, changing nothing, if any byte of the range is not allocated or the range does not start aligned.
     pub fn free(&mut self, address: Address, size: u64) -> Result<(), AllocError> {
         let size = align_up(size, self.alignment)?;
-        let bad = AllocError::BadFree { chunk: address.chunk, offset: address.offset, size };
-        let Some(chunk) = self.chunks.get_mut(address.chunk as usize) else { return Err(bad) };
+        let bad = || AllocError::BadFree { chunk: address.chunk, offset: address.offset, size };
+        let n_chunks = self.n_chunks;
+        let chunk = self.chunks[..n_chunks].get_mut(address.chunk as usize).ok_or_else(bad)?;
         let start = address.offset;
-        let end = match start.checked_add(size) {
-            Some(end) if end <= chunk.max_size.min(chunk.capacity) => end,
-            _ => return Err(bad),
-        };
-        if size > 0 && chunk.free.iter().any(|b| b.size > 0 && b.offset < end && start < b.end()) {
-            return Err(bad);
+        let end = start.checked_add(size).ok_or_else(bad)?;
+        if end > chunk.max_size.min(chunk.capacity) || start & (self.alignment - 1) != 0 {
+            return Err(bad());
         }
         let free = &mut chunk.free;
-        for i in 0..free.len() {
-            if free[i].end() == start {
-                free[i].size += size;
-                if i + 1 < free.len() && free[i].end() == free[i + 1].offset {
-                    free[i].size += free[i + 1].size;
-                    free.remove(i + 1);
-                }
-                return Ok(());
+        let mut neighbour = None;
+        let mut insert_at = free.len();
+        // To the end of the list: blocks of no bytes, which the reference keeps, can leave it unsorted.
+        for (i, block) in free.iter().enumerate() {
+            if size > 0 && block.size > 0 && block.offset < end && start < block.end() {
+                return Err(bad());
             }
-            if end == free[i].offset {
-                free[i].offset = start;
-                free[i].size += size;
-                if i > 0 && free[i - 1].end() == free[i].offset {
-                    free[i - 1].size += free[i].size;
-                    free.remove(i);
-                }
-                return Ok(());
+            if neighbour.is_none() && (block.end() == start || end == block.offset) {
+                neighbour = Some(i);
+            }
+            if block.offset >= start {
+                insert_at = insert_at.min(i);
             }
         }
-        let position = free.iter().position(|b| b.offset >= start).unwrap_or(free.len());
-        free.insert(position, FreeBlock { offset: start, size });
+        let Some(i) = neighbour else {
+            // Nothing to merge with. Even no bytes at all leave a block, as in the reference.
+            free.insert(insert_at, FreeBlock { offset: start, size });
+            return Ok(());
+        };
+        if free[i].end() == start {
+            free[i].size += size;
+            if i + 1 < free.len() && free[i].end() == free[i + 1].offset {
+                free[i].size += free[i + 1].size;
+                free.remove(i + 1);
+            }
+        } else {
+            free[i].offset = start;
+            free[i].size += size;
+            if i > 0 && free[i - 1].end() == free[i].offset {
+                free[i - 1].size += free[i].size;
+                free.remove(i);
+            }
+        }
         Ok(())
     }
 }
@@ -291,5 +311,6 @@ mod tests {
         assert!(a.free(at(0, 8), 8).is_err());
         assert!(a.free(at(0, 0), 16).is_err());
         assert!(a.free(at(1, 0), 8).is_err());
+        assert!(a.free(at(0, 20), 8).is_err(), "not aligned");
     }
 }

@@ -35,8 +35,8 @@ pub enum AllocError {
         /// How many chunks exist.
         n_chunks: usize,
     },
-    /// A range handed to `free` that is not allocated (unknown chunk, out of bounds, or already free).
-    #[error("freeing {size} bytes at chunk {chunk} offset {offset}, which is not allocated")]
+    /// A range handed to `free` that is not allocated (unknown chunk, out of bounds, not aligned, or already free).
+    #[error("freeing {size} bytes at chunk {chunk} offset {offset}, which is not an allocated range")]
     BadFree {
         /// Chunk index of the range.
         chunk: u32,

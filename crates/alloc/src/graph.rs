@@ -26,6 +26,11 @@ pub trait PlanGraph {
     fn n_sources(&self, tensor: u32) -> usize;
     /// Source `slot` of a tensor, `None` for an empty slot.
     fn source(&self, tensor: u32, slot: usize) -> Option<u32>;
+    /// All source slots of a tensor in order. Called for every node before every evaluation: worth implementing where
+    /// the sources lie in a slice.
+    fn sources(&self, tensor: u32) -> impl ExactSizeIterator<Item = Option<u32>> {
+        (0..self.n_sources(tensor)).map(move |slot| self.source(tensor, slot))
+    }
     /// The root of a view, `None` for a tensor with memory of its own.
     fn view_of(&self, tensor: u32) -> Option<View>;
     /// Bytes the tensor takes in a buffer of this index (`ggml_backend_buft_get_alloc_size`).
@@ -36,7 +41,8 @@ pub trait PlanGraph {
     fn is_output(&self, tensor: u32) -> bool;
     /// Has memory already (weights, KV cache): never planned.
     fn is_external(&self, tensor: u32) -> bool;
-    /// Whether the tensor's op may write where one of its sources lies; see [`INPLACE_OPS`].
+    /// Whether the tensor's op may write where one of its sources lies (`ggml_op_can_inplace`). Which ops may is
+    /// for those to say who implement them.
     fn can_inplace(&self, tensor: u32) -> bool;
     /// Same type, shape and strides (`ggml_are_same_layout`).
     fn same_layout(&self, a: u32, b: u32) -> bool;
@@ -46,31 +52,6 @@ pub trait PlanGraph {
         false
     }
 }
-
-/// Names of the ops that may run in place (`ggml_op_can_inplace`).
-pub const INPLACE_OPS: [&str; 21] = [
-    "FILL",
-    "SCALE",
-    "DIAG_MASK_ZERO",
-    "DIAG_MASK_INF",
-    "ADD",
-    "ADD_ID",
-    "ADD1",
-    "SUB",
-    "MUL",
-    "DIV",
-    "SQR",
-    "SQRT",
-    "LOG",
-    "UNARY",
-    "ROPE",
-    "ROPE_BACK",
-    "SILU_BACK",
-    "RMS_NORM",
-    "RMS_NORM_BACK",
-    "SOFT_MAX",
-    "SOFT_MAX_BACK",
-];
 
 /// A buffer type, as far as planning needs it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

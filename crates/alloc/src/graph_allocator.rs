@@ -5,6 +5,7 @@ use std::fmt::Display;
 use crate::graph::{BufferAssignment, BufferSpec, PlanGraph};
 use crate::plan::{Placement, Plan};
 use crate::planner::Planner;
+use crate::strategy::{Greedy, Strategy};
 use crate::{AllocError, ReallocReason};
 
 /// Where chunks of memory come from (`ggml_backend_buft_alloc_buffer`).
@@ -17,14 +18,14 @@ pub trait BackingAllocator {
     fn alloc(&mut self, buffer: u32, size: u64) -> Result<Self::Buffer, Self::Error>;
 }
 
-struct Chunk<T> {
-    size: u64,
-    buffer: T,
+pub(crate) struct Chunk<T> {
+    pub size: u64,
+    pub buffer: T,
 }
 
 /// Plans graphs and keeps memory for the largest seen (`ggml_gallocr`).
-pub struct GraphAllocator<B: BackingAllocator> {
-    planner: Planner,
+pub struct GraphAllocator<B: BackingAllocator, S = Greedy> {
+    planner: Planner<S>,
     plan: Option<Plan>,
     /// Per buffer, its chunks; `None` until reserved. Filled at canonical indices only.
     memory: Vec<Option<Vec<Chunk<B::Buffer>>>>,
@@ -32,9 +33,16 @@ pub struct GraphAllocator<B: BackingAllocator> {
 }
 
 impl<B: BackingAllocator> GraphAllocator<B> {
-    /// Over these buffer types, without memory yet (`ggml_gallocr_new_n`).
+    /// Over these buffer types, without memory yet, planning like ggml (`ggml_gallocr_new_n`).
     pub fn new(specs: &[BufferSpec]) -> Result<Self, AllocError> {
-        let planner = Planner::new(specs)?;
+        Self::with_strategy(specs, Greedy::default())
+    }
+}
+
+impl<B: BackingAllocator, S: Strategy + Clone> GraphAllocator<B, S> {
+    /// As [`GraphAllocator::new`], with a strategy of one's own.
+    pub fn with_strategy(specs: &[BufferSpec], strategy: S) -> Result<Self, AllocError> {
+        let planner = Planner::with_strategy(specs, strategy)?;
         let memory = specs.iter().map(|_| None).collect();
         Ok(Self { planner, plan: None, memory, placements: Vec::new() })
     }
@@ -46,15 +54,15 @@ impl<B: BackingAllocator> GraphAllocator<B> {
         graph: &impl PlanGraph,
         buffers: BufferAssignment<'_>,
     ) -> Result<Vec<u64>, AllocError> {
-        Ok(Planner::new(self.planner.specs())?.plan(graph, buffers)?.total_sizes)
+        Ok(self.planner.clone().plan(graph, buffers)?.total_sizes)
     }
 
     /// Plans the graph and makes the memory large enough (`ggml_gallocr_reserve_n`).
     ///
     /// A buffer is obtained anew, all chunks of it, if one of its chunks has to grow; otherwise it stays as it
-    /// is: memory never shrinks for a smaller graph. A graph that cannot be planned changes nothing. If the
-    /// backing allocator fails, the buffer concerned gives back all its chunks, no plan remains in force, and
-    /// the next successful `reserve` starts from there.
+    /// is: memory never shrinks for a smaller graph. On any error nothing changes: the plan and the memory in force
+    /// stay, and what had been obtained is given back. For that the old chunks are kept until the new ones are
+    /// there; on a device that cannot hold both, [`GraphAllocator::release`] first.
     pub fn reserve(
         &mut self,
         graph: &impl PlanGraph,
@@ -62,15 +70,23 @@ impl<B: BackingAllocator> GraphAllocator<B> {
         backing: &mut B,
     ) -> Result<&Plan, AllocError> {
         let plan = self.planner.plan(graph, buffers)?;
-        self.plan = None;
+        let mut grown = Vec::new();
         for i in 0..self.memory.len() {
             if self.planner.canonical(i) == i && !self.holds(i, plan.chunk_sizes(i)) {
-                // First release, then obtain: both together might not fit the device.
-                self.memory[i] = None;
-                self.memory[i] = Some(obtain(i, plan.chunk_sizes(i), backing)?);
+                grown.push((i, obtain(i, plan.chunk_sizes(i), backing)?));
             }
         }
+        for (i, chunks) in grown {
+            self.memory[i] = Some(chunks);
+        }
         Ok(self.plan.insert(plan))
+    }
+
+    /// Gives back all memory and forgets the plan (`ggml_gallocr_free`, but the allocator can be used again).
+    pub fn release(&mut self) {
+        self.plan = None;
+        self.placements.clear();
+        self.memory.iter_mut().for_each(|chunks| *chunks = None);
     }
 
     /// Whether a buffer's chunks are at least this large. A buffer without chunks still has to be reserved
@@ -145,7 +161,8 @@ impl<B: BackingAllocator> GraphAllocator<B> {
     }
 }
 
-fn obtain<B: BackingAllocator>(
+/// Chunks of these sizes, or none.
+pub(crate) fn obtain<B: BackingAllocator>(
     buffer: usize,
     sizes: &[u64],
     backing: &mut B,

@@ -34,13 +34,17 @@ pub fn lifetimes(graph: &impl PlanGraph) -> Vec<Option<Lifetime>> {
             Lifetime::extend(slot, position);
         }
     };
-    for i in 0..graph.n_leafs() {
-        touch(owner(graph.leaf(i)), 0);
-    }
     let end = graph.n_nodes().saturating_sub(1);
+    for i in 0..graph.n_leafs() {
+        let owner = owner(graph.leaf(i));
+        touch(owner, 0);
+        if graph.is_output(owner) {
+            touch(owner, end);
+        }
+    }
     for i in 0..graph.n_nodes() {
         let node = graph.node(i);
-        let sources = (0..graph.n_sources(node)).filter_map(|slot| graph.source(node, slot));
+        let sources = graph.sources(node).flatten();
         for tensor in sources.chain([node]) {
             let owner = owner(tensor);
             touch(owner, i);

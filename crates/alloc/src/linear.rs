@@ -19,6 +19,15 @@ impl LinearAllocator {
         Ok(Self { alignment, capacity, offset: 0 })
     }
 
+    /// Over a buffer of `capacity` bytes whose memory begins at `base`, an address that need not be aligned: the
+    /// first bytes are skipped so that addresses, not offsets, are aligned (`ggml_tallocr_new`).
+    pub fn at_base(alignment: u64, capacity: u64, base: u64) -> Result<Self, AllocError> {
+        check_alignment(alignment)?;
+        // A power of two minus what lies beyond its last multiple.
+        let offset = base.wrapping_neg() & (alignment - 1);
+        Ok(Self { alignment, capacity, offset })
+    }
+
     /// Offset of the next `size` bytes, rounded up to the alignment (`ggml_tallocr_alloc`).
     pub fn alloc(&mut self, size: u64) -> Result<u64, AllocError> {
         let size = align_up(size, self.alignment)?;
@@ -122,5 +131,11 @@ mod tests {
         assert_eq!(a.alloc(16), Ok(16));
         assert_eq!(a.alloc(1), Err(AllocError::BufferFull { size: 16, used: 32, capacity: 40 }));
         assert!(a.alloc(u64::MAX).is_err());
+        let mut a = LinearAllocator::at_base(16, 40, 0x1004).unwrap();
+        assert_eq!(
+            (a.alloc(5), a.alloc(5)),
+            (Ok(12), Err(AllocError::BufferFull { size: 16, used: 28, capacity: 40 }))
+        );
+        assert!(LinearAllocator::at_base(1 << 63, 40, 1).unwrap().alloc(1).is_err());
     }
 }

@@ -22,35 +22,94 @@ impl Placement {
     }
 }
 
+/// In place of a tensor id: an empty source slot.
+pub(crate) const NO_TENSOR: u32 = u32::MAX;
+
+/// What a tensor is to the planner, read once from the graph: flags in the low bits, above them the root of a view plus
+/// one. In one word, because roles are compared for every tensor before every evaluation.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Role(u64);
+
+impl Role {
+    const USED: u64 = 1;
+    const INPUT: u64 = 2;
+    const OUTPUT: u64 = 4;
+    const EXTERNAL: u64 = 8;
+    const ROOT_SHIFT: u32 = 4;
+
+    #[inline]
+    pub fn of(graph: &impl PlanGraph, tensor: u32) -> Self {
+        let root = graph.view_of(tensor).map_or(0, |v| u64::from(v.root) + 1);
+        Self(
+            Self::USED
+                | (u64::from(graph.is_input(tensor)) * Self::INPUT)
+                | (u64::from(graph.is_output(tensor)) * Self::OUTPUT)
+                | (u64::from(graph.is_external(tensor)) * Self::EXTERNAL)
+                | (root << Self::ROOT_SHIFT),
+        )
+    }
+
+    /// A leaf, a node or a source of one.
+    pub fn is_used(self) -> bool {
+        self.0 & Self::USED != 0
+    }
+
+    pub fn is_input(self) -> bool {
+        self.0 & Self::INPUT != 0
+    }
+
+    pub fn is_output(self) -> bool {
+        self.0 & Self::OUTPUT != 0
+    }
+
+    /// Neither a view nor a tensor with memory of its own.
+    pub fn needs_memory(self) -> bool {
+        self.0 & !(Self::INPUT | Self::OUTPUT) == Self::USED
+    }
+
+    /// The root, for a view.
+    pub fn root(self) -> Option<u32> {
+        (self.0 >> Self::ROOT_SHIFT).checked_sub(1).map(|root| root as u32)
+    }
+}
+
 /// One tensor as it stood when the plan was made.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Slot {
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Expected {
     pub tensor: u32,
-    /// `None` for a view, a tensor with memory of its own, or an empty source slot (`buffer_id == -1`).
-    pub placement: Option<Placement>,
-    /// Root of the view, if it is one.
-    pub root: Option<u32>,
-    pub is_output: bool,
-    pub is_external: bool,
+    /// Buffer it was planned in, if it needs memory.
+    pub buffer: u32,
+    /// Bytes it may take there (`size_max`).
+    pub size: u64,
+    pub role: Role,
 }
 
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct NodeSlots {
-    pub dst: Slot,
-    /// Range of [`Plan::sources`].
-    pub first_source: usize,
-    pub n_sources: usize,
+pub(crate) struct NodeRecord {
+    pub dst: Expected,
+    /// Start of its range in [`Plan::sources`].
+    pub first_source: u32,
+    pub n_sources: u32,
     /// The source slot whose memory the node took over.
     pub inplace_source: Option<u32>,
 }
 
-/// Where everything goes. Slots are positional (leaf `i`, node `i`, source `j` of node `i`), so that a plan
-/// serves every graph of the same structure, whichever tensors it is made of (`node_allocs`, `leaf_allocs`).
+/// Where everything goes (`node_allocs`, `leaf_allocs`).
+///
+/// Which tensor stands at which position (leaf `i`, node `i`, source `j` of node `i`) is kept apart from what is known of
+/// each tensor, so that a check need look at a tensor only once however often it is read.
 #[derive(Debug, Clone, Default)]
 pub struct Plan {
-    pub(crate) leafs: Vec<Slot>,
-    pub(crate) nodes: Vec<NodeSlots>,
-    pub(crate) sources: Vec<Option<Slot>>,
+    pub(crate) leafs: Vec<u32>,
+    pub(crate) nodes: Vec<NodeRecord>,
+    /// [`NO_TENSOR`] for an empty slot.
+    pub(crate) sources: Vec<u32>,
+    /// Nodes in place and the sources whose memory they took over.
+    pub(crate) inplace: Vec<[u32; 2]>,
+    /// Used tensors that are no nodes: leafs, and sources that are neither.
+    pub(crate) others: Vec<Expected>,
+    /// By tensor id; `None` for a view, a tensor with memory of its own, or one the graph does not use.
+    pub(crate) placements: Vec<Option<Placement>>,
     pub(crate) chunk_sizes: Vec<Vec<u64>>,
     pub(crate) total_sizes: Vec<u64>,
 }
@@ -68,17 +127,22 @@ impl Plan {
 
     /// Placement of leaf `i`; `None` for a view, a tensor with memory of its own, or no such leaf.
     pub fn leaf(&self, i: usize) -> Option<Placement> {
-        self.leafs.get(i)?.placement
+        self.tensor(*self.leafs.get(i)?)
     }
 
     /// Placement of node `i`; `None` for a view, a tensor with memory of its own, or no such node.
     pub fn node(&self, i: usize) -> Option<Placement> {
-        self.nodes.get(i)?.dst.placement
+        self.tensor(self.nodes.get(i)?.dst.tensor)
     }
 
     /// Placement of source `slot` of node `i`; `None` as for [`Plan::node`], or for an empty slot.
     pub fn source(&self, i: usize, slot: usize) -> Option<Placement> {
-        self.source_slot(self.nodes.get(i)?, slot)?.placement
+        self.tensor(*self.node_sources(self.nodes.get(i)?).get(slot)?)
+    }
+
+    /// Placement of a tensor by id; `None` as for [`Plan::node`], or for one the graph does not use.
+    pub fn tensor(&self, tensor: u32) -> Option<Placement> {
+        *self.placements.get(tensor as usize)?
     }
 
     /// The source slot whose memory node `i` writes over, if it runs in place.
@@ -96,11 +160,8 @@ impl Plan {
         self.total_sizes.get(buffer).copied().unwrap_or(0)
     }
 
-    pub(crate) fn source_slot(&self, node: &NodeSlots, slot: usize) -> Option<Slot> {
-        if slot >= node.n_sources {
-            return None;
-        }
-        self.sources[node.first_source + slot]
+    pub(crate) fn node_sources(&self, node: &NodeRecord) -> &[u32] {
+        &self.sources[node.first_source as usize..(node.first_source + node.n_sources) as usize]
     }
 
     /// Writes the placement of every tensor of `graph` to `out`, indexed by tensor id. Views get their root's
@@ -108,28 +169,11 @@ impl Plan {
     /// external ones get `None`. The graph must be one the plan serves ([`Plan::realloc_reason`] is `None`).
     /// Allocates only if `out` has to grow.
     pub fn place(&self, graph: &impl PlanGraph, out: &mut Vec<Option<Placement>>) {
+        let n_tensors = graph.n_tensors();
         out.clear();
-        out.resize(graph.n_tensors(), None);
-        let mut put = |tensor: u32, slot: Option<Slot>| {
-            let (Some(entry), Some(slot)) = (out.get_mut(tensor as usize), slot) else { return };
-            // The first slot that names a tensor decides, as in ggml_gallocr_init_tensor.
-            if entry.is_none() {
-                *entry = slot.placement;
-            }
-        };
-        for (i, leaf) in self.leafs.iter().enumerate() {
-            put(graph.leaf(i), Some(*leaf));
-        }
-        for (i, node) in self.nodes.iter().enumerate() {
-            let tensor = graph.node(i);
-            for slot in 0..graph.n_sources(tensor) {
-                if let Some(source) = graph.source(tensor, slot) {
-                    put(source, self.source_slot(node, slot));
-                }
-            }
-            put(tensor, Some(node.dst));
-        }
-        for tensor in 0..out.len() as u32 {
+        out.extend(self.placements.iter().take(n_tensors));
+        out.resize(n_tensors, None);
+        for tensor in 0..n_tensors as u32 {
             let Some(view) = graph.view_of(tensor) else { continue };
             let root = out.get(view.root as usize).copied().flatten();
             out[tensor as usize] = root.and_then(|root| {

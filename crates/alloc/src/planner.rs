@@ -1,46 +1,86 @@
-//! The planner: walks a graph once in execution order and gives every tensor an address.
+//! The planner: walks a graph once in execution order and decides which memory is shared and for how long.
+//!
+//! It reads the graph into a table first, so that each property of a tensor is asked for once; addresses are
+//! the business of a [`Strategy`].
 
 use crate::AllocError;
-use crate::chunk::{Address, ChunkAllocator, align_up};
 use crate::graph::{BufferAssignment, BufferSpec, PlanGraph};
-use crate::plan::{NodeSlots, Placement, Plan, Slot};
+use crate::plan::{Expected, NO_TENSOR, NodeRecord, Placement, Plan, Role};
+use crate::strategy::{Block, Greedy, Strategy};
 
 /// What the walk knows of a tensor (`hash_node`).
 #[derive(Debug, Clone, Copy, Default)]
 struct TensorState {
+    role: Role,
     /// Reads that are still to come.
-    n_children: i64,
+    n_children: i32,
     /// Views among the nodes that are still to be used up.
-    n_views: i64,
+    n_views: i32,
     buffer: u32,
-    address: Address,
+    /// Bytes it takes in `buffer`.
+    size: u64,
+    /// The memory it has or had last.
+    block: Option<Block>,
+    /// The source slot its in-place result took over.
+    inplace: Option<u32>,
     /// Holds memory of the planner right now. False again once freed or handed to an in-place node.
     allocated: bool,
+    is_node: bool,
+}
+
+impl TensorState {
+    fn expected(&self, tensor: u32) -> Expected {
+        Expected { tensor, buffer: self.buffer, size: self.size, role: self.role }
+    }
+}
+
+/// A node and its range of sources.
+#[derive(Debug, Clone, Copy)]
+struct NodeRange {
+    tensor: u32,
+    first_source: u32,
+    n_sources: u32,
 }
 
 /// Plans graphs over a fixed list of buffer types; keeps its tables between calls.
+///
+/// `S` says where memory goes: [`Greedy`] gives ggml's plans, [`crate::Offline`] smaller ones.
 #[derive(Debug, Clone)]
-pub struct Planner {
+pub struct Planner<S = Greedy> {
     specs: Vec<BufferSpec>,
     /// For each buffer, the first one with the same id; they share an allocator.
     canonical: Vec<usize>,
-    allocators: Vec<ChunkAllocator>,
+    strategy: S,
     states: Vec<TensorState>,
-    /// Per tensor, the source slot its in-place result took over.
-    inplace: Vec<Option<u32>>,
+    nodes: Vec<NodeRange>,
+    /// Sources of all nodes one after the other, [`NO_TENSOR`] for empty slots.
+    sources: Vec<u32>,
 }
 
 impl Planner {
-    /// A planner over these buffer types (`ggml_gallocr_new_n`). Fails on an empty list or a bad alignment.
+    /// A planner over these buffer types that plans like ggml (`ggml_gallocr_new_n`). Fails on an empty list or
+    /// a bad alignment.
     pub fn new(specs: &[BufferSpec]) -> Result<Self, AllocError> {
+        Self::with_strategy(specs, Greedy::default())
+    }
+}
+
+impl<S: Strategy> Planner<S> {
+    /// A planner over these buffer types with a strategy of one's own. Fails as [`Planner::new`].
+    pub fn with_strategy(specs: &[BufferSpec], mut strategy: S) -> Result<Self, AllocError> {
         if specs.is_empty() {
             return Err(AllocError::NoBuffers);
         }
-        let allocators =
-            specs.iter().map(|s| ChunkAllocator::new(s.alignment, s.max_size)).collect::<Result<_, _>>()?;
+        strategy.configure(specs)?;
         let first_with = |s: &BufferSpec| specs.iter().position(|t| t.id == s.id).unwrap_or(0);
-        let canonical = specs.iter().map(first_with).collect();
-        Ok(Self { specs: specs.to_vec(), canonical, allocators, states: Vec::new(), inplace: Vec::new() })
+        Ok(Self {
+            specs: specs.to_vec(),
+            canonical: specs.iter().map(first_with).collect(),
+            strategy,
+            states: Vec::new(),
+            nodes: Vec::new(),
+            sources: Vec::new(),
+        })
     }
 
     /// The buffer types, in the order given.
@@ -68,28 +108,40 @@ impl Planner {
     ) -> Result<Plan, AllocError> {
         self.check_assignment("node", buffers.nodes, graph.n_nodes())?;
         self.check_assignment("leaf", buffers.leafs, graph.n_leafs())?;
-        check_graph(graph)?;
 
-        self.allocators.iter_mut().for_each(ChunkAllocator::reset);
+        self.strategy.reset();
         self.states.clear();
         self.states.resize(graph.n_tensors(), TensorState::default());
-        self.inplace.clear();
-        self.inplace.resize(graph.n_tensors(), None);
+        self.nodes.clear();
+        self.sources.clear();
 
         for i in 0..graph.n_leafs() {
-            self.allocate(graph, graph.leaf(i), buffer_at(buffers.leafs, i))?;
+            let leaf = graph.leaf(i);
+            self.look_at(graph, leaf, "a leaf")?;
+            self.allocate(graph, leaf, buffer_at(buffers.leafs, i))?;
         }
         self.count_uses(graph, buffers)?;
-        for i in 0..graph.n_nodes() {
-            let (node, buffer) = (graph.node(i), buffer_at(buffers.nodes, i));
-            for source in sources(graph, node) {
-                self.allocate(graph, source, buffer)?;
+        for i in 0..self.nodes.len() {
+            let buffer = buffer_at(buffers.nodes, i);
+            let NodeRange { tensor, first_source, n_sources } = self.nodes[i];
+            let sources = first_source as usize..(first_source + n_sources) as usize;
+            for k in sources.clone() {
+                if self.sources[k] != NO_TENSOR {
+                    self.allocate(graph, self.sources[k], buffer)?;
+                }
             }
-            self.allocate(graph, node, buffer)?;
-            for source in sources(graph, node) {
-                self.release_use(graph, source)?;
+            self.allocate(graph, tensor, buffer)?;
+            for k in sources {
+                if self.sources[k] != NO_TENSOR {
+                    self.release_use(self.sources[k])?;
+                }
+            }
+            self.note_unread(tensor)?;
+            for leaf in (0..graph.n_leafs()).filter(|_| i == 0) {
+                self.note_unread(graph.leaf(leaf))?;
             }
         }
+        self.strategy.finish()?;
         self.record(graph)
     }
 
@@ -110,6 +162,40 @@ impl Planner {
         }
     }
 
+    /// Reads what a tensor is, at the first mention of it; its id and its view's root must be in range, and the
+    /// root no view.
+    #[inline]
+    fn look_at<G: PlanGraph>(
+        &mut self,
+        graph: &G,
+        tensor: u32,
+        mentioned: &'static str,
+    ) -> Result<(), AllocError> {
+        match self.states.get(tensor as usize) {
+            Some(state) if state.role.is_used() => Ok(()),
+            Some(_) => self.read_role(graph, tensor),
+            None => {
+                let n_tensors = self.states.len();
+                Err(AllocError::BadTensor { tensor, role: mentioned, n_tensors })
+            }
+        }
+    }
+
+    fn read_role<G: PlanGraph>(&mut self, graph: &G, tensor: u32) -> Result<(), AllocError> {
+        let role = Role::of(graph, tensor);
+        if let Some(root) = role.root() {
+            let n_tensors = self.states.len();
+            if root as usize >= n_tensors {
+                return Err(AllocError::BadTensor { tensor: root, role: "a view's root", n_tensors });
+            }
+            if graph.view_of(root).is_some() {
+                return Err(AllocError::ViewOfView { tensor, root });
+            }
+        }
+        self.states[tensor as usize].role = role;
+        Ok(())
+    }
+
     /// Counts reads and views of every tensor, and places inputs before anything is computed, so that no
     /// result can land on an input that is yet to be read.
     fn count_uses<G: PlanGraph>(
@@ -119,42 +205,69 @@ impl Planner {
     ) -> Result<(), AllocError> {
         for i in 0..graph.n_nodes() {
             let (node, buffer) = (graph.node(i), buffer_at(buffers.nodes, i));
-            if let Some(view) = graph.view_of(node).filter(|_| !graph.is_dependency_only(node)) {
-                self.states[view.root as usize].n_views += 1;
+            self.look_at(graph, node, "a node")?;
+            self.states[node as usize].is_node = true;
+            let role = self.states[node as usize].role;
+            if let Some(root) = role.root()
+                && !graph.is_dependency_only(node)
+            {
+                self.states[root as usize].n_views += 1;
             }
-            if graph.is_input(node) {
+            if role.is_input() {
                 self.allocate(graph, node, buffer)?;
             }
-            for source in sources(graph, node) {
-                self.states[source as usize].n_children += 1;
-                if graph.is_input(source) {
+            let first_source = self.sources.len() as u32;
+            for source in graph.sources(node) {
+                let Some(source) = source else {
+                    self.sources.push(NO_TENSOR);
+                    continue;
+                };
+                self.look_at(graph, source, "a source")?;
+                self.sources.push(source);
+                let state = &mut self.states[source as usize];
+                state.n_children += 1;
+                if state.role.is_input() {
                     self.allocate(graph, source, buffer)?;
                 }
             }
+            // Sources are counted in 32 bits, like tensors.
+            let end = u32::try_from(self.sources.len())
+                .map_err(|_| AllocError::TotalTooLarge { what: "the sources of a graph" })?;
+            let n_sources = end - first_source;
+            self.nodes.push(NodeRange { tensor: node, first_source, n_sources });
         }
         Ok(())
     }
 
     /// `ggml_gallocr_allocate_node`.
+    #[inline]
     fn allocate<G: PlanGraph>(&mut self, graph: &G, tensor: u32, buffer: u32) -> Result<(), AllocError> {
-        let t = tensor as usize;
-        if graph.is_external(tensor) || self.states[t].allocated || graph.view_of(tensor).is_some() {
+        let state = &self.states[tensor as usize];
+        if state.allocated || !state.role.needs_memory() {
             return Ok(());
         }
+        self.allocate_now(graph, tensor, buffer)
+    }
+
+    fn allocate_now<G: PlanGraph>(&mut self, graph: &G, tensor: u32, buffer: u32) -> Result<(), AllocError> {
+        let t = tensor as usize;
         self.states[t].allocated = true;
         if graph.can_inplace(tensor) {
-            for slot in 0..graph.n_sources(tensor) {
-                let Some(parent) = graph.source(tensor, slot) else { continue };
+            for (slot, parent) in graph.sources(tensor).enumerate() {
+                let Some(parent) = parent else { continue };
                 if self.is_overwritable(graph, tensor, parent) {
-                    self.inplace[t] = Some(slot as u32);
+                    self.states[t].inplace = Some(slot as u32);
                     return self.take_over(graph, tensor, parent);
                 }
             }
         }
-        self.inplace[t] = None;
-        self.states[t].buffer = buffer;
-        self.states[t].address =
-            self.allocators[self.canonical[buffer as usize]].alloc(graph.alloc_size(tensor, buffer))?;
+        let size = graph.alloc_size(tensor, buffer);
+        let block = self.strategy.alloc(self.canonical[buffer as usize], size)?;
+        let state = &mut self.states[t];
+        state.inplace = None;
+        state.buffer = buffer;
+        state.size = size;
+        state.block = Some(block);
         Ok(())
     }
 
@@ -163,131 +276,118 @@ impl Planner {
     fn is_overwritable<G: PlanGraph>(&self, graph: &G, node: u32, parent: u32) -> bool {
         let Some(state) = self.states.get(parent as usize) else { return false };
         state.allocated
-            && !graph.is_output(parent)
-            && graph.same_layout(node, parent)
+            && parent != node
             && state.n_children == 1
             && state.n_views == 0
+            && !state.role.is_output()
+            && graph.same_layout(node, parent)
     }
 
     fn take_over<G: PlanGraph>(&mut self, graph: &G, node: u32, parent: u32) -> Result<(), AllocError> {
-        let TensorState { buffer, address, .. } = self.states[parent as usize];
-        self.states[node as usize].buffer = buffer;
-        self.states[node as usize].address = address;
+        let TensorState { buffer, size: parent_size, block, .. } = self.states[parent as usize];
+        let node_size = graph.alloc_size(node, buffer);
         self.states[parent as usize].allocated = false;
-
-        let allocator = &mut self.allocators[self.canonical[buffer as usize]];
-        let (parent_size, node_size) = (graph.alloc_size(parent, buffer), graph.alloc_size(node, buffer));
+        let state = &mut self.states[node as usize];
+        state.buffer = buffer;
+        state.size = node_size;
+        state.block = block;
         if parent_size < node_size {
             return Err(AllocError::InplaceTooLarge { node, node_size, parent, parent_size });
         }
-        let parent_end = align_up(parent_size, allocator.alignment())?;
-        let node_end = align_up(node_size, allocator.alignment())?;
-        if parent_end > node_end {
-            let tail = Address { offset: address.offset + node_end, ..address };
-            allocator.free(tail, parent_end - node_end)?;
+        match block {
+            Some(block) if parent_size > node_size => self.strategy.shrink(block, node_size),
+            _ => Ok(()),
         }
-        Ok(())
     }
 
     /// One read of `parent` is done; frees it, or the root it is a view of, after the last.
-    fn release_use<G: PlanGraph>(&mut self, graph: &G, parent: u32) -> Result<(), AllocError> {
+    #[inline]
+    fn release_use(&mut self, parent: u32) -> Result<(), AllocError> {
         let state = &mut self.states[parent as usize];
         state.n_children -= 1;
         if state.n_children != 0 || state.n_views != 0 {
             return Ok(());
         }
-        let owner = match graph.view_of(parent) {
-            Some(view) => {
-                let root = &mut self.states[view.root as usize];
-                root.n_views -= 1;
-                if root.n_views != 0 || root.n_children != 0 {
+        let owner = match state.role.root() {
+            Some(root) => {
+                let state = &mut self.states[root as usize];
+                state.n_views -= 1;
+                if state.n_views != 0 || state.n_children != 0 {
                     return Ok(());
                 }
-                view.root
+                root
             }
             None => parent,
         };
         let state = &mut self.states[owner as usize];
-        if !state.allocated || graph.is_output(owner) {
+        if !state.allocated || state.role.is_output() {
             return Ok(());
         }
         state.allocated = false;
-        self.allocators[self.canonical[state.buffer as usize]]
-            .free(state.address, graph.alloc_size(owner, state.buffer))
+        match state.block {
+            Some(block) => self.strategy.free(block),
+            None => Ok(()),
+        }
+    }
+
+    /// Tells the strategy of memory that only outputs would need.
+    fn note_unread(&mut self, tensor: u32) -> Result<(), AllocError> {
+        let state = &self.states[tensor as usize];
+        match state.block {
+            Some(block)
+                if state.n_children == 0
+                    && state.n_views == 0
+                    && state.allocated
+                    && !state.role.is_output() =>
+            {
+                self.strategy.unread(block)
+            }
+            _ => Ok(()),
+        }
     }
 
     fn record<G: PlanGraph>(&self, graph: &G) -> Result<Plan, AllocError> {
-        let mut plan = Plan {
-            leafs: (0..graph.n_leafs()).map(|i| self.slot(graph, graph.leaf(i))).collect(),
-            nodes: Vec::with_capacity(graph.n_nodes()),
-            ..Plan::default()
+        let record = |node: &NodeRange| {
+            let state = &self.states[node.tensor as usize];
+            NodeRecord {
+                dst: state.expected(node.tensor),
+                first_source: node.first_source,
+                n_sources: node.n_sources,
+                inplace_source: state.inplace,
+            }
         };
-        for i in 0..graph.n_nodes() {
-            let node = graph.node(i);
-            let (first_source, n_sources) = (plan.sources.len(), graph.n_sources(node));
-            plan.sources
-                .extend((0..n_sources).map(|slot| graph.source(node, slot).map(|s| self.slot(graph, s))));
-            let inplace_source = self.inplace[node as usize];
-            plan.nodes.push(NodeSlots {
-                dst: self.slot(graph, node),
-                first_source,
-                n_sources,
-                inplace_source,
-            });
-        }
+        let place = |state: &TensorState| {
+            state.block.map(|block| {
+                let address = self.strategy.address(block);
+                let TensorState { buffer, size, .. } = *state;
+                Placement { buffer, chunk: address.chunk, offset: address.offset, size }
+            })
+        };
+        let inplace = |node: &NodeRange| {
+            let slot = self.states[node.tensor as usize].inplace?;
+            Some([node.tensor, *self.sources.get((node.first_source + slot) as usize)?])
+        };
+        let others = self.states.iter().enumerate().filter(|(_, s)| s.role.is_used() && !s.is_node);
+        let mut plan = Plan {
+            leafs: (0..graph.n_leafs()).map(|i| graph.leaf(i)).collect(),
+            nodes: self.nodes.iter().map(record).collect(),
+            sources: self.sources.clone(),
+            inplace: self.nodes.iter().filter_map(inplace).collect(),
+            others: others.map(|(tensor, state)| state.expected(tensor as u32)).collect(),
+            placements: self.states.iter().map(place).collect(),
+            chunk_sizes: Vec::with_capacity(self.canonical.len()),
+            total_sizes: Vec::with_capacity(self.canonical.len()),
+        };
         for &c in &self.canonical {
-            let sizes: Vec<u64> = self.allocators[c].chunk_sizes().collect();
+            let sizes = self.strategy.chunk_sizes(c);
             let total = sizes.iter().try_fold(0u64, |sum, &s| sum.checked_add(s));
             plan.total_sizes.push(total.ok_or(AllocError::TotalTooLarge { what: "the chunks of a buffer" })?);
             plan.chunk_sizes.push(sizes);
         }
         Ok(plan)
     }
-
-    fn slot<G: PlanGraph>(&self, graph: &G, tensor: u32) -> Slot {
-        let root = graph.view_of(tensor).map(|v| v.root);
-        let is_external = graph.is_external(tensor);
-        let placement = (root.is_none() && !is_external).then(|| {
-            let TensorState { buffer, address, .. } = self.states[tensor as usize];
-            let size = graph.alloc_size(tensor, buffer);
-            Placement { buffer, chunk: address.chunk, offset: address.offset, size }
-        });
-        Slot { tensor, placement, root, is_output: graph.is_output(tensor), is_external }
-    }
 }
 
 fn buffer_at(assigned: Option<&[u32]>, i: usize) -> u32 {
     assigned.map_or(0, |a| a[i])
-}
-
-fn sources<G: PlanGraph>(graph: &G, tensor: u32) -> impl Iterator<Item = u32> + '_ {
-    (0..graph.n_sources(tensor)).filter_map(move |slot| graph.source(tensor, slot))
-}
-
-/// Every id in range, and every view's root a tensor with memory of its own.
-fn check_graph<G: PlanGraph>(graph: &G) -> Result<(), AllocError> {
-    let n_tensors = graph.n_tensors();
-    let check = |tensor: u32, role: &'static str| {
-        if tensor as usize >= n_tensors {
-            return Err(AllocError::BadTensor { tensor, role, n_tensors });
-        }
-        let Some(view) = graph.view_of(tensor) else { return Ok(()) };
-        if view.root as usize >= n_tensors {
-            return Err(AllocError::BadTensor { tensor: view.root, role: "a view's root", n_tensors });
-        }
-        if graph.view_of(view.root).is_some() {
-            return Err(AllocError::ViewOfView { tensor, root: view.root });
-        }
-        Ok(())
-    };
-    for i in 0..graph.n_leafs() {
-        check(graph.leaf(i), "a leaf")?;
-    }
-    for i in 0..graph.n_nodes() {
-        check(graph.node(i), "a node")?;
-        for source in sources(graph, graph.node(i)) {
-            check(source, "a source")?;
-        }
-    }
-    Ok(())
 }

@@ -1,18 +1,50 @@
-//! Replays placements recorded from ggml-alloc (`parity/goldens/alloc/cases.txt`).
+//! Replays placements recorded from ggml-alloc (`parity/goldens/alloc`).
 
 mod common;
 
+use quipu_alloc::{Offline, Planner, peak_live_bytes};
+
+/// Cases and results in turn.
+fn recorded(text: &str) -> impl Iterator<Item = (&str, &str)> {
+    let mut lines = text.lines().filter(|l| !l.starts_with('#'));
+    std::iter::from_fn(move || {
+        let (case, result) = (lines.next()?, lines.next()?);
+        Some((case, result.strip_prefix("= ").expect("a result line follows each case")))
+    })
+}
+
 #[test]
 fn recorded_cases_give_the_reference_placements() {
-    let text = include_str!("../../../parity/goldens/alloc/cases.txt");
-    let mut lines = text.lines().filter(|l| !l.starts_with('#'));
     let mut n = [0; 3];
-    while let (Some(case), Some(result)) = (lines.next(), lines.next()) {
-        let expected = result.strip_prefix("= ").expect("a result line follows each case");
+    for (case, expected) in recorded(include_str!("../../../parity/goldens/alloc/cases.txt")) {
         assert_eq!(common::run_case(case), expected, "case {case}");
         n["TGC".find(&case[..1]).unwrap()] += 1;
     }
     assert_eq!(n, [90, 76, 40]);
+}
+
+#[test]
+fn graphs_of_real_models_give_the_reference_placements() {
+    let mut n = 0;
+    for (case, expected) in recorded(include_str!("../../../parity/goldens/alloc/models.txt")) {
+        assert!(common::run_case(case) == expected.trim_end(), "model graph {n}");
+        n += 1;
+    }
+    assert_eq!(n, 8);
+}
+
+/// Prompt of 512 tokens and single token of llama-3.2-1b, qwen2.5-0.5b, phi-3-mini and gpt-oss-20b.
+#[test]
+fn offline_plans_of_real_models_reach_the_lower_bound() {
+    for (case, _) in recorded(include_str!("../../../parity/goldens/alloc/models.txt")) {
+        let words: Vec<&str> = case.split_whitespace().collect();
+        let (specs, graph, _) = common::parse_graph(&words[1..]);
+        let mut planner = Planner::with_strategy(&specs, Offline::default()).unwrap();
+        let plan = planner.plan(&graph, graph.assignment()).unwrap();
+        let bound = peak_live_bytes(&graph, 0, specs[0].alignment).unwrap();
+        assert_eq!(plan.total_size(0), bound);
+        assert_eq!(plan.realloc_reason(&graph), None);
+    }
 }
 
 #[test]

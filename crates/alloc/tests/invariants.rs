@@ -5,8 +5,8 @@ mod common;
 use common::{Counted, Rng, TestGraph, random_graph, random_specs};
 use proptest::prelude::*;
 use quipu_alloc::{
-    Address, BufferAssignment, BufferSpec, ChunkAllocator, GraphAllocator, Placement, PlanGraph, Planner,
-    lifetimes, peak_live_bytes,
+    Address, BufferAssignment, BufferSpec, ChunkAllocator, GraphAllocator, Lifetime, Offline, Placement,
+    PlanGraph, Planner, Strategy, lifetimes, peak_live_bytes,
 };
 
 fn overlap(a: &Placement, b: &Placement, canonical: &dyn Fn(u32) -> usize) -> bool {
@@ -57,26 +57,92 @@ fn execute(g: &TestGraph, placements: &[Option<Placement>], canonical: &dyn Fn(u
     }
 }
 
+/// Plans a random graph with a strategy and carries the plan out.
+fn check_strategy<S: Strategy + Clone>(seed: u64, strategy: S) {
+    let mut rng = Rng(seed);
+    let (specs, pads) = random_specs(&mut rng);
+    let g = random_graph(&mut rng, pads, false);
+    let mut allocator = GraphAllocator::with_strategy(&specs, strategy).unwrap();
+    let mut memory = Counted::new(u64::MAX);
+    allocator.reserve(&g, g.assignment(), &mut memory).unwrap();
+    let placements = allocator.alloc(&g, &mut memory).unwrap().to_vec();
+    let planner = Planner::new(&specs).unwrap();
+    execute(&g, &placements, &|b| planner.canonical(b as usize));
+    let plan = allocator.plan().unwrap();
+    for (id, p) in placements.iter().enumerate() {
+        let Some(p) = p else { continue };
+        assert!(p.offset + p.size <= plan.chunk_sizes(p.buffer as usize)[p.chunk as usize], "tensor {id}");
+        assert!(allocator.chunk(p.buffer, p.chunk).is_some());
+        assert_eq!(p.offset % specs[p.buffer as usize].alignment, 0);
+    }
+    for (i, spec) in specs.iter().enumerate() {
+        // Past the limit only for one large tensor, or in the last chunk.
+        for (c, &size) in plan.chunk_sizes(i).iter().enumerate() {
+            let of = |p: &&Placement| p.buffer as usize == i && p.chunk as usize == c;
+            let largest = placements.iter().flatten().filter(of).map(|p| p.size).max().unwrap_or(0);
+            let limit = spec.max_size.max(largest.next_multiple_of(spec.alignment));
+            let shared = specs.iter().filter(|s| s.id == spec.id).count() > 1;
+            assert!(c == 15 || shared || size <= limit, "chunk {c} of {size} bytes, limit {limit}");
+        }
+    }
+}
+
+/// The last position at which anything reads a tensor or a view of it, looking at everything for each tensor.
+fn brute_force_lifetime(g: &TestGraph, id: u32) -> Option<Lifetime> {
+    let t = &g.tensors[id as usize];
+    let owner = |t: u32| g.tensors[t as usize].root.unwrap_or(t);
+    let touches = |i: &usize| {
+        let node = g.nodes[*i];
+        owner(node) == id || g.tensors[node as usize].sources.iter().flatten().any(|&s| owner(s) == id)
+    };
+    let positions: Vec<usize> = (0..g.nodes.len()).filter(touches).collect();
+    let is_leaf = g.leafs.iter().any(|&leaf| owner(leaf) == id);
+    if t.external || t.root.is_some() || (positions.is_empty() && !is_leaf) {
+        return None;
+    }
+    let first = if is_leaf || t.input { 0 } else { positions[0] };
+    let last = positions.last().copied().unwrap_or(0);
+    Some(Lifetime { first, last: if t.output { g.nodes.len() - 1 } else { last } })
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 1500, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn every_value_survives_until_its_last_reader(seed in any::<u64>()) {
+        check_strategy(seed, quipu_alloc::Greedy::default());
+    }
+
+    #[test]
+    fn offline_plans_are_as_safe(seed in any::<u64>()) {
+        check_strategy(seed, Offline::with_budget(20_000));
+    }
+
+    #[test]
+    fn offline_plans_are_never_larger(seed in any::<u64>()) {
         let mut rng = Rng(seed);
         let (specs, pads) = random_specs(&mut rng);
-        let g = random_graph(&mut rng, pads, false);
-        let mut allocator = GraphAllocator::new(&specs).unwrap();
-        let mut memory = Counted::new(u64::MAX);
-        allocator.reserve(&g, g.assignment(), &mut memory).unwrap();
-        let placements = allocator.alloc(&g, &mut memory).unwrap().to_vec();
-        let planner = Planner::new(&specs).unwrap();
-        execute(&g, &placements, &|b| planner.canonical(b as usize));
-        let plan = allocator.plan().unwrap();
-        for (id, p) in placements.iter().enumerate() {
-            let Some(p) = p else { continue };
-            let end = p.offset + p.size;
-            prop_assert!(end <= plan.chunk_sizes(p.buffer as usize)[p.chunk as usize], "tensor {id}");
-            prop_assert_eq!(p.offset % specs[p.buffer as usize].alignment, 0);
+        let wild = rng.one_in(2);
+        let g = random_graph(&mut rng, pads, wild);
+        let greedy = Planner::new(&specs).unwrap().plan(&g, g.assignment()).unwrap();
+        let mut planner = Planner::with_strategy(&specs, Offline::with_budget(20_000)).unwrap();
+        let offline = planner.plan(&g, g.assignment()).unwrap();
+        for i in 0..specs.len() {
+            prop_assert!(offline.total_size(i) <= greedy.total_size(i));
+        }
+        // And the same again.
+        let again = planner.plan(&g, g.assignment()).unwrap();
+        for i in 0..g.nodes.len() {
+            prop_assert_eq!(again.node(i), offline.node(i));
+        }
+    }
+
+    #[test]
+    fn lifetimes_equal_brute_force(seed in any::<u64>()) {
+        let mut rng = Rng(seed);
+        let g = random_graph(&mut rng, vec![0], false);
+        for (id, life) in lifetimes(&g).into_iter().enumerate() {
+            prop_assert_eq!(life, brute_force_lifetime(&g, id as u32), "tensor {}", id);
         }
     }
 
@@ -86,7 +152,10 @@ proptest! {
         let g = random_graph(&mut rng, vec![0], false);
         let spec = BufferSpec { id: 0, alignment: 32, max_size: u64::MAX };
         let plan = Planner::new(&[spec]).unwrap().plan(&g, BufferAssignment::default()).unwrap();
-        prop_assert!(plan.total_size(0) >= peak_live_bytes(&g, 0, 32).unwrap());
+        let bound = peak_live_bytes(&g, 0, 32).unwrap();
+        prop_assert!(plan.total_size(0) >= bound);
+        let mut offline = Planner::with_strategy(&[spec], Offline::with_budget(20_000)).unwrap();
+        prop_assert!(offline.plan(&g, BufferAssignment::default()).unwrap().total_size(0) >= bound);
         for (id, life) in lifetimes(&g).iter().enumerate() {
             let Some(life) = life else { continue };
             let readers = (0..g.n_nodes()).filter(|&i| {
@@ -113,6 +182,11 @@ proptest! {
         let mut planner = Planner::new(&specs).unwrap();
         if let Ok(plan) = planner.plan(&g, g.assignment()) {
             prop_assert_eq!(plan.realloc_reason(&g), None);
+        }
+        let mut planner = Planner::with_strategy(&specs, Offline::with_budget(20_000)).unwrap();
+        if let Ok(plan) = planner.plan(&g, g.assignment()) {
+            prop_assert_eq!(plan.realloc_reason(&g), None);
+            let _ = quipu_alloc::Timeline::new(&g, &plan, &specs, |t| t.to_string()).map(|t| t.to_svg());
         }
         let _ = peak_live_bytes(&g, 0, 64);
     }

@@ -277,6 +277,40 @@ fn a_failing_backend_leaves_nothing_behind() {
 }
 
 #[test]
+fn a_failed_growth_leaves_plan_and_memory_in_force() {
+    let graph = |size: u64| {
+        let mut g = TestGraph::default();
+        let (a, b) = (g.input(size), g.input(8));
+        let out = g.op(24, &[a, b]);
+        g.output(out);
+        g.node_buffers = vec![1];
+        g
+    };
+    let small = graph(16);
+    let specs = [spec(0, u64::MAX, 8), spec(1, u64::MAX, 8)];
+    let mut allocator = GraphAllocator::new(&specs).unwrap();
+    // Room for the first buffer to grow while the old one is held, but not for the second.
+    let mut memory = Counted::new(48 + 48);
+    allocator.reserve(&small, small.assignment(), &mut memory).unwrap();
+    let before = allocator.alloc(&small, &mut memory).unwrap().to_vec();
+    assert_eq!(memory.live.get(), 48);
+    let mut large = graph(40);
+    large.tensors[2].size = 80;
+    let error = allocator.reserve(&large, large.assignment(), &mut memory).map(drop).unwrap_err();
+    assert!(matches!(error, AllocError::Backing { buffer: 1, chunk: 0, size: 80, .. }), "{error}");
+    assert_eq!(memory.live.get(), 48);
+    assert_eq!((allocator.buffer_size(0), allocator.buffer_size(1)), (24, 24));
+    assert_eq!(allocator.realloc_reason(&small), None);
+    assert_eq!(allocator.alloc(&small, &mut memory).unwrap(), before);
+    // Released first, the same growth fits.
+    memory.budget = 128;
+    allocator.release();
+    assert_eq!(memory.live.get(), 0);
+    allocator.reserve(&large, large.assignment(), &mut memory).unwrap();
+    assert_eq!(memory.live.get(), 128);
+}
+
+#[test]
 fn bad_graphs_are_errors_and_keep_the_plan() {
     let mut g = TestGraph::default();
     let a = g.input(16);

@@ -13,8 +13,10 @@ mod table;
 mod traits;
 
 pub use error::Error;
+pub use plan_graph::GraphView;
 pub use scheduler::Scheduler;
 pub use table::BufferTable;
 pub use traits::{
-    Abort, Backend, Buffer, BufferType, Device, DeviceKind, DeviceMemory, HostBytes, WeightSpec, WeightUse,
+    Abort, Backend, Buffer, BufferType, Device, DeviceKind, DeviceMemory, HostBytes, Observer, WeightSpec,
+    WeightUse,
 };

@@ -7,9 +7,13 @@ use quipu_graph::{Graph, Op, Storage, TensorId};
 
 use crate::traits::BufferType;
 
-/// Adapter from [`Graph`] to the planner's trait; buffer index `i` is the memory of backend `i`.
-pub(crate) struct GraphView<'a> {
+/// Adapter from [`Graph`] to the planner's trait, for planning without a scheduler too; tensor ids are indices into
+/// [`Graph::tensors`].
+#[derive(Debug, Clone, Copy)]
+pub struct GraphView<'a> {
+    /// The graph.
     pub graph: &'a Graph,
+    /// Buffer index `i` of the planner is memory of this type; all that are assigned must be there.
     pub buffer_types: &'a [Arc<dyn BufferType>],
 }
 
@@ -50,6 +54,10 @@ impl PlanGraph for GraphView<'_> {
 
     fn source(&self, tensor: u32, slot: usize) -> Option<u32> {
         self.tensor(tensor).src.get(slot).copied().map(number)
+    }
+
+    fn sources(&self, tensor: u32) -> impl ExactSizeIterator<Item = Option<u32>> {
+        self.tensor(tensor).src.iter().map(|id| Some(number(*id)))
     }
 
     fn view_of(&self, tensor: u32) -> Option<View> {

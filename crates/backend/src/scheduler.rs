@@ -12,7 +12,7 @@ use quipu_graph::{BufferId, Graph, Storage, TensorId};
 use crate::error::Error;
 use crate::plan_graph::GraphView;
 use crate::table::BufferTable;
-use crate::traits::{Abort, Backend, BufferType};
+use crate::traits::{Abort, Backend, BufferType, Observer};
 
 /// Runs graphs on one or more backends, the preferred one first.
 #[derive(Debug)]
@@ -28,6 +28,7 @@ pub struct Scheduler {
     leaf_assignment: Vec<u32>,
     placements: Vec<Option<Placement>>,
     n_plans: usize,
+    observer: Option<Box<dyn Observer>>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -60,6 +61,7 @@ impl Scheduler {
             leaf_assignment: Vec::new(),
             placements: Vec::new(),
             n_plans: 0,
+            observer: None,
         })
     }
 
@@ -106,14 +108,56 @@ impl Scheduler {
         buffers: &mut BufferTable,
         abort: Option<Abort<'_>>,
     ) -> Result<(), Error> {
-        let n_nodes = graph.nodes().len();
-        if let [backend] = self.backends.as_mut_slice() {
-            return backend.compute(graph, 0..n_nodes, buffers, abort);
+        if self.backends.len() > 1 {
+            self.assign(graph, buffers)?;
         }
-        self.assign(graph, buffers)?;
+        let nodes = 0..graph.nodes().len();
+        let Some(mut observer) = self.observer.take() else {
+            return self.run(graph, nodes, buffers, abort);
+        };
+        let result = self.run_observed(graph, buffers, abort, observer.as_mut());
+        self.observer = Some(observer);
+        result
+    }
+
+    /// Who is shown results while graphs run, if anybody (`ggml_backend_sched_set_eval_callback`).
+    pub fn set_observer(&mut self, observer: Option<Box<dyn Observer>>) {
+        self.observer = observer;
+    }
+
+    /// Runs the graph in pieces that end where the observer wants to look.
+    fn run_observed(
+        &mut self,
+        graph: &Graph,
+        buffers: &mut BufferTable,
+        abort: Option<Abort<'_>>,
+        observer: &mut dyn Observer,
+    ) -> Result<(), Error> {
         let mut start = 0;
-        while start < n_nodes {
-            let split = self.split_at(start);
+        for (i, node) in graph.nodes().iter().enumerate() {
+            if observer.wants(graph, *node) {
+                self.run(graph, start..i + 1, buffers, abort)?;
+                observer.computed(graph, *node, buffers)?;
+                start = i + 1;
+            }
+        }
+        self.run(graph, start..graph.nodes().len(), buffers, abort)
+    }
+
+    /// Runs some of the nodes, split by split.
+    fn run(
+        &mut self,
+        graph: &Graph,
+        nodes: Range<usize>,
+        buffers: &mut BufferTable,
+        abort: Option<Abort<'_>>,
+    ) -> Result<(), Error> {
+        if let [backend] = self.backends.as_mut_slice() {
+            return backend.compute(graph, nodes, buffers, abort);
+        }
+        let mut start = nodes.start;
+        while start < nodes.end {
+            let split = start..self.split_at(start).end.min(nodes.end);
             start = split.end;
             let backend = self.assignment[split.start] as usize;
             self.backends[backend].compute(graph, split, buffers, abort)?;

@@ -168,3 +168,13 @@ pub trait Backend: Send + Debug {
         abort: Option<Abort<'_>>,
     ) -> Result<(), Error>;
 }
+
+/// Looks at results while a graph runs. Answers to `ggml_backend_sched_eval_callback`.
+pub trait Observer: Send + Debug {
+    /// Whether to be shown this node once it is computed.
+    fn wants(&self, graph: &Graph, node: TensorId) -> bool;
+
+    /// A wanted node was computed; its operands still hold what it was computed from, unless it took the place
+    /// of one. An error stops the graph.
+    fn computed(&mut self, graph: &Graph, node: TensorId, buffers: &BufferTable) -> Result<(), Error>;
+}

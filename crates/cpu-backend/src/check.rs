@@ -154,7 +154,10 @@ pub(crate) fn node(graph: &Graph, id: TensorId) -> Result<(), Reason> {
             let ids = need(1)?;
             let shapes = dst.ne[0] == a.ne[0] && dst.ne[2..] == [1; 2] && a.ne[1..] == [ids.ne[0], 1, 1];
             ensure(f32_rows(a) && is_vector(ids, DType::I64), "f32 rows and a vector of i64 row numbers")?;
-            ensure(dst.dtype.is_computed() && dense_rows(dst), "rows of a computed type")?;
+            ensure(
+                dst.dtype.is_storable() && dense_rows(dst),
+                "rows of a type that rows can be converted to",
+            )?;
             ensure(shapes && is_injective(dst), "a matrix to put rows into")
         }
         Op::Cpy | Op::Cont => {

@@ -165,7 +165,7 @@ fn batches_and_strides_meet_the_right_slices() {
 fn bad_shapes_are_errors() {
     let pool = ThreadPool::new(1).unwrap();
     assert!(matches!(MatMul::plain(DType::Q4_K, 100, 1, 1), Err(MatMulError::Unsupported { .. })));
-    assert!(matches!(MatMul::plain(DType::IQ2_S, 256, 1, 1), Err(MatMulError::Unsupported { .. })));
+    assert!(matches!(MatMul::plain(DType::I8, 256, 1, 1), Err(MatMulError::Unsupported { .. })));
     assert!(matches!(MatMul::plain(DType::F32, 1 << 40, 1 << 40, 1), Err(MatMulError::Overflow { .. })));
     let m = MatMul::plain(DType::F32, 8, 4, 2).unwrap();
     let err = mul_mat_pool(&pool, Isa::detect(), &m, &[0; 127], &[0.0; 16], &mut [0.0; 8]).unwrap_err();
@@ -194,6 +194,33 @@ fn the_scalar_path_is_the_reference_dot() {
                 .map(|w| quipu_quant::vec_dot(dtype, k, w, &activations).unwrap())
                 .collect();
             assert!(nmse(&got, &want) <= 1e-12, "{dtype} k {k}: {:e}", nmse(&got, &want));
+        }
+    }
+}
+
+/// Types without kernels: the reference arithmetic on every machine and any number of threads.
+#[test]
+fn other_types_are_multiplied_by_the_reference_dot() {
+    let mut rng = Rng::new(7);
+    let (k, n, m) = (512, 37, 3);
+    for dtype in DType::ALL.into_iter().filter(|t| t.is_storable() && !TYPES.contains(t)) {
+        let row = dtype.row_bytes(k).unwrap();
+        let mut w = vec![0; row * n];
+        quipu_quant::quantize_row(dtype, &rng.floats(k * n, 0.1), &mut w).unwrap();
+        let x = rng.floats(k * m, 2.0);
+        let partner = dtype.vec_dot_type().unwrap();
+        let mut want = Vec::new();
+        for x in x.chunks_exact(k) {
+            let mut a = vec![0; partner.row_bytes(k).unwrap()];
+            quipu_quant::quantize_row_cpu(partner, x, &mut a).unwrap();
+            want.extend(w.chunks_exact(row).map(|w| quipu_quant::vec_dot(dtype, k, w, &a).unwrap()));
+        }
+        let matmul = MatMul::plain(dtype, k, n, m).unwrap();
+        for threads in [1, 3] {
+            let pool = ThreadPool::new(threads).unwrap();
+            for isa in Isa::available() {
+                assert_eq!(product(&pool, isa, &matmul, &w, &x), want, "{dtype} {isa}");
+            }
         }
     }
 }

@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Instant;
 
-use quipu_backend::{BufferTable, Device, Scheduler};
+use quipu_backend::{BufferTable, Device, Observer, Scheduler};
 use quipu_kv_cache::{KvCache, KvParams, Memory, Pos, SeqId, SlotPlan};
 use quipu_model::{BuiltGraph, GraphParams, Model, RopeConfig};
 
@@ -145,6 +145,11 @@ impl Context {
     /// What is asked between nodes whether to stop (`llama_set_abort_callback`).
     pub fn set_abort_callback(&mut self, abort: Option<AbortCallback>) {
         self.abort = abort;
+    }
+
+    /// Who is shown results while graphs run, if anybody (`cb_eval` of `llama_context_params`).
+    pub fn set_observer(&mut self, observer: Option<Box<dyn Observer>>) {
+        self.scheduler.set_observer(observer);
     }
 
     /// Number of outputs of the last batch.

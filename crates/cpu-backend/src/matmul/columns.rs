@@ -5,7 +5,8 @@
 //!
 //! - quantised: `k` quants (i8), then per sub-block of 32 (16 for Q6_K) one f32 scale, then one
 //!   correction word, then (K formats) the i16 sums;
-//! - float: `k` f32 values.
+//! - float: `k` f32 values;
+//! - blocks: the partner's blocks as they are, for weight types without kernels of their own.
 //!
 //! The correction word removes a weight format's offset: unsigned quants `q + offset` give dot products
 //! too large by `offset * sum(x)`, so the word is the i32 `-offset * sum(x)`. Formats with minimums
@@ -26,6 +27,8 @@ pub(super) enum Partner {
     Bf16,
     Q8_0,
     Q8K,
+    /// Blocks of this type, multiplied by the reference arithmetic of `quipu-quant`.
+    Blocks(DType),
 }
 
 /// Where things are in a column.
@@ -60,7 +63,7 @@ pub(super) struct Column {
 }
 
 impl ColumnLayout {
-    /// The layout for products with weights of `dtype`; `None` for a type without kernels or a `k` that
+    /// The layout for products with weights of `dtype`; `None` for a type without products or a `k` that
     /// is no whole number of blocks, or too large to address.
     pub fn new(dtype: DType, k: usize) -> Option<ColumnLayout> {
         let (partner, sub, offset, has_min) = match dtype {
@@ -73,6 +76,7 @@ impl ColumnLayout {
             DType::MXFP4 => (Partner::Q8_0, 32, 12, false),
             DType::Q4_K | DType::Q5_K => (Partner::Q8K, 32, 0, true),
             DType::Q6_K => (Partner::Q8K, 16, 32, false),
+            _ if dtype.is_computed() => (Partner::Blocks(dtype.vec_dot_type()?), 1, 0, false),
             _ => return None,
         };
         if !k.is_multiple_of(dtype.block_len()) || k > usize::MAX / 16 {
@@ -81,6 +85,7 @@ impl ColumnLayout {
         let line = |n: usize| n.next_multiple_of(64);
         let (scales_at, words_at, sums_at, end) = match partner {
             Partner::F32 | Partner::F16 | Partner::Bf16 => (0, 0, 0, k * 4),
+            Partner::Blocks(partner) => (0, 0, 0, partner.row_bytes(k)?),
             Partner::Q8_0 | Partner::Q8K => {
                 let n = k / sub;
                 let scales_at = line(k);
@@ -149,6 +154,12 @@ impl ColumnLayout {
         // SAFETY: `from + len <= k` floats are readable.
         let x = unsafe { std::slice::from_raw_parts(x.add(from), len) };
         match self.partner {
+            Partner::Blocks(partner) => {
+                let bytes = |n: usize| partner.row_bytes(n).expect("k and the unit are whole blocks");
+                // SAFETY: the column holds the blocks of `k` elements, of which this unit is ours alone.
+                let out = unsafe { std::slice::from_raw_parts_mut(col.add(bytes(from)), bytes(len)) };
+                quipu_quant::quantize_row_cpu(partner, x, out).expect("lengths match");
+            }
             Partner::F32 | Partner::F16 | Partner::Bf16 => {
                 // SAFETY: the column holds `k` aligned floats, of which this unit is ours alone.
                 let y = unsafe { std::slice::from_raw_parts_mut(col.cast::<f32>().add(from), len) };

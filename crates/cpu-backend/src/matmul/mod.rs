@@ -3,7 +3,8 @@
 //! Activations are first converted to the partner type of the weights (Q8_0, Q8_K, f16, bf16 or f32);
 //! products of quants are exact integers inside a block, blocks are summed in f32. Weights stay in the
 //! file's layout: where many columns share them, they are repacked panel by panel into the cache, which
-//! costs a few percent of the product and leaves mapped files untouched.
+//! costs a few percent of the product and leaves mapped files untouched. Types without kernels are multiplied
+//! by the reference arithmetic of `quipu-quant`.
 
 // Weights lie at any address and are read unaligned; column fields are aligned by their layout.
 #![allow(clippy::cast_ptr_alignment)]
@@ -19,7 +20,7 @@ use std::ops::Range;
 
 use quipu_quant::DType;
 
-use self::columns::{Column, ColumnLayout};
+use self::columns::{Column, ColumnLayout, Partner};
 use crate::isa::Isa;
 use crate::pool::{PoolError, Team, ThreadPool};
 
@@ -106,7 +107,7 @@ unsafe impl Sync for Operands {}
 /// Alignment of the scratch buffer.
 pub const SCRATCH_ALIGN: usize = 64;
 
-/// Whether products with weights of this type and row length have kernels.
+/// Whether products with weights of this type and row length can be computed.
 pub fn is_supported(dtype: DType, k: usize) -> bool {
     ColumnLayout::new(dtype, k).is_some()
 }
@@ -186,6 +187,11 @@ impl Slice {
     /// # Safety
     /// All pointers are valid for the shape; the columns are converted; nobody else writes these rows.
     unsafe fn rows(&self, isa: Isa, dtype: DType, rows: Range<usize>) {
+        if let Partner::Blocks(partner) = self.layout.partner {
+            // SAFETY: the caller's promise.
+            unsafe { self.rows_of_blocks(dtype, partner, rows) };
+            return;
+        }
         #[cfg(target_arch = "x86_64")]
         if isa.has_avx2() {
             // SAFETY: the caller's promise, and the level was asked for.
@@ -199,6 +205,29 @@ impl Slice {
                 unsafe {
                     *self.output(col, row) =
                         scalar::dot(dtype, self.weight_row(row), self.layout.k, self.column(col, 0));
+                }
+            }
+        }
+    }
+}
+
+impl Slice {
+    /// Rows of a type without kernels of its own, by the reference arithmetic; the same on every machine.
+    ///
+    /// # Safety
+    /// As [`Slice::rows`].
+    unsafe fn rows_of_blocks(&self, dtype: DType, partner: DType, rows: Range<usize>) {
+        let k = self.layout.k;
+        let bytes = |t: DType| t.row_bytes(k).expect("the layout checked whole blocks");
+        for row in rows {
+            // SAFETY: the row exists and holds `k` weights.
+            let w = unsafe { std::slice::from_raw_parts(self.weight_row(row), bytes(dtype)) };
+            for col in 0..self.n_cols {
+                // SAFETY: the column exists and holds `k` activations; the element is ours to write.
+                unsafe {
+                    let a =
+                        std::slice::from_raw_parts(self.cols.add(col * self.layout.stride), bytes(partner));
+                    *self.output(col, row) = quipu_quant::vec_dot(dtype, k, w, a).expect("lengths match");
                 }
             }
         }

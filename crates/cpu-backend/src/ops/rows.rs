@@ -2,7 +2,7 @@
 
 use half::{bf16, f16};
 use quipu_graph::DType;
-use quipu_quant::{dequantize_row, quantize_row};
+use quipu_quant::{dequantize_row, quantize_row_cpu};
 
 use super::{BadRow, Part, Step};
 use crate::isa::Isa;
@@ -36,7 +36,7 @@ pub(super) unsafe fn read_row(isa: Isa, dtype: DType, src: *const u8, out: &mut 
 /// Converts a row of f32 to `dtype` at `dst`. Whole blocks, as ggml-cpu's `from_float` does.
 ///
 /// # Safety
-/// `dst` points to a writable row of `x.len()` elements of a computed type, aligned for it, apart from `x`.
+/// `dst` points to a writable row of `x.len()` elements of a storable type, aligned for it, apart from `x`.
 unsafe fn write_row(isa: Isa, dtype: DType, x: &[f32], dst: *mut u8) {
     let n = x.len();
     // SAFETY: the caller promises room for `n` elements.
@@ -52,12 +52,7 @@ unsafe fn write_row(isa: Isa, dtype: DType, x: &[f32], dst: *mut u8) {
             _ => {
                 let len = dtype.row_bytes(n).expect("the plan checked whole blocks");
                 let out = std::slice::from_raw_parts_mut(dst, len);
-                if dtype == DType::Q8_0 {
-                    quipu_quant::quantize_row_q8_0_cpu(x, out)
-                } else {
-                    quantize_row(dtype, x, out)
-                }
-                .expect("the plan checked that the type is computed");
+                quantize_row_cpu(dtype, x, out).expect("the plan checked that the type is storable");
             }
         }
     }

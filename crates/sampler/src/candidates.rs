@@ -1,10 +1,12 @@
 //! The candidate array: what the reference calls `llama_token_data_array`, plus the memory its sorts need.
 
-use crate::{TokenId, sort};
+use crate::{Error, TokenId, sort};
 
 /// Up to this many are selected by a heap, more by buckets.
 const HEAP_SELECT_MAX: usize = 128;
 const N_BUCKETS: usize = 128;
+/// Logits looked at together while selecting the largest from a row.
+const SCAN_BLOCK: usize = 32;
 /// Buckets of equal width over the logits -10 to 10; what lies outside falls into the first or last.
 const BUCKET_SCALE: f32 = N_BUCKETS as f32 / 20.0;
 const BUCKET_OFFSET: f32 = 10.0 * BUCKET_SCALE;
@@ -93,6 +95,48 @@ impl Candidates {
         for c in &mut self.data {
             c.p /= sum;
         }
+    }
+
+    /// Sorts unless sorted, then [`Candidates::softmax`]; an empty array is the error of `sampler`.
+    pub(crate) fn sorted_softmax(&mut self, sampler: &'static str) -> Result<(), Error> {
+        if self.data.is_empty() {
+            return Err(Error::EmptyCandidates { sampler });
+        }
+        if !self.sorted {
+            self.keep_largest(self.data.len());
+        }
+        self.softmax();
+        Ok(())
+    }
+
+    /// What [`Candidates::load`] and then `keep_largest(n)` would leave, without the candidates that do not
+    /// survive ever being built. `n` above [`HEAP_SELECT_MAX`] takes the ordinary way.
+    pub(crate) fn load_largest(&mut self, logits: &[f32], n: usize) {
+        if n == 0 || n > HEAP_SELECT_MAX || n >= logits.len() || i32::try_from(logits.len()).is_err() {
+            self.load(logits);
+            self.keep_largest(n);
+            return;
+        }
+        let (head, tail) = logits.split_at(n);
+        self.load(head);
+        let heap = self.data.as_mut_slice();
+        sort::start_selection(heap);
+        let mut root = heap[0].logit;
+        for (block, chunk) in tail.chunks(SCAN_BLOCK).enumerate() {
+            // Branch-free, so that it compiles to vector compares: nearly every block has nothing to offer.
+            if chunk.iter().fold(0, |any, &logit| any | u32::from(logit > root)) == 0 {
+                continue;
+            }
+            for (i, &logit) in chunk.iter().enumerate() {
+                if logit > root {
+                    let id = (n + block * SCAN_BLOCK + i) as TokenId;
+                    sort::replace_root(heap, TokenData { id, logit, p: 0.0 });
+                    root = heap[0].logit;
+                }
+            }
+        }
+        sort::finish_selection(heap);
+        self.sorted = true;
     }
 
     /// Keeps the `n` largest logits (at most all), sorted (`llama_token_data_array_partial_sort_inplace`).
@@ -216,6 +260,22 @@ mod tests {
             c.keep_largest(n);
             let got: Vec<f32> = c.data.iter().map(|c| c.logit).collect();
             assert_eq!(got, want[..n.min(3000)]);
+        }
+    }
+
+    #[test]
+    fn selecting_from_the_row_is_selecting_from_the_candidates() {
+        for n_logits in [1, 2, 40, 41, 200, 1000] {
+            for n in [0, 1, 2, 40, 128, 129, 5000] {
+                for modulus in [1, 3, 11, 4099] {
+                    let row: Vec<f32> = (0..n_logits).map(|i| ((i * 7919) % modulus) as f32 - 5.0).collect();
+                    let mut want = Candidates::from_logits(&row);
+                    want.keep_largest(n);
+                    let mut got = Candidates::new();
+                    got.load_largest(&row, n);
+                    assert_eq!((&got.data, got.sorted, got.selected), (&want.data, want.sorted, None));
+                }
+            }
         }
     }
 

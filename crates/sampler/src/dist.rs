@@ -24,7 +24,7 @@ impl Dist {
         Self { requested, seed, rng: Mt19937::new(seed) }
     }
 
-    /// The seed in use, also when it was chosen at random (`llama_sampler_get_seed`).
+    /// The seed in use, also when it was chosen at random.
     pub fn seed(&self) -> u32 {
         self.seed
     }
@@ -70,6 +70,10 @@ impl Sampler for Dist {
         }
         candidates.selected = Some(selected.unwrap_or(candidates.data.len() - 1));
         Ok(())
+    }
+
+    fn seed(&self) -> Option<u32> {
+        Some(self.seed)
     }
 
     fn reset(&mut self) {

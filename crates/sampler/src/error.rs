@@ -1,6 +1,8 @@
 //! What can go wrong between a row of logits and a token.
 
-/// Errors of samplers, chains and their parameters.
+use crate::TokenId;
+
+/// Errors of samplers, chains, their parameters, grammars and schemas.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -44,5 +46,78 @@ pub enum Error {
         value: f32,
         /// What is allowed.
         expected: &'static str,
+    },
+    /// The parameters ask for a sampler that needs token texts, and no vocabulary was given.
+    #[error("sampler '{sampler}' needs a vocabulary, and none was given")]
+    NoVocabulary {
+        /// Name of the sampler.
+        sampler: &'static str,
+    },
+    /// A sampler's name or letter is unknown.
+    #[error("sampler '{found}' is unknown, expected one of: {expected}")]
+    UnknownSampler {
+        /// What was found.
+        found: String,
+        /// The names or letters there are.
+        expected: String,
+    },
+    /// Infill must end the turn, and the vocabulary has neither an end-of-turn nor an end-of-sequence token.
+    #[error(
+        "infill ends the turn, but the vocabulary has neither an end-of-turn nor an end-of-sequence token"
+    )]
+    NoEndToken,
+    /// A grammar's text is not GBNF.
+    #[error("grammar, line {line} column {column}: {found}, expected {expected}")]
+    GrammarSyntax {
+        /// Line, counting from 1.
+        line: usize,
+        /// Column in characters, counting from 1.
+        column: usize,
+        /// What stands there.
+        found: String,
+        /// What could stand there.
+        expected: &'static str,
+    },
+    /// A grammar refers to a rule that it does not define, or has no rule of the root's name.
+    #[error("grammar rule '{name}' is not defined")]
+    GrammarUndefined {
+        /// The rule.
+        name: String,
+    },
+    /// A rule can begin with itself.
+    #[error("grammar rule '{name}' is left-recursive, expected a rule that reads a character before itself")]
+    GrammarLeftRecursion {
+        /// The rule.
+        name: String,
+    },
+    /// A grammar or its evaluation passes a stated bound.
+    #[error("grammar too large: {what} passes {limit}")]
+    GrammarLimit {
+        /// What was counted.
+        what: &'static str,
+        /// The bound.
+        limit: usize,
+    },
+    /// A token was accepted that the grammar does not allow here (the reference throws or aborts).
+    #[error("token {token} ('{piece}') does not fit the grammar at this place")]
+    GrammarRejected {
+        /// The token.
+        token: TokenId,
+        /// Its text.
+        piece: String,
+    },
+    /// A trigger pattern of a lazy grammar cannot be used.
+    #[error("trigger pattern '{pattern}': {message}")]
+    TriggerPattern {
+        /// The pattern.
+        pattern: String,
+        /// What is wrong with it.
+        message: String,
+    },
+    /// A JSON schema cannot be turned into a grammar.
+    #[error("JSON schema: {message}")]
+    Schema {
+        /// One line for each thing found.
+        message: String,
     },
 }

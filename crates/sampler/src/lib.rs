@@ -1,11 +1,12 @@
 //! Samplers: from one row of logits to one token, with llama.cpp's arithmetic, tie order and seeds.
 //!
 //! Here live the candidate array, the [`Sampler`] trait, one file per sampler, the [`Chain`] that runs them in
-//! order, and the command-line defaults as data ([`SamplerParams`]). Decoding, logits and text do not live here:
-//! a chain sees `&[f32]` and answers with a token id.
+//! order, the command-line defaults as data ([`SamplerParams`]), GBNF grammars ([`grammar`]) and their making from
+//! JSON schemas ([`json_schema`]). Decoding and logits do not live here: a chain sees `&[f32]` and answers with a
+//! token id. What a few samplers need to know of token texts they ask through [`Vocabulary`].
 //!
-//! A fixed seed gives the reference's token ids. That holds as long as `expf` and `logf` are the same functions
-//! the reference was linked with: both sides call the C library's.
+//! A fixed seed gives the reference's token ids. That holds as long as `expf`, `logf` and `powf` are the same
+//! functions the reference was linked with: both sides call the C library's.
 //!
 //! ```
 //! use quipu_sampler::{Chain, SamplerParams};
@@ -19,12 +20,21 @@
 
 #![forbid(unsafe_code)]
 
+mod adaptive_p;
 mod candidates;
 mod chain;
 mod dist;
+mod draw;
+mod dry;
 mod error;
+pub mod grammar;
 mod greedy;
+mod infill;
+pub mod json_schema;
+mod kind;
+mod logit_bias;
 mod min_p;
+mod mirostat;
 mod mt19937;
 mod params;
 mod penalties;
@@ -32,20 +42,40 @@ mod sampler;
 mod seed;
 mod sort;
 mod temp;
+mod temp_ext;
+#[cfg(test)]
+mod testing;
 mod top_k;
+mod top_n_sigma;
 mod top_p;
+mod typical;
+mod vocabulary;
+mod xtc;
 
+pub use adaptive_p::AdaptiveP;
 pub use candidates::{Candidates, TokenData};
-pub use chain::Chain;
+pub use chain::{Chain, SamplerPerf};
 pub use dist::Dist;
+pub use dry::Dry;
 pub use error::Error;
+pub use grammar::{Gbnf, Grammar, Pieces, Triggers};
 pub use greedy::Greedy;
+pub use infill::Infill;
+pub use json_schema::json_schema_to_grammar;
+pub use kind::SamplerKind;
+pub use logit_bias::LogitBias;
 pub use min_p::MinP;
+pub use mirostat::{Mirostat, MirostatV2};
 pub use mt19937::Mt19937;
 pub use params::SamplerParams;
 pub use penalties::Penalties;
 pub use sampler::{Sampler, TokenId};
 pub use seed::{DEFAULT_SEED, resolve_seed};
 pub use temp::Temp;
+pub use temp_ext::TempExt;
 pub use top_k::TopK;
+pub use top_n_sigma::TopNSigma;
 pub use top_p::TopP;
+pub use typical::Typical;
+pub use vocabulary::Vocabulary;
+pub use xtc::Xtc;

@@ -49,6 +49,12 @@ impl Mt19937 {
         if value >= 1.0 { 1.0_f64.next_down() } else { value }
     }
 
+    /// A float in [0, 1) out of one draw: libstdc++'s `uniform_real_distribution<float>`.
+    pub fn next_f32(&mut self) -> f32 {
+        let value = self.next_u32() as f32 / 4_294_967_296.0;
+        if value >= 1.0 { 1.0_f32.next_down() } else { value }
+    }
+
     fn refill(&mut self) {
         for i in 0..N {
             let y = (self.state[i] & 0x8000_0000) | (self.state[(i + 1) % N] & 0x7FFF_FFFF);
@@ -68,6 +74,17 @@ mod tests {
         let mut rng = Mt19937::new(5489);
         let last = (0..10_000).map(|_| rng.next_u32()).last();
         assert_eq!(last, Some(4_123_659_995));
+    }
+
+    #[test]
+    fn floats_stay_below_one() {
+        let mut rng = Mt19937::new(7);
+        let (mut least, mut most) = (1.0_f32, 0.0_f32);
+        for _ in 0..100_000 {
+            let value = rng.next_f32();
+            (least, most) = (least.min(value), most.max(value));
+        }
+        assert!((0.0..0.001).contains(&least) && (0.999..1.0).contains(&most));
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use crate::{Candidates, Error, Sampler, TokenId};
+use crate::{Candidates, Error, Sampler, TokenData, TokenId};
 
 /// Repeat, frequency and presence penalties over the last accepted tokens (`llama_sampler_init_penalties`).
 ///
@@ -19,6 +19,8 @@ pub struct Penalties {
     prev: VecDeque<TokenId>,
     /// `counts[id]`: how often `id` is in `prev`. Ids outside of the vocabulary are not counted.
     counts: Vec<u32>,
+    /// Scratch: the distinct tokens of the window.
+    window: Vec<TokenId>,
 }
 
 impl Penalties {
@@ -31,7 +33,24 @@ impl Penalties {
         let last_n = if neutral { 0 } else { last_n };
         let n_counts = if last_n == 0 { 0 } else { n_vocab };
         // The window grows to `last_n` as tokens come in: a caller may ask for far more than is ever generated.
-        Self { last_n, repeat, freq, present, prev: VecDeque::new(), counts: vec![0; n_counts] }
+        Self {
+            last_n,
+            repeat,
+            freq,
+            present,
+            prev: VecDeque::new(),
+            counts: vec![0; n_counts],
+            window: Vec::new(),
+        }
+    }
+
+    fn penalise(&self, c: &mut TokenData, count: u32) {
+        if c.logit <= 0.0 {
+            c.logit *= self.repeat;
+        } else {
+            c.logit /= self.repeat;
+        }
+        c.logit -= count as f32 * self.freq + self.present;
     }
 
     fn count_mut(&mut self, token: TokenId) -> Option<&mut u32> {
@@ -50,17 +69,27 @@ impl Sampler for Penalties {
         }
         for c in &mut candidates.data {
             let count = usize::try_from(c.id).ok().and_then(|i| self.counts.get(i)).copied().unwrap_or(0);
-            if count == 0 {
-                continue;
+            if count > 0 {
+                self.penalise(c, count);
             }
-            if c.logit <= 0.0 {
-                c.logit *= self.repeat;
-            } else {
-                c.logit /= self.repeat;
-            }
-            c.logit -= count as f32 * self.freq + self.present;
         }
         candidates.sorted = false;
+        Ok(())
+    }
+
+    /// Touches only the tokens of the window: in a row they lie where their ids say.
+    fn apply_to_row(&mut self, logits: &[f32], candidates: &mut Candidates) -> Result<(), Error> {
+        candidates.load(logits);
+        self.window.clear();
+        self.window.extend(&self.prev);
+        self.window.sort_unstable();
+        self.window.dedup();
+        for &token in &self.window {
+            let Ok(i) = usize::try_from(token) else { continue };
+            if let (Some(c), Some(&count)) = (candidates.data.get_mut(i), self.counts.get(i)) {
+                self.penalise(c, count);
+            }
+        }
         Ok(())
     }
 
@@ -130,6 +159,16 @@ mod tests {
         assert_eq!(logits(&mut s, &[0.0; 4]), [0.0, -2.0, 0.0, 0.0]);
         s.reset();
         assert_eq!(logits(&mut s, &[0.0; 4]), [0.0; 4]);
+    }
+
+    #[test]
+    fn a_row_is_penalised_like_the_candidates_of_it() {
+        let row: Vec<f32> = (0..50).map(|i| i as f32 - 25.0).collect();
+        let mut s = Penalties::new(50, 8, 1.3, 0.2, 0.1);
+        accept_all(&mut s, &[3, 3, 49, -1, 70, 12, 3]);
+        let mut got = Candidates::new();
+        s.apply_to_row(&row, &mut got).unwrap();
+        assert_eq!(got.data.iter().map(|c| c.logit).collect::<Vec<_>>(), logits(&mut s, &row));
     }
 
     #[test]

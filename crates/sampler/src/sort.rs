@@ -9,8 +9,8 @@ use crate::TokenData;
 /// Ranges up to this length are left to the final insertion sort.
 const INSERTION_MAX: usize = 16;
 
-/// The order of both sorts: larger logits first.
-fn before(a: TokenData, b: TokenData) -> bool {
+/// The order of candidates: larger logits first.
+fn larger(a: TokenData, b: TokenData) -> bool {
     a.logit > b.logit
 }
 
@@ -18,57 +18,85 @@ fn before(a: TokenData, b: TokenData) -> bool {
 ///
 /// `n` is clamped to the length.
 pub(crate) fn partial_sort(data: &mut [TokenData], n: usize) {
-    let n = n.min(data.len());
-    if n == 0 {
-        return;
-    }
-    make_heap(&mut data[..n]);
-    for i in n..data.len() {
-        if before(data[i], data[0]) {
-            let value = data[i];
-            data[i] = data[0];
-            sift(&mut data[..n], 0, value);
-        }
-    }
-    for end in (1..n).rev() {
-        let value = data[end];
-        data[end] = data[0];
-        sift(&mut data[..end], 0, value);
-    }
+    partial_sort_by(data, n, larger);
 }
 
 /// `std::sort`: descending logits.
 pub(crate) fn sort(data: &mut [TokenData]) {
+    sort_by(data, larger);
+}
+
+/// The first half of [`partial_sort`]: `heap` gets its order, with the smallest logit at the root.
+pub(crate) fn start_selection(heap: &mut [TokenData]) {
+    make_heap(heap, larger);
+}
+
+/// One step of the selection: `value`, larger than the root, takes the root's place.
+pub(crate) fn replace_root(heap: &mut [TokenData], value: TokenData) {
+    sift(heap, 0, value, larger);
+}
+
+/// The second half of [`partial_sort`]: the heap becomes a descending sequence.
+pub(crate) fn finish_selection(heap: &mut [TokenData]) {
+    sort_heap(heap, larger);
+}
+
+fn partial_sort_by<T: Copy>(data: &mut [T], n: usize, before: impl Fn(T, T) -> bool + Copy) {
+    let n = n.min(data.len());
+    if n == 0 {
+        return;
+    }
+    make_heap(&mut data[..n], before);
+    for i in n..data.len() {
+        if before(data[i], data[0]) {
+            let value = data[i];
+            data[i] = data[0];
+            sift(&mut data[..n], 0, value, before);
+        }
+    }
+    sort_heap(&mut data[..n], before);
+}
+
+fn sort_heap<T: Copy>(heap: &mut [T], before: impl Fn(T, T) -> bool + Copy) {
+    for end in (1..heap.len()).rev() {
+        let value = heap[end];
+        heap[end] = heap[0];
+        sift(&mut heap[..end], 0, value, before);
+    }
+}
+
+/// `std::sort` with `before` as the order.
+pub(crate) fn sort_by<T: Copy>(data: &mut [T], before: impl Fn(T, T) -> bool + Copy) {
     if data.is_empty() {
         return;
     }
-    introsort(data, 2 * data.len().ilog2());
+    introsort(data, 2 * data.len().ilog2(), before);
     let head = data.len().min(INSERTION_MAX);
     for i in 1..head {
         if before(data[i], data[0]) {
             data[..=i].rotate_right(1);
         } else {
-            insert(data, i);
+            insert(data, i, before);
         }
     }
     for i in head..data.len() {
-        insert(data, i);
+        insert(data, i, before);
     }
 }
 
 /// Makes a heap whose root is the smallest logit.
-fn make_heap(heap: &mut [TokenData]) {
+fn make_heap<T: Copy>(heap: &mut [T], before: impl Fn(T, T) -> bool + Copy) {
     if heap.len() < 2 {
         return;
     }
     for parent in (0..=(heap.len() - 2) / 2).rev() {
         let value = heap[parent];
-        sift(heap, parent, value);
+        sift(heap, parent, value, before);
     }
 }
 
 /// Moves the hole at `top` down to a leaf, then `value` up from there.
-fn sift(heap: &mut [TokenData], top: usize, value: TokenData) {
+fn sift<T: Copy>(heap: &mut [T], top: usize, value: T, before: impl Fn(T, T) -> bool + Copy) {
     let len = heap.len();
     let mut hole = top;
     let mut child = top;
@@ -97,22 +125,22 @@ fn sift(heap: &mut [TokenData], top: usize, value: TokenData) {
 }
 
 /// Quicksort down to short ranges; heap sort when `depth` runs out, so the worst case stays n log n.
-fn introsort(mut data: &mut [TokenData], mut depth: u32) {
+fn introsort<T: Copy>(mut data: &mut [T], mut depth: u32, before: impl Fn(T, T) -> bool + Copy) {
     while data.len() > INSERTION_MAX {
         if depth == 0 {
-            partial_sort(data, data.len());
+            partial_sort_by(data, data.len(), before);
             return;
         }
         depth -= 1;
-        let cut = partition(data);
+        let cut = partition(data, before);
         let (left, right) = data.split_at_mut(cut);
-        introsort(right, depth);
+        introsort(right, depth, before);
         data = left;
     }
 }
 
 /// Partitions around the median of the second, middle and last element, which moves to the front.
-fn partition(data: &mut [TokenData]) -> usize {
+fn partition<T: Copy>(data: &mut [T], before: impl Fn(T, T) -> bool + Copy) -> usize {
     let (a, b, c) = (1, data.len() / 2, data.len() - 1);
     let (va, vb, vc) = (data[a], data[b], data[c]);
     let median = if before(va, vb) {
@@ -152,7 +180,7 @@ fn partition(data: &mut [TokenData]) -> usize {
 }
 
 /// Moves `data[i]` left to its place.
-fn insert(data: &mut [TokenData], i: usize) {
+fn insert<T: Copy>(data: &mut [T], i: usize, before: impl Fn(T, T) -> bool + Copy) {
     let value = data[i];
     let mut hole = i;
     while hole > 0 && before(value, data[hole - 1]) {

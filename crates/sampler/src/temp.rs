@@ -1,6 +1,6 @@
 //! Temperature: divides the logits.
 
-use crate::{Candidates, Error, Sampler};
+use crate::{Candidates, Error, Sampler, TokenData};
 
 /// Divides every logit by a temperature (`llama_sampler_init_temp`).
 ///
@@ -24,32 +24,38 @@ impl Sampler for Temp {
     }
 
     fn apply(&mut self, candidates: &mut Candidates) -> Result<(), Error> {
-        let data = candidates.data.as_mut_slice();
-        if self.temp == 1.0 || data.is_empty() {
-            return Ok(());
-        }
-        if self.temp > 0.0 || self.temp.is_nan() {
-            for c in data {
-                c.logit /= self.temp;
-            }
-            return Ok(());
-        }
-        let mut best = 0;
-        let mut best_logit = data[0].logit;
-        for i in 1..data.len() {
-            let loser = if data[i].logit > best_logit {
-                best_logit = data[i].logit;
-                std::mem::replace(&mut best, i)
-            } else {
-                i
-            };
-            data[loser].logit = f32::NEG_INFINITY;
+        if self.temp != 1.0 {
+            scale(&mut candidates.data, self.temp);
         }
         Ok(())
     }
 
     fn clone_box(&self) -> Box<dyn Sampler> {
         Box::new(*self)
+    }
+}
+
+/// Divides the logits, or for `temp <= 0` lets only the first maximum live (`llama_sampler_temp_impl`).
+pub(crate) fn scale(data: &mut [TokenData], temp: f32) {
+    if temp > 0.0 || temp.is_nan() {
+        for c in data {
+            c.logit /= temp;
+        }
+        return;
+    }
+    let Some(first) = data.first() else {
+        return;
+    };
+    let mut best = 0;
+    let mut best_logit = first.logit;
+    for i in 1..data.len() {
+        let loser = if data[i].logit > best_logit {
+            best_logit = data[i].logit;
+            std::mem::replace(&mut best, i)
+        } else {
+            i
+        };
+        data[loser].logit = f32::NEG_INFINITY;
     }
 }
 

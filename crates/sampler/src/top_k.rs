@@ -35,6 +35,14 @@ impl Sampler for TopK {
         Ok(())
     }
 
+    fn apply_to_row(&mut self, logits: &[f32], candidates: &mut Candidates) -> Result<(), Error> {
+        match usize::try_from(self.k) {
+            Ok(k @ 1..) => candidates.load_largest(logits, k),
+            _ => candidates.load(logits),
+        }
+        Ok(())
+    }
+
     fn clone_box(&self) -> Box<dyn Sampler> {
         Box::new(*self)
     }

@@ -39,7 +39,20 @@ fn a_clone_continues_on_its_own() {
 #[test]
 fn the_default_chain_is_the_reference_s() {
     let chain = Chain::from_params(&SamplerParams::default(), 10).unwrap();
-    assert_eq!(format!("{chain:?}"), r#"["?penalties", "top-k", "top-p", "min-p", "temp", "dist"]"#);
+    let names: Vec<_> = (0..chain.len()).filter_map(|i| chain.get(i)).map(Sampler::name).collect();
+    let want = [
+        "?penalties",
+        "?dry",
+        "?top-n-sigma",
+        "top-k",
+        "?typical",
+        "top-p",
+        "min-p",
+        "?xtc",
+        "temp-ext",
+        "dist",
+    ];
+    assert_eq!(names, want);
     assert_eq!(SamplerParams::default().seed, DEFAULT_SEED);
 }
 

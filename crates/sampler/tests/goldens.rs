@@ -4,12 +4,18 @@
 //! the last place, because they go through the C library's `expf` (the recording used glibc 2.36). With another
 //! `expf` a draw that falls on a boundary could also choose another token.
 //!
-//! `QUIPU_SAMPLER_GOLDENS` names another directory with an `expected.txt` to replay instead.
+//! `QUIPU_SAMPLER_GOLDENS` names another directory with an `expected.txt` to replay instead, `QUIPU_SAMPLER_VOCAB`
+//! the GGUF file whose vocabulary its cases ask.
 
 use std::fmt::Write as _;
 use std::path::PathBuf;
 
-use quipu_sampler::{Candidates, Chain, Dist, Greedy, MinP, Penalties, Sampler, Temp, TokenData, TopK, TopP};
+use std::sync::Arc;
+
+use quipu_sampler::{
+    AdaptiveP, Candidates, Chain, Dist, Dry, Greedy, Infill, LogitBias, MinP, Mirostat, MirostatV2,
+    Penalties, Sampler, Temp, TempExt, TokenData, TopK, TopNSigma, TopP, Typical, Vocabulary, Xtc,
+};
 
 struct SplitMix(u64);
 
@@ -50,7 +56,7 @@ fn logit_of(kind: u32, r: u64, i: usize, n: usize) -> f32 {
     }
 }
 
-fn add_sampler(chain: &mut Chain, text: &str, n_vocab: usize) {
+fn add_sampler(chain: &mut Chain, text: &str, n_vocab: usize, vocab: Option<&Arc<dyn Vocabulary>>) {
     let words: Vec<&str> = text.split_whitespace().collect();
     let int = |i: usize| words[i].parse::<i32>().expect("integer argument");
     let float = |i: usize| f32::from_bits(u32::from_str_radix(words[i], 16).expect("float bits"));
@@ -62,8 +68,49 @@ fn add_sampler(chain: &mut Chain, text: &str, n_vocab: usize) {
         "top_p" => chain.add(TopP::new(float(1), int(2) as usize)),
         "min_p" => chain.add(MinP::new(float(1), int(2) as usize)),
         "penalties" => chain.add(Penalties::new(n_vocab, int(1), float(2), float(3), float(4))),
+        "typical" => chain.add(Typical::new(float(1), int(2) as usize)),
+        "temp_ext" => chain.add(TempExt::new(float(1), float(2), float(3))),
+        "xtc" => chain.add(Xtc::new(float(1), float(2), int(3) as usize, words[4].parse().expect("seed"))),
+        "top_n_sigma" => chain.add(TopNSigma::new(float(1))),
+        "mirostat" => {
+            let seed = words[1].parse().expect("seed");
+            chain.add(Mirostat::new(n_vocab, seed, float(2), float(3), int(4)))
+        }
+        "mirostat_v2" => chain.add(MirostatV2::new(words[1].parse().expect("seed"), float(2), float(3))),
+        "adaptive_p" => chain.add(AdaptiveP::new(float(1), float(2), words[3].parse().expect("seed"))),
+        "logit_bias" => {
+            let biases: Vec<_> = (2..words.len()).step_by(2).map(|i| (int(i), float(i + 1))).collect();
+            chain.add(LogitBias::new(&biases))
+        }
+        "dry" => {
+            let mut at = 6;
+            let mut breakers = Vec::new();
+            for _ in 0..int(5) {
+                let n = int(at) as usize;
+                breakers.push((at + 1..=at + n).map(int).collect());
+                at += n + 1;
+            }
+            chain.add(Dry::with_token_breakers(float(1), float(2), int(3), int(4), &breakers))
+        }
+        "dry_text" => {
+            let breakers: Vec<Vec<u8>> = words[6..].iter().map(|hex| bytes(hex)).collect();
+            let vocab = vocab.expect("a vocabulary").as_ref();
+            chain.add(Dry::new(vocab, float(1), float(2), int(3), int(4), &breakers))
+        }
+        "infill" => chain.add(Infill::new(Arc::clone(vocab.expect("a vocabulary")))),
         other => panic!("unknown sampler {other}"),
     };
+}
+
+fn bytes(hex: &str) -> Vec<u8> {
+    let byte = |i| u8::from_str_radix(&hex[i..i + 2], 16).expect("hexadecimal");
+    (0..hex.len()).step_by(2).map(byte).collect()
+}
+
+fn vocabulary() -> Option<Arc<dyn Vocabulary>> {
+    let path = std::env::var_os("QUIPU_SAMPLER_VOCAB")?;
+    let file = quipu_gguf::GgufFile::open(std::path::Path::new(&path)).expect("a vocabulary file");
+    Some(Arc::new(quipu_tokenizer::Tokenizer::from_gguf(file.metadata()).expect("a vocabulary")))
 }
 
 fn bits(f: f32) -> u32 {
@@ -98,6 +145,7 @@ fn the_reference_agrees() {
     let own = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../parity/goldens/sampler");
     let dir = std::env::var_os("QUIPU_SAMPLER_GOLDENS").map_or(own, PathBuf::from);
     let text = std::fs::read_to_string(dir.join("expected.txt")).expect("recorded results");
+    let vocab = vocabulary();
     let mut lines = text.lines().filter(|l| !l.starts_with('#'));
 
     let (mut n_cases, mut n_draws_total, mut n_p_inexact) = (0, 0, 0);
@@ -109,14 +157,24 @@ fn the_reference_agrees() {
             parts.next().expect("head").split_whitespace().map(|w| w.parse().expect("number")).collect();
         let (n_vocab, kind, seed) = (head[0] as usize, head[1] as u32, head[2]);
         let mut chain = Chain::new();
-        parts.for_each(|p| add_sampler(&mut chain, p, n_vocab));
+        let mut clones = false;
+        for part in parts {
+            if part.trim() == "clone" {
+                clones = true;
+            } else {
+                add_sampler(&mut chain, part, n_vocab, vocab.as_ref());
+            }
+        }
         let mut rng = SplitMix(seed);
         for _ in 0..head[3] {
             chain.accept((rng.next() % n_vocab as u64) as i32);
         }
         let mut candidates = Candidates::new();
         let mut case_ok = true;
-        for _ in 0..head[4] {
+        for draw in 0..head[4] {
+            if draw == 1 && clones {
+                chain = chain.clone();
+            }
             let logits: Vec<f32> = (0..n_vocab).map(|i| logit_of(kind, rng.next(), i, n_vocab)).collect();
             candidates.load(&logits);
             chain.apply(&mut candidates).expect("no case is empty");

@@ -1,0 +1,160 @@
+//! Both engines in one run, one call each in turn: the default chain, and masking a vocabulary by a grammar.
+//!
+//!     cargo run --release -p quipu-sampler --example speed_vs -- PROBES VOCAB.gguf [N_VOCAB] [ROUNDS]
+//!
+//! PROBES is the folder of the compiled probes `sampler` and `grammar` (`cargo xtask parity --module sampler` with a
+//! checkout makes them in target/parity-probes).
+
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::path::Path;
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::sync::Arc;
+use std::time::Instant;
+
+use quipu_sampler::{Candidates, Chain, Grammar, Pieces, Sampler as _, SamplerParams};
+
+/// A probe that answers each line with a time in nanoseconds and a number.
+struct Probe {
+    child: Child,
+    input: ChildStdin,
+    output: BufReader<ChildStdout>,
+}
+
+impl Probe {
+    fn start(command: &mut Command) -> Self {
+        let mut child =
+            command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("the probe starts");
+        let input = child.stdin.take().expect("piped");
+        let output = BufReader::new(child.stdout.take().expect("piped"));
+        Self { child, input, output }
+    }
+
+    fn ask(&mut self, line: i32) -> (f64, i64) {
+        writeln!(self.input, "{line}").expect("the probe listens");
+        let mut answer = String::new();
+        self.output.read_line(&mut answer).expect("the probe answers");
+        let (ns, n) = answer.trim().split_once(' ').expect("two numbers");
+        (ns.parse().expect("nanoseconds"), n.parse().expect("a number"))
+    }
+}
+
+impl Drop for Probe {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn splitmix(state: &mut u64) -> u64 {
+    *state = state.wrapping_add(0x9E37_79B9_7F4A_7C15);
+    let mut z = *state;
+    z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+    z ^ (z >> 31)
+}
+
+fn median(mut times: Vec<f64>) -> f64 {
+    times.sort_by(f64::total_cmp);
+    times[times.len() / 2]
+}
+
+fn report(what: &str, theirs: Vec<f64>, ours: Vec<f64>) {
+    let n = ours.len();
+    let (theirs, ours) = (median(theirs) / 1000.0, median(ours) / 1000.0);
+    println!(
+        "{what}: reference {theirs:.1} us, quipu {ours:.1} us, ratio {:.3} (medians of {n})",
+        ours / theirs
+    );
+}
+
+fn default_chain(probes: &Path, n_vocab: usize, rounds: usize) {
+    let mut probe = Probe::start(Command::new(probes.join("sampler")).arg("time").arg(n_vocab.to_string()));
+    let params = SamplerParams { seed: 1, ..SamplerParams::default() };
+    let mut chain = Chain::from_params(&params, n_vocab).expect("valid parameters");
+    let (mut theirs, mut ours) = (Vec::new(), Vec::new());
+    let mut state = 1;
+    for _ in 0..rounds {
+        let (ns, chosen) = probe.ask(0);
+        theirs.push(ns);
+        let logit = |_| {
+            let u = (splitmix(&mut state) >> 40) as f32 * (1.0 / 16_777_216.0);
+            let v = u * u;
+            v * v * 30.0 - 10.0
+        };
+        let row: Vec<f32> = (0..n_vocab).map(logit).collect();
+        let started = Instant::now();
+        let token = chain.sample(&row).expect("a token");
+        ours.push(started.elapsed().as_nanos() as f64);
+        assert_eq!(i64::from(token), chosen, "both engines choose the same token");
+    }
+    report(&format!("default chain, {n_vocab} tokens"), theirs, ours);
+}
+
+const JSON: &str = r#"root ::= value
+value ::= object | array | string | number | "true" | "false" | "null"
+object ::= "{" ws (pair ("," ws pair)*)? "}"
+pair ::= string ":" ws value
+array ::= "[" ws (value ("," ws value)*)? "]" ws
+string ::= "\"" ([^"\\\x7F\x00-\x1F] | "\\" (["\\bfnrt] | "u" [0-9a-fA-F]{4}))* "\"" ws
+number ::= "-"? ("0" | [1-9] [0-9]{0,15}) ("." [0-9]+)? ws
+ws ::= [ \n]{0,2}"#;
+
+fn masks(probes: &Path, vocab: &str) {
+    let file = quipu_gguf::GgufFile::open(Path::new(vocab)).expect("a vocabulary file");
+    let tokenizer = quipu_tokenizer::Tokenizer::from_gguf(file.metadata()).expect("a vocabulary");
+    let n = tokenizer.n_tokens();
+    let text =
+        r#"{"name": "a longer text, in which nothing changes", "list": [1, 2.5, {"k": null}], "é": "ü€"}"#;
+    let tokens = tokenizer.encode(text, false, false).expect("tokens");
+    let started = Instant::now();
+    let pieces = Arc::new(Pieces::new(Arc::new(tokenizer)));
+    println!("arranging {n} tokens, once: {:.0} ms", started.elapsed().as_secs_f64() * 1e3);
+
+    let hex = JSON.bytes().map(|b| format!("{b:02x}")).collect::<Vec<_>>().concat();
+    let mut probe =
+        Probe::start(Command::new(probes.join("grammar")).args(["time", vocab, &format!("x{hex}")]));
+    let grammar = Grammar::new(&pieces, JSON, "root").expect("a grammar");
+    let (mut warm, mut c) = (grammar.clone(), Candidates::new());
+    let row = vec![0.0; n];
+    let (mut theirs, mut as_it_goes, mut from_scratch) = (Vec::new(), Vec::new(), Vec::new());
+    let mut before = Vec::new();
+    for token in std::iter::once(None).chain(tokens.iter().map(|t| Some(*t as i32))) {
+        let (ns, allowed) = probe.ask(token.unwrap_or(-1));
+        theirs.push(ns);
+        // A grammar that goes on, and remembers what it has seen.
+        c.load(&row);
+        let started = Instant::now();
+        if let Some(token) = token {
+            warm.accept_token(token).expect("the text fits");
+        }
+        warm.apply(&mut c).expect("within the bounds");
+        as_it_goes.push(started.elapsed().as_nanos() as f64);
+        let ours = c.data.iter().filter(|c| c.logit == 0.0).count();
+        assert_eq!(ours as i64, allowed, "both engines allow the same number of tokens");
+        // A fresh one that has to find everything out again.
+        let mut cold = grammar.clone();
+        for &token in &before {
+            cold.accept_token(token).expect("the text fits");
+        }
+        c.load(&row);
+        let started = Instant::now();
+        if let Some(token) = token {
+            cold.accept_token(token).expect("the text fits");
+            before.push(token);
+        }
+        cold.apply(&mut c).expect("within the bounds");
+        from_scratch.push(started.elapsed().as_nanos() as f64);
+    }
+    report(&format!("grammar mask, {n} tokens, nothing remembered"), theirs.clone(), from_scratch);
+    report(&format!("grammar mask, {n} tokens, along a text"), theirs, as_it_goes);
+}
+
+fn main() {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let [probes, vocab, rest @ ..] = args.as_slice() else {
+        panic!("usage: speed_vs PROBES VOCAB.gguf [N_VOCAB] [ROUNDS]");
+    };
+    let number = |i: usize, default| rest.get(i).map_or(default, |n| n.parse().expect("a number"));
+    default_chain(Path::new(probes), number(0, 150_000), number(1, 101));
+    masks(Path::new(probes), vocab);
+}

@@ -1,0 +1,66 @@
+//! What DRY, infill and grammars ask a vocabulary, and the tokenizer's answer.
+
+use quipu_tokenizer::Tokenizer;
+
+use crate::TokenId;
+
+/// Texts and roles of tokens. Ids run from 0 to `n_tokens() - 1`; others give the empty answer.
+pub trait Vocabulary: Send + Sync {
+    /// Number of tokens (`llama_vocab_n_tokens`).
+    fn n_tokens(&self) -> usize;
+
+    /// Bytes a token stands for, special tokens by their text; a token may be part of a character.
+    fn piece(&self, token: TokenId) -> &[u8];
+
+    /// As `piece`, but control and unknown tokens are empty (`llama_token_to_piece` without `special`).
+    fn plain_piece(&self, token: TokenId) -> &[u8];
+
+    /// Whether the token ends generation (`llama_vocab_is_eog`).
+    fn is_eog(&self, token: TokenId) -> bool;
+
+    /// The end-of-turn token, or else the end of the sequence.
+    fn end_of_turn(&self) -> Option<TokenId>;
+
+    /// Ids of `text` without BOS and EOS (`llama_tokenize`); empty where the tokenizer refuses.
+    fn tokenize(&self, text: &[u8], parse_special: bool) -> Vec<TokenId>;
+
+    /// Text of this token on its own, special tokens shown (`llama_detokenize`).
+    fn detokenize(&self, token: TokenId) -> Vec<u8>;
+}
+
+/// An id of the tokenizer, which counts without sign.
+fn unsigned(token: TokenId) -> quipu_tokenizer::TokenId {
+    quipu_tokenizer::TokenId::try_from(token).unwrap_or(quipu_tokenizer::TokenId::MAX)
+}
+
+impl Vocabulary for Tokenizer {
+    fn n_tokens(&self) -> usize {
+        Tokenizer::n_tokens(self)
+    }
+
+    fn piece(&self, token: TokenId) -> &[u8] {
+        Tokenizer::piece(self, unsigned(token), true).unwrap_or_default()
+    }
+
+    fn plain_piece(&self, token: TokenId) -> &[u8] {
+        Tokenizer::piece(self, unsigned(token), false).unwrap_or_default()
+    }
+
+    fn is_eog(&self, token: TokenId) -> bool {
+        Tokenizer::is_eog(self, unsigned(token))
+    }
+
+    fn end_of_turn(&self) -> Option<TokenId> {
+        let special = self.special_tokens();
+        special.eot.or(special.eos).and_then(|token| TokenId::try_from(token).ok())
+    }
+
+    fn tokenize(&self, text: &[u8], parse_special: bool) -> Vec<TokenId> {
+        let ids = self.encode_bytes(text, false, parse_special).unwrap_or_default();
+        ids.into_iter().filter_map(|id| TokenId::try_from(id).ok()).collect()
+    }
+
+    fn detokenize(&self, token: TokenId) -> Vec<u8> {
+        Tokenizer::detokenize(self, &[unsigned(token)], false, true).unwrap_or_default()
+    }
+}

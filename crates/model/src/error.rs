@@ -37,12 +37,14 @@ pub enum Error {
         expected: String,
     },
     /// A weight the architecture needs.
-    #[error("tensor {name} is missing, expected shape {expected:?}")]
+    #[error("tensor {name} is missing, expected shape {expected:?}{}", or(instead))]
     MissingTensor {
         /// The name.
         name: String,
         /// The shape it should have.
         expected: [usize; 4],
+        /// Tensors that would have stood in for it and are missing too.
+        instead: Vec<String>,
     },
     /// A weight of another shape.
     #[error("tensor {name} has shape {found:?}, expected {expected:?}")]
@@ -82,7 +84,120 @@ pub enum Error {
         /// The first of them.
         name: String,
     },
+    /// The data of a weight could not be read.
+    #[error("tensor {name}: {source}")]
+    Data {
+        /// The tensor.
+        name: String,
+        /// Why.
+        source: quipu_gguf::Error,
+    },
+    /// A weight that is not finite numbers.
+    #[error("tensor {name} has invalid data: {source}")]
+    BadTensor {
+        /// The tensor.
+        name: String,
+        /// Block, field and value; blocks are counted from the tensor's start.
+        source: quipu_quant::Error,
+    },
+    /// A device refused a part of a weight.
+    #[error("tensor {name}: uploading from byte {from} on failed: {source}")]
+    Upload {
+        /// The tensor.
+        name: String,
+        /// First byte of the refused chunk.
+        from: usize,
+        /// Why.
+        source: quipu_backend::Error,
+    },
+    /// An override that names no memory of the device.
+    #[error("buffer type '{found}' is unknown, expected one of: {expected}")]
+    UnknownBufferType {
+        /// The name.
+        found: String,
+        /// Known names.
+        expected: String,
+    },
+    /// An override to memory that cannot keep such a weight.
+    #[error("tensor {name} of type {dtype} cannot be kept in {buffer_type}, expected another buffer type")]
+    BufferRefuses {
+        /// The tensor.
+        name: String,
+        /// Its type.
+        dtype: DType,
+        /// The memory.
+        buffer_type: String,
+    },
+    /// An override whose pattern is no regular expression.
+    #[error("tensor pattern '{pattern}' is not a regular expression: {message}")]
+    OverridePattern {
+        /// The pattern.
+        pattern: String,
+        /// What is wrong with it.
+        message: String,
+    },
+    /// An override that is not `PATTERN=TYPE`.
+    #[error("tensor override '{found}', expected PATTERN=BUFFER_TYPE")]
+    OverrideSyntax {
+        /// The text.
+        found: String,
+    },
+    /// A graph asked of a model that was opened without weights.
+    #[error("the model was opened with vocab_only, expected one with weights")]
+    NoWeights,
     /// The caller's progress callback asked to stop.
     #[error("loading cancelled by the caller")]
     Cancelled,
+}
+
+/// The steps of loading, in order. Each kind of error belongs to one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum LoadPhase {
+    /// Opening files and mapping them.
+    Open,
+    /// Reading headers: metadata, tensor tables, pieces.
+    Parse,
+    /// Finding the architecture and its hyper-parameters.
+    Architecture,
+    /// Matching the file's tensors with what the architecture needs.
+    Tensors,
+    /// Choosing memory and getting it.
+    Allocate,
+    /// Reading weights, checking them and handing them to the device.
+    Data,
+    /// After loading: building graphs.
+    Use,
+}
+
+impl Error {
+    /// The step of loading this error comes from.
+    pub fn phase(&self) -> LoadPhase {
+        use quipu_gguf::Error as Gguf;
+        match self {
+            Error::Gguf(Gguf::Open { .. } | Gguf::NotAFile { .. } | Gguf::UnknownLoadMode { .. }) => {
+                LoadPhase::Open
+            }
+            Error::Gguf(_) => LoadPhase::Parse,
+            Error::UnknownArchitecture { .. } | Error::Hparam { .. } => LoadPhase::Architecture,
+            Error::MissingTensor { .. }
+            | Error::TensorShape { .. }
+            | Error::TensorType { .. }
+            | Error::UnusedTensors { .. } => LoadPhase::Tensors,
+            Error::Backend(_)
+            | Error::TooLarge { .. }
+            | Error::UnknownBufferType { .. }
+            | Error::BufferRefuses { .. }
+            | Error::OverridePattern { .. }
+            | Error::OverrideSyntax { .. } => LoadPhase::Allocate,
+            Error::Data { .. } | Error::BadTensor { .. } | Error::Upload { .. } | Error::Cancelled => {
+                LoadPhase::Data
+            }
+            Error::Graph(_) | Error::KvCache(_) | Error::NoWeights => LoadPhase::Use,
+        }
+    }
+}
+
+/// The end of a message about a missing tensor.
+fn or(instead: &[String]) -> String {
+    if instead.is_empty() { String::new() } else { format!(", or instead: {}", instead.join(", ")) }
 }

@@ -1,6 +1,6 @@
 //! Hyper-parameters: the numbers in a model's metadata, typed and checked.
 
-use quipu_gguf::{Gguf, Value};
+use quipu_gguf::{Metadata, Value};
 use quipu_graph::RopeMode;
 
 use crate::error::Error;
@@ -63,6 +63,34 @@ impl Hparams {
         self.n_embd_head_v * self.n_head_kv[il]
     }
 
+    /// What is known without weights: the size of the vocabulary (`vocab_only`); no layers, no widths.
+    pub(crate) fn vocabulary_only(metadata: &Metadata) -> Result<Hparams, Error> {
+        let arch = metadata.str("general.architecture")?;
+        let n_vocab = match (Reader { metadata, arch }).n_vocab() {
+            Err(Error::Gguf(quipu_gguf::Error::MissingKey { .. })) => 0,
+            n_vocab => n_vocab?,
+        };
+        Ok(Hparams {
+            n_vocab,
+            n_ctx_train: 0,
+            n_embd: 0,
+            n_layer: 0,
+            n_head: Vec::new(),
+            n_head_kv: Vec::new(),
+            n_ff: Vec::new(),
+            n_embd_head_k: 0,
+            n_embd_head_v: 0,
+            n_rot: 0,
+            norm_eps: 0.0,
+            rope_mode: None,
+            rope_freq_base: 0.0,
+            rope_freq_scale: 1.0,
+            rope_scaling: RopeScaling::Linear,
+            rope_attn_factor: 1.0,
+            n_ctx_orig_yarn: 0,
+        })
+    }
+
     /// Factor on attention scores.
     pub fn kq_scale(&self) -> f32 {
         1.0 / (self.n_embd_head_k as f32).sqrt()
@@ -71,12 +99,12 @@ impl Hparams {
     /// Reads what all architectures share (`llama_model_base::load_hparams`). `norm_key` names the key of
     /// the epsilon, which differs between kinds of norms.
     pub(crate) fn read(
-        file: &Gguf,
+        metadata: &Metadata,
         arch: &str,
         norm_key: &str,
         rope_mode: Option<RopeMode>,
     ) -> Result<Hparams, Error> {
-        let reader = Reader { file, arch };
+        let reader = Reader { metadata, arch };
         let n_layer = reader.dim("block_count", MAX_LAYERS)?;
         let n_embd = reader.dim("embedding_length", MAX_DIM)?;
         let n_head = reader.per_layer("attention.head_count", n_layer)?.ok_or_else(|| Error::Hparam {
@@ -152,7 +180,7 @@ impl Hparams {
 
 /// Typed access to the keys of one architecture.
 struct Reader<'a> {
-    file: &'a Gguf,
+    metadata: &'a Metadata,
     arch: &'a str,
 }
 
@@ -164,13 +192,13 @@ impl Reader<'_> {
     /// A number from 1 to `max` that must be there.
     fn dim(&self, name: &str, max: i64) -> Result<usize, Error> {
         let key = self.key(name);
-        let value = self.file.metadata.integer(&key)?;
+        let value = self.metadata.integer(&key)?;
         within(key, value, 1, max)
     }
 
     fn dim_or(&self, name: &str, default: usize) -> Result<usize, Error> {
         let key = self.key(name);
-        match self.file.metadata.optional_integer(&key)? {
+        match self.metadata.optional_integer(&key)? {
             Some(value) => within(key, value, 0, MAX_LENGTH),
             None => Ok(default),
         }
@@ -178,7 +206,7 @@ impl Reader<'_> {
 
     fn f32(&self, name: &str) -> Result<Option<f32>, Error> {
         let key = self.key(name);
-        match self.file.metadata.optional::<f32>(&key)? {
+        match self.metadata.optional::<f32>(&key)? {
             Some(value) if !value.is_finite() => {
                 Err(Error::Hparam { key, found: value.to_string(), expected: "a finite number".to_owned() })
             }
@@ -189,7 +217,7 @@ impl Reader<'_> {
     /// One number for all layers, or an array with one for each (`get_key_or_arr`).
     fn per_layer(&self, name: &str, n_layer: usize) -> Result<Option<Vec<usize>>, Error> {
         let key = self.key(name);
-        match self.file.metadata.get(&key) {
+        match self.metadata.get(&key) {
             None => Ok(None),
             Some(Value::Array(values)) => (0..n_layer)
                 .map(|il| values.integer(il).and_then(|v| usize::try_from(v).ok()))
@@ -202,7 +230,7 @@ impl Reader<'_> {
                     expected: format!("a number up to {MAX_DIM} for each of {n_layer} layers"),
                 }),
             Some(_) => {
-                let value = self.file.metadata.integer(&key)?;
+                let value = self.metadata.integer(&key)?;
                 Ok(Some(vec![within(key, value, 0, MAX_DIM)?; n_layer]))
             }
         }
@@ -210,15 +238,15 @@ impl Reader<'_> {
 
     /// The length of the token list, or else the explicit size.
     fn n_vocab(&self) -> Result<usize, Error> {
-        if self.file.metadata.contains("tokenizer.ggml.tokens") {
-            return Ok(self.file.metadata.strings("tokenizer.ggml.tokens")?.len());
+        if self.metadata.contains("tokenizer.ggml.tokens") {
+            return Ok(self.metadata.strings("tokenizer.ggml.tokens")?.len());
         }
         self.dim("vocab_size", MAX_LENGTH)
     }
 
     fn rope_scaling(&self) -> Result<RopeScaling, Error> {
         let key = self.key("rope.scaling.type");
-        let Some(name) = self.file.metadata.optional::<&str>(&key)? else { return Ok(RopeScaling::Linear) };
+        let Some(name) = self.metadata.optional::<&str>(&key)? else { return Ok(RopeScaling::Linear) };
         RopeScaling::from_name(name).ok_or_else(|| Error::Hparam {
             key,
             found: name.to_owned(),

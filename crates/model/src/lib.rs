@@ -7,16 +7,21 @@
 
 mod archs;
 mod build;
+mod describe;
 mod error;
 mod hparams;
 mod loader;
+mod memory;
 mod model;
+pub mod quantize;
 mod rope;
 mod weights;
 
 pub use archs::ARCHITECTURES;
-pub use error::Error;
+pub use describe::{file_type_name, value_text};
+pub use error::{Error, LoadPhase};
 pub use hparams::Hparams;
-pub use loader::LoadParams;
+pub use loader::{BufferOverride, LoadOptions, LoadParams, LoadStats, SizeOnly, Upload, UploadSink};
+pub use memory::{CACHE_TYPE, KvEstimate, kv_estimate};
 pub use model::{BuiltGraph, GraphInputs, GraphParams, Model, ShiftGraph};
 pub use rope::{RopeConfig, RopeOverrides, RopeScaling};

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use quipu_backend::{Buffer, Device};
-use quipu_gguf::GgufFile;
+use quipu_gguf::{GgufFile, GgufSet};
 use quipu_graph::{DType, Graph, TensorId};
 use quipu_kv_cache::{KvCache, KvLayerShape};
 
@@ -11,7 +11,7 @@ use crate::archs::{self, Architecture};
 use crate::build::Builder;
 use crate::error::Error;
 use crate::hparams::Hparams;
-use crate::loader::{LoadParams, Loader};
+use crate::loader::{Filled, LoadParams, LoadStats, Loader};
 use crate::rope::RopeConfig;
 use crate::weights::Weights;
 
@@ -20,10 +20,13 @@ use crate::weights::Weights;
 /// Shared by any number of contexts: weights are read-only once loaded.
 #[derive(Debug)]
 pub struct Model {
-    architecture: Architecture,
+    name: String,
     hparams: Hparams,
-    weights: Weights,
+    /// Absent if only the vocabulary was wanted.
+    runnable: Option<(Architecture, Weights)>,
     buffers: Vec<Arc<dyn Buffer>>,
+    stats: LoadStats,
+    description: String,
     n_params: u64,
     n_bytes: u64,
 }
@@ -84,26 +87,74 @@ pub struct ShiftGraph {
 }
 
 impl Model {
-    /// Loads the weights of `file` onto `device`.
+    /// Loads the weights of `file`, by itself, onto `device`; as [`Model::load_set`].
+    pub fn load(file: &GgufFile, device: &dyn Device, params: &mut LoadParams<'_>) -> Result<Model, Error> {
+        Model::load_set(&GgufSet::from(file), device, params)
+    }
+
+    /// Loads the weights of a model in one file or several onto `device`. The load mode decides only about locking memory here: how the
+    /// files are read was decided when the set was opened ([`crate::LoadOptions::open`]).
     ///
     /// # Errors
     /// An unknown architecture, metadata or tensors that contradict it, types no kernel computes, memory
-    /// that cannot be had, or the caller's cancellation.
-    pub fn load(file: &GgufFile, device: &dyn Device, params: &mut LoadParams<'_>) -> Result<Model, Error> {
-        let gguf = file.gguf();
-        let architecture = archs::find(gguf.metadata.str("general.architecture")?)?;
-        let hparams = (architecture.hparams)(gguf)?;
-        let mut loader = Loader::new(file, device);
+    /// that cannot be had, data that cannot be read or is not numbers, or the caller's cancellation;
+    /// [`Error::phase`] says which step it was. Nothing stays allocated.
+    pub fn load_set(set: &GgufSet, device: &dyn Device, params: &mut LoadParams<'_>) -> Result<Model, Error> {
+        let metadata = set.metadata();
+        let name = metadata.str("general.architecture")?;
+        if params.options.vocab_only {
+            if params.options.check_architecture {
+                archs::find(name)?;
+            }
+            let hparams = Hparams::vocabulary_only(metadata)?;
+            // As in the reference: sizes and description belong to weights.
+            return Ok(Model {
+                name: name.to_owned(),
+                hparams,
+                runnable: None,
+                buffers: Vec::new(),
+                stats: LoadStats::default(),
+                description: String::new(),
+                n_params: 0,
+                n_bytes: 0,
+            });
+        }
+        let architecture = archs::find(name)?;
+        let hparams = (architecture.hparams)(metadata)?;
+        let mut loader = Loader::new(set, device, &params.options)?;
         let weights = (architecture.weights)(&mut loader, &hparams)?;
-        let buffers = loader.finish(architecture.name, params)?;
-        let n_params = gguf.tensors.iter().map(|t| t.ne.iter().product::<u64>()).sum();
-        let n_bytes = gguf.tensors.iter().map(|t| t.n_bytes).sum();
-        Ok(Model { architecture, hparams, weights, buffers, n_params, n_bytes })
+        let Filled { buffers, stats } = loader.finish(architecture.name, device, params)?;
+        let description = crate::describe::description(name, &hparams, set)?;
+        Ok(Model {
+            name: name.to_owned(),
+            hparams,
+            runnable: Some((architecture, weights)),
+            buffers,
+            stats,
+            description,
+            n_params: set.n_params(),
+            n_bytes: set.n_bytes(),
+        })
     }
 
     /// `general.architecture`.
-    pub fn architecture(&self) -> &'static str {
-        self.architecture.name
+    pub fn architecture(&self) -> &str {
+        &self.name
+    }
+
+    /// Architecture, size and file type in the reference's words (`llama_model_desc`); empty without weights.
+    pub fn description(&self) -> &str {
+        &self.description
+    }
+
+    /// What loading did.
+    pub fn load_stats(&self) -> LoadStats {
+        self.stats
+    }
+
+    /// Whether there are weights: false for a model opened with `vocab_only`.
+    pub fn has_weights(&self) -> bool {
+        self.runnable.is_some()
     }
 
     /// Hyper-parameters.
@@ -139,8 +190,9 @@ impl Model {
 
     /// Builds the graph of a ubatch over `cache` (`llama_model::build_graph`).
     pub fn build_graph(&self, params: &GraphParams, cache: &KvCache) -> Result<BuiltGraph, Error> {
-        let builder = Builder::new(&self.hparams, &self.weights, params, cache)?;
-        (self.architecture.graph)(builder)
+        let (architecture, weights) = self.runnable.as_ref().ok_or(Error::NoWeights)?;
+        let builder = Builder::new(&self.hparams, weights, params, cache)?;
+        (architecture.graph)(builder)
     }
 
     /// Whether positions can be shifted after the fact: only rotary positions can.
@@ -151,6 +203,7 @@ impl Model {
     /// Builds the graph that rotates every cached key by its cell's shift (`build_graph_shift`); `None` for
     /// models without rotary positions, whose cached keys do not depend on position.
     pub fn build_shift_graph(&self, rope: &RopeConfig, cache: &KvCache) -> Result<Option<ShiftGraph>, Error> {
+        let (_, weights) = self.runnable.as_ref().ok_or(Error::NoWeights)?;
         let Some(mode) = self.hparams.rope_mode else { return Ok(None) };
         let mut graph = Graph::new();
         let n_cells = cache.n_cells();
@@ -163,7 +216,7 @@ impl Model {
         params.attn_factor =
             if params.ext_factor == 0.0 { 1.0 } else { 1.0 / (1.0 + 0.1 * (1.0 / params.freq_scale).ln()) };
         let mut factors = None;
-        if let Some(w) = self.weights.layers.first().and_then(|layer| layer.rope_freqs.as_ref()) {
+        if let Some(w) = weights.layers.first().and_then(|layer| layer.rope_freqs.as_ref()) {
             factors = Some(graph.external(&w.name, w.dtype, w.ne, w.storage)?);
         }
         for il in 0..self.hparams.n_layer {

@@ -44,6 +44,10 @@ fn load(bytes: Vec<u8>, device: &dyn Device, params: &mut LoadParams<'_>) -> Res
 fn refusal(bytes: Vec<u8>) -> String {
     match load(bytes, &CpuDevice::default(), &mut LoadParams::default()) {
         Ok(_) => "loaded".to_owned(),
+        // The types that can be computed grow with the crates below.
+        Err(error @ Error::TensorType { .. }) => {
+            error.to_string().split(", q").next().unwrap_or_default().to_owned()
+        }
         Err(error) => error.to_string(),
     }
 }
@@ -80,10 +84,10 @@ fn contradictions_are_named() {
             ),
         ),
         ("matrix type", {
-            let mut bytes = TOYS[0].gguf(DType::Q4_0, 1).expect("whole blocks");
-            // IQ4_NL has Q4_0's size; its id stands behind the first matrix's name and shape.
+            let mut bytes = TOYS[0].gguf(DType::F32, 1).expect("whole blocks");
+            // I32 has the same size; its id stands behind the first matrix's name and shape.
             let at = bytes.windows(17).position(|w| w == b"token_embd.weight").expect("a name");
-            bytes[at + 17 + 4 + 16] = DType::IQ4_NL.id() as u8;
+            bytes[at + 17 + 4 + 16] = DType::I32.id() as u8;
             bytes
         }),
     ];
@@ -142,7 +146,7 @@ fn weights_are_copied_where_they_cannot_be_read_in_place() {
         shares.push(share);
         true
     };
-    let mut params = LoadParams { progress: Some(&mut progress) };
+    let mut params = LoadParams { progress: Some(&mut progress), ..LoadParams::default() };
     let model = load(toy(), &Copying::default(), &mut params).expect("loads");
     assert!(shares.windows(2).all(|pair| pair[0] <= pair[1]), "{shares:?}");
     assert_eq!(shares.last(), Some(&1.0));
@@ -157,7 +161,7 @@ fn loading_can_be_cancelled() {
         left -= 1;
         left > 0
     };
-    let mut params = LoadParams { progress: Some(&mut progress) };
+    let mut params = LoadParams { progress: Some(&mut progress), ..LoadParams::default() };
     let error = load(toy(), &Copying::default(), &mut params).expect_err("cancelled");
     assert!(matches!(error, Error::Cancelled));
 }

@@ -1,7 +1,7 @@
 //! `gpt2`: learned positions, fused projections, biases everywhere, GELU. Answers to `src/models/gpt2.cpp`.
 
 use quipu_backend::WeightUse::{Elementwise, GetRows};
-use quipu_gguf::Gguf;
+use quipu_gguf::Metadata;
 
 use super::Architecture;
 use crate::build::Builder;
@@ -13,8 +13,8 @@ use crate::weights::{Layer, Qkv, Weights};
 
 pub(super) const ARCH: Architecture = Architecture { name: "gpt2", hparams, weights, graph };
 
-fn hparams(file: &Gguf) -> Result<Hparams, Error> {
-    Hparams::read(file, "gpt2", "attention.layer_norm_epsilon", None)
+fn hparams(metadata: &Metadata) -> Result<Hparams, Error> {
+    Hparams::read(metadata, "gpt2", "attention.layer_norm_epsilon", None)
 }
 
 fn weights(loader: &mut Loader<'_>, hparams: &Hparams) -> Result<Weights, Error> {

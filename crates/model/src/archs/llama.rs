@@ -1,7 +1,7 @@
 //! `llama`: pre-norm, rotary neighbours, grouped queries, SwiGLU. Answers to `src/models/llama.cpp` (dense).
 
 use quipu_backend::WeightUse::{Elementwise, GetRows};
-use quipu_gguf::Gguf;
+use quipu_gguf::Metadata;
 use quipu_graph::RopeMode;
 
 use super::Architecture;
@@ -14,8 +14,8 @@ use crate::weights::{Layer, Weights};
 
 pub(super) const ARCH: Architecture = Architecture { name: "llama", hparams, weights, graph };
 
-fn hparams(file: &Gguf) -> Result<Hparams, Error> {
-    let hparams = Hparams::read(file, "llama", "attention.layer_norm_rms_epsilon", Some(RopeMode::Norm))?;
+fn hparams(metadata: &Metadata) -> Result<Hparams, Error> {
+    let hparams = Hparams::read(metadata, "llama", "attention.layer_norm_rms_epsilon", Some(RopeMode::Norm))?;
     if hparams.n_rot != hparams.n_embd_head_k {
         return Err(Error::Hparam {
             key: "llama.rope.dimension_count".to_owned(),

@@ -5,7 +5,7 @@ mod llama;
 mod qwen2;
 mod qwen3;
 
-use quipu_gguf::Gguf;
+use quipu_gguf::Metadata;
 
 use crate::build::Builder;
 use crate::error::Error;
@@ -20,7 +20,7 @@ pub(crate) struct Architecture {
     /// `general.architecture`.
     pub name: &'static str,
     /// Reads and checks the metadata.
-    pub hparams: fn(&Gguf) -> Result<Hparams, Error>,
+    pub hparams: fn(&Metadata) -> Result<Hparams, Error>,
     /// Asks the loader for every tensor.
     pub weights: fn(&mut Loader<'_>, &Hparams) -> Result<Weights, Error>,
     /// Builds the graph of a ubatch.

@@ -2,7 +2,7 @@
 //! `src/models/qwen2.cpp`.
 
 use quipu_backend::WeightUse::{Elementwise, GetRows};
-use quipu_gguf::Gguf;
+use quipu_gguf::Metadata;
 use quipu_graph::RopeMode;
 
 use super::Architecture;
@@ -16,8 +16,8 @@ use crate::weights::{Layer, Weights};
 
 pub(super) const ARCH: Architecture = Architecture { name: "qwen2", hparams, weights, graph };
 
-fn hparams(file: &Gguf) -> Result<Hparams, Error> {
-    Hparams::read(file, "qwen2", "attention.layer_norm_rms_epsilon", Some(RopeMode::Neox))
+fn hparams(metadata: &Metadata) -> Result<Hparams, Error> {
+    Hparams::read(metadata, "qwen2", "attention.layer_norm_rms_epsilon", Some(RopeMode::Neox))
 }
 
 fn weights(loader: &mut Loader<'_>, hparams: &Hparams) -> Result<Weights, Error> {

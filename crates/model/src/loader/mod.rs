@@ -1,0 +1,197 @@
+//! Weights from a file into memory.
+//!
+//! An architecture asks for its tensors by name and shape; the loader checks them against the file ([`Loader`]), picks the memory each will
+//! live in (`plan`), and then fills that memory (`fill`). Weights whose memory type is the device's plain one are used in place where the
+//! device can read the file's mapping, or read into one block of host memory where the file is not mapped. The others go to the device in
+//! chunks (`upload`), and the source pages are let go as soon as they are there.
+
+mod check;
+mod fill;
+mod names;
+mod params;
+mod plan;
+mod upload;
+mod virtual_memory;
+
+use quipu_backend::{Device, WeightUse};
+use quipu_gguf::{GgufSet, TensorInfo};
+use quipu_graph::DType;
+
+use crate::error::Error;
+use crate::hparams::Hparams;
+use crate::weights::{Linear, Qkv, Weight};
+
+pub(crate) use fill::Filled;
+pub use params::{BufferOverride, LoadOptions, LoadParams, LoadStats};
+use plan::Plan;
+pub use upload::{Upload, UploadSink};
+pub use virtual_memory::SizeOnly;
+
+/// Whether a matrix comes with a bias.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Bias {
+    Never,
+    Optional,
+    Required,
+}
+
+/// Collects the weights an architecture asks for. Answers to `llama_model_loader`.
+pub(crate) struct Loader<'a> {
+    set: &'a GgufSet,
+    plan: Plan,
+    used: Vec<bool>,
+}
+
+impl<'a> Loader<'a> {
+    pub fn new(set: &'a GgufSet, device: &dyn Device, options: &LoadOptions) -> Result<Loader<'a>, Error> {
+        Ok(Loader { set, plan: Plan::new(set, device, options)?, used: vec![false; set.n_tensors()] })
+    }
+
+    /// A weight that must be there.
+    pub fn require(&mut self, name: &str, ne: &[usize], usage: WeightUse) -> Result<Weight, Error> {
+        self.optional(name, ne, usage)?.ok_or_else(|| missing(name, ne))
+    }
+
+    /// A weight that may be absent; its shape must be right if it is there.
+    pub fn optional(&mut self, name: &str, ne: &[usize], usage: WeightUse) -> Result<Option<Weight>, Error> {
+        let Some(index) = self.set.position(name) else { return Ok(None) };
+        self.used[index] = true;
+        let info = self.set.tensor(index)?;
+        let found = shape(info);
+        if found != four(ne) {
+            return Err(Error::TensorShape { name: name.to_owned(), found, expected: four(ne) });
+        }
+        check_type(info, usage)?;
+        let storage = self.plan.place(self.set, index, usage)?;
+        Ok(Some(Weight { name: name.to_owned(), dtype: info.dtype, ne: found, storage }))
+    }
+
+    /// A matrix `name.weight` of shape `[n_in, n_out]` with its bias and factor.
+    pub fn linear(&mut self, name: &str, ne: [usize; 2], bias: Bias) -> Result<Linear, Error> {
+        let weight = format!("{name}.weight");
+        self.optional_linear(name, ne, bias)?.ok_or_else(|| missing(&weight, &ne))
+    }
+
+    /// As [`Loader::linear`] for a matrix that may be absent.
+    pub fn optional_linear(
+        &mut self,
+        name: &str,
+        ne: [usize; 2],
+        bias: Bias,
+    ) -> Result<Option<Linear>, Error> {
+        let Some(w) = self.optional(&format!("{name}.weight"), &ne, WeightUse::MulMat)? else {
+            return Ok(None);
+        };
+        let b_name = format!("{name}.bias");
+        let b = match bias {
+            Bias::Never => None,
+            Bias::Optional => self.optional(&b_name, &ne[1..], WeightUse::Elementwise)?,
+            Bias::Required => Some(self.require(&b_name, &ne[1..], WeightUse::Elementwise)?),
+        };
+        let scale = self.optional(&format!("{name}.scale"), &[1], WeightUse::Elementwise)?;
+        // Factors on activations serve backends that compute in narrow floats; on the CPU nothing reads them.
+        self.optional(&format!("{name}.input_scale"), &[1], WeightUse::Elementwise)?;
+        Ok(Some(Linear { w, b, scale }))
+    }
+
+    /// The output matrix, or a second use of the token embeddings where the file ties them
+    /// (`TENSOR_DUPLICATED`).
+    pub fn output_or_tied(&mut self, hparams: &Hparams, bias: Bias) -> Result<Linear, Error> {
+        let ne = [hparams.n_embd, hparams.n_vocab];
+        if let Some(output) = self.optional_linear("output", ne, bias)? {
+            return Ok(output);
+        }
+        let w = self.require("token_embd.weight", &ne, WeightUse::MulMat)?;
+        let b = match bias {
+            Bias::Never => None,
+            _ => self.optional("output.bias", &ne[1..], WeightUse::Elementwise)?,
+        };
+        Ok(Linear { w, b, scale: None })
+    }
+
+    /// Accepts the classification head that some files carry beside the output matrix.
+    pub fn classifier(&mut self, hparams: &Hparams) -> Result<(), Error> {
+        let Some(index) = self.set.position("cls.output.weight") else { return Ok(()) };
+        let info = self.set.tensor(index)?;
+        if info.ne[0] != hparams.n_embd as u64 {
+            let expected = four(&[hparams.n_embd, shape(info)[1]]);
+            return Err(Error::TensorShape { name: info.name.clone(), found: shape(info), expected });
+        }
+        self.used[index] = true;
+        Ok(())
+    }
+
+    /// The three projections of attention, fused or separate, with optional biases (`create_tensor_qkv`).
+    pub fn qkv(&mut self, il: usize, hparams: &Hparams) -> Result<Qkv, Error> {
+        let n_embd = hparams.n_embd;
+        let n_q = hparams.n_embd_head_k * hparams.n_head[il];
+        let (n_k, n_v) = (hparams.n_embd_k_gqa(il), hparams.n_embd_v_gqa(il));
+        let fused =
+            self.optional_linear(&block(il, "attn_qkv"), [n_embd, n_q + n_k + n_v], Bias::Optional)?;
+        if let Some(fused) = fused {
+            return Ok(Qkv::Fused(fused));
+        }
+        Ok(Qkv::Separate {
+            q: self.linear(&block(il, "attn_q"), [n_embd, n_q], Bias::Optional)?,
+            k: self.linear(&block(il, "attn_k"), [n_embd, n_k], Bias::Optional)?,
+            v: self.linear(&block(il, "attn_v"), [n_embd, n_v], Bias::Optional)?,
+        })
+    }
+
+    /// Allocates memory and fills it.
+    pub fn finish(
+        self,
+        architecture: &'static str,
+        device: &dyn Device,
+        params: &mut LoadParams<'_>,
+    ) -> Result<Filled, Error> {
+        let unused: Vec<_> = self.set.tensors().zip(&self.used).filter(|(_, used)| !**used).collect();
+        if let Some((first, _)) = unused.first()
+            && params.options.check_architecture
+        {
+            return Err(Error::UnusedTensors { count: unused.len(), architecture, name: first.name.clone() });
+        }
+        fill::fill(self.set, self.plan, device, params)
+    }
+}
+
+fn missing(name: &str, ne: &[usize]) -> Error {
+    Error::MissingTensor { name: name.to_owned(), expected: four(ne), instead: names::stand_ins(name) }
+}
+
+/// `n` rounded down to whole blocks of `dtype`; `n` is more than one block.
+fn whole_blocks(n: usize, dtype: DType) -> usize {
+    n / dtype.block_bytes() * dtype.block_bytes()
+}
+
+/// `blk.{il}.{rest}`.
+pub(crate) fn block(il: usize, rest: &str) -> String {
+    format!("blk.{il}.{rest}")
+}
+
+/// Matrices may have any computed type; vectors take part in f32 arithmetic and are f32 in every file the
+/// reference's tools write.
+fn check_type(info: &TensorInfo, usage: WeightUse) -> Result<(), Error> {
+    let fits = match usage {
+        WeightUse::MulMat | WeightUse::GetRows => info.dtype.is_computed(),
+        WeightUse::Elementwise => info.dtype == DType::F32,
+    };
+    if fits {
+        return Ok(());
+    }
+    let expected: Vec<&str> = match usage {
+        WeightUse::Elementwise => vec!["f32"],
+        _ => DType::ALL.into_iter().filter(|t| t.is_computed()).map(DType::name).collect(),
+    };
+    Err(Error::TensorType { name: info.name.clone(), dtype: info.dtype, expected: expected.join(", ") })
+}
+
+fn shape(info: &TensorInfo) -> [usize; 4] {
+    info.ne.map(|n| n as usize)
+}
+
+fn four(ne: &[usize]) -> [usize; 4] {
+    let mut out = [1; 4];
+    out[..ne.len()].copy_from_slice(ne);
+    out
+}

@@ -1,0 +1,86 @@
+//! How much memory a model's cache takes at a context length, without taking it.
+
+use std::sync::Arc;
+
+use quipu_backend::{BufferTable, BufferType};
+use quipu_gguf::{Array, Metadata, Value};
+use quipu_graph::DType;
+use quipu_kv_cache::{KvCache, KvLayerShape, KvParams};
+
+use crate::error::Error;
+use crate::loader::SizeOnly;
+
+/// Context lengths are padded to this (`llama_context`).
+const N_CTX_PAD: usize = 256;
+
+/// Type of keys and values in a cache nobody asked otherwise for.
+pub const CACHE_TYPE: DType = DType::F16;
+
+/// What the metadata of any architecture says about the size of a cache.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KvEstimate {
+    /// The layers that keep keys and values for each token.
+    pub layers: Vec<KvLayerShape>,
+    /// Context length the model was trained with.
+    pub n_ctx_train: usize,
+    /// The model has windows or recurrent state, so that a cache for all of the context is the most it needs.
+    pub is_upper_bound: bool,
+}
+
+/// Reads the shapes of a model's cache, also of architectures that this crate cannot run; `None` if there is no such cache (recurrent
+/// models, files without hyper-parameters) or it is not kept by heads (latent attention).
+pub fn kv_estimate(metadata: &Metadata) -> Option<KvEstimate> {
+    let arch = metadata.optional::<&str>("general.architecture").ok()??;
+    let key = |name: &str| format!("{arch}.{name}");
+    let number = |name: &str| -> Option<usize> {
+        let value = metadata.optional_integer(&key(name)).ok()??;
+        usize::try_from(value).ok().filter(|n| *n <= 1 << 30)
+    };
+    if metadata.contains(&key("attention.kv_lora_rank")) {
+        return None;
+    }
+    let n_layer = number("block_count").filter(|n| (1..=512).contains(n))?;
+    let n_embd = number("embedding_length")?;
+    let per_layer = |name: &str| -> Option<Vec<usize>> {
+        match metadata.get(&key(name))? {
+            Value::Array(values) => heads_of(values, n_layer),
+            _ => Some(vec![number(name)?; n_layer]),
+        }
+    };
+    let n_head = per_layer("attention.head_count")?;
+    let n_head_kv = per_layer("attention.head_count_kv").unwrap_or_else(|| n_head.clone());
+    let head_size = n_embd.checked_div(*n_head.iter().find(|n| **n > 0)?)?;
+    let d_k = number("attention.key_length").unwrap_or(head_size);
+    let d_v = number("attention.value_length").unwrap_or(head_size);
+    let shape = |heads: &usize| KvLayerShape { n_embd_k_gqa: d_k * heads, n_embd_v_gqa: d_v * heads };
+    let layers: Vec<KvLayerShape> = n_head_kv.iter().filter(|heads| **heads > 0).map(shape).collect();
+    let bounded = ["attention.sliding_window", "ssm.state_size", "ssm.conv_kernel", "wkv.head_size"];
+    Some(KvEstimate {
+        is_upper_bound: layers.len() < n_layer || bounded.iter().any(|name| metadata.contains(&key(name))),
+        layers,
+        n_ctx_train: number("context_length")?,
+    })
+    .filter(|estimate| !estimate.layers.is_empty())
+}
+
+fn heads_of(values: &Array, n_layer: usize) -> Option<Vec<usize>> {
+    (0..n_layer).map(|il| values.integer(il).and_then(|n| usize::try_from(n).ok())).collect()
+}
+
+impl KvEstimate {
+    /// Bytes of the cache for `n_ctx` tokens in memory of `buffer_type`, as [`KvCache::new`] lays it out; nothing is allocated but the
+    /// bookkeeping of its cells.
+    ///
+    /// # Errors
+    /// As [`KvCache::new`].
+    pub fn n_bytes(
+        &self,
+        n_ctx: usize,
+        dtype: DType,
+        buffer_type: Arc<dyn BufferType>,
+    ) -> Result<usize, Error> {
+        let n_cells = n_ctx.checked_next_multiple_of(N_CTX_PAD).unwrap_or(n_ctx);
+        let params = KvParams { n_cells, type_k: dtype, type_v: dtype, layers: self.layers.clone() };
+        Ok(KvCache::new(&params, &SizeOnly(buffer_type), &mut BufferTable::new())?.n_bytes())
+    }
+}

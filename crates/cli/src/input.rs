@@ -15,6 +15,15 @@ pub(crate) fn read_text(path: &Path) -> Result<String, Failure> {
     utf8(read_bytes(path)?, &path.display().to_string())
 }
 
+/// The text of a file without a line break at its very end, as the reference's tools take `-f`.
+pub(crate) fn read_prompt(path: &Path) -> Result<String, Failure> {
+    let mut text = read_text(path)?;
+    if text.ends_with('\n') {
+        text.pop();
+    }
+    Ok(text)
+}
+
 /// The text on stdin.
 pub(crate) fn read_stdin() -> Result<String, Failure> {
     let mut bytes = Vec::new();

@@ -41,8 +41,18 @@ enum Command {
     Perplexity(commands::perplexity::Args),
     /// Show a GGUF file's metadata, tensors and type histogram.
     Inspect(commands::inspect::Args),
+    /// Convert a model to another mixture of tensor types, as llama-quantize does.
+    Quantize(commands::quantize::Args),
+    /// Collect an importance matrix over a text, as llama-imatrix does.
+    Imatrix(commands::imatrix::Args),
+    /// Split a GGUF file into several, as llama-gguf-split does.
+    Split(commands::split::Args),
+    /// Merge the files of a split model into one, as llama-gguf-split does.
+    Merge(commands::merge::Args),
     /// Measure tokens per second, with llama-bench's tests, columns and units.
     Bench(commands::bench::Args),
+    /// Turn a Hugging Face model directory into a GGUF file, as convert_hf_to_gguf.py does.
+    Convert(commands::convert::Args),
 }
 
 fn main() -> ExitCode {
@@ -67,7 +77,12 @@ fn main() -> ExitCode {
         Command::Embed(args) => commands::embed::run(&args),
         Command::Perplexity(args) => commands::perplexity::run(&args),
         Command::Inspect(args) => commands::inspect::run(&args),
+        Command::Quantize(args) => commands::quantize::run(&args),
+        Command::Imatrix(args) => commands::imatrix::run(&args),
+        Command::Split(args) => commands::split::run(&args),
+        Command::Merge(args) => commands::merge::run(&args),
         Command::Bench(args) => commands::bench::run(&args),
+        Command::Convert(args) => commands::convert::run(&args),
     };
     match done {
         // A reader that closed the pipe has what it wanted.

@@ -2,7 +2,10 @@
 
 use std::path::PathBuf;
 
-use quipu::{GenerateOptions, Model, SamplerParams, SessionOptions, Tokenizer};
+use quipu::gguf::MetadataOverride;
+use quipu::{
+    BufferOverride, GenerateOptions, LoadMode, LoadOptions, Model, SamplerParams, SessionOptions, Tokenizer,
+};
 
 use crate::fail::Failure;
 
@@ -12,14 +15,39 @@ pub(crate) struct ModelArgs {
     /// GGUF file; without it the embedded demo model is used.
     #[arg(short = 'm', long = "model", value_name = "MODEL")]
     pub model: Option<PathBuf>,
+    /// How the file is read: none, mmap, mlock, mmap+mlock or dio (past the page cache).
+    #[arg(long, value_name = "MODE", default_value_t = LoadMode::Mmap)]
+    pub load_mode: LoadMode,
+    /// Refuse weights that are not finite numbers.
+    #[arg(long)]
+    pub check_tensors: bool,
+    /// Metadata to use instead of the file's; types: int, float, bool, str.
+    #[arg(long, value_name = "KEY=TYPE:VALUE", value_delimiter = ',')]
+    pub override_kv: Vec<MetadataOverride>,
+    /// Memory for tensors whose names match.
+    #[arg(long, value_name = "PATTERN=BUFFER_TYPE,...")]
+    pub override_tensor: Option<String>,
 }
 
 impl ModelArgs {
     pub fn open(&self) -> Result<Model, Failure> {
         match &self.model {
-            Some(path) => Ok(Model::open(path)?),
+            Some(path) => Ok(Model::open_with(path, &mut self.load_options()?.into())?),
             None => Ok(Model::embedded()?),
         }
+    }
+
+    fn load_options(&self) -> Result<LoadOptions, Failure> {
+        let overrides = self.override_tensor.as_deref().map(BufferOverride::parse_list).transpose();
+        Ok(LoadOptions {
+            load_mode: self.load_mode,
+            check_tensors: self.check_tensors,
+            metadata_overrides: self.override_kv.clone(),
+            buffer_overrides: overrides
+                .map_err(|error| Failure::Input(error.to_string()))?
+                .unwrap_or_default(),
+            ..LoadOptions::default()
+        })
     }
 
     /// Only the vocabulary: the file may hold no weights.

@@ -223,3 +223,16 @@ fn mistakes_are_one_line_each() {
     let expected = std::fs::read_to_string(&snapshot).expect("the snapshot");
     assert_eq!(report, expected);
 }
+
+#[test]
+fn convert_refuses_what_is_no_model() {
+    let (dir, path) = temp_file("config.json", b"{\"architectures\": [\"Unheard\"]}");
+    let folder = dir.path().to_str().expect("UTF-8");
+    let out = dir.path().join("out.gguf");
+    let out = out.to_str().expect("UTF-8");
+    assert!(
+        failure(&quipu(&["convert", folder, "-o", out])).contains("architecture Unheard cannot be converted")
+    );
+    assert!(failure(&quipu(&["convert", &path, "-o", out])).contains("is not a directory"));
+    assert!(!Path::new(out).exists());
+}

@@ -22,11 +22,17 @@
 #![forbid(unsafe_code)]
 
 mod bench;
+#[cfg(feature = "convert")]
+pub mod convert;
 mod embed;
 mod error;
 mod generate;
+mod imatrix;
+mod memory;
 mod model;
 mod perplexity;
+mod plan;
+mod quantize;
 mod session;
 mod stop;
 mod vocabulary;
@@ -34,14 +40,26 @@ mod vocabulary;
 pub use bench::{BenchTest, run_bench};
 pub use error::Error;
 pub use generate::{CancelToken, Flow, GenerateOptions, Outcome, StopReason};
+pub use imatrix::{ImatrixOptions, ImatrixProgress};
+pub use memory::{MemoryEstimate, memory_estimate};
 pub use model::Model;
 pub use perplexity::Perplexity;
+pub use plan::{MemoryPlan, PlanOptions};
+pub use quantize::{FileType, QuantizeParams, QuantizePlan, Quantizer, TensorPlan};
 pub use quipu_chat::{ChatTemplate, Message};
 pub use quipu_decoder::Pooling;
+pub use quipu_gguf::LoadMode;
+pub use quipu_model::quantize::Imatrix;
+pub use quipu_model::{BufferOverride, LoadOptions, LoadParams, LoadPhase, LoadStats, file_type_name};
 pub use quipu_sampler::SamplerParams;
 pub use quipu_tokenizer::Tokenizer;
 pub use session::{Session, SessionOptions, Timings};
 pub use vocabulary::open_tokenizer;
+
+/// The memory planner, for programs that look into plans.
+pub use quipu_alloc as alloc;
+/// Tensor types, for programs that quantise.
+pub use quipu_quant::DType;
 
 /// The GGUF reader, for programs that look into files.
 pub use quipu_gguf as gguf;

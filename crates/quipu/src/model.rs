@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use quipu_chat::ChatTemplate;
 use quipu_cpu_backend::{CpuDevice, CpuOptions};
-use quipu_gguf::GgufFile;
-use quipu_model::{Hparams, LoadParams};
+use quipu_gguf::{GgufFile, GgufSet};
+use quipu_model::{Hparams, LoadParams, LoadStats};
 use quipu_tokenizer::Tokenizer;
 
 use crate::error::Error;
@@ -33,14 +33,35 @@ struct Inner {
 }
 
 impl Model {
-    /// Opens a GGUF file (`llama_model_load_from_file`). Weights are used where the file is mapped.
+    /// Opens a GGUF file, or the files of a split model by the first one (`llama_model_load_from_file`). Weights are used where the file is
+    /// mapped.
     ///
     /// # Errors
     /// The file is missing, not GGUF, of an unknown architecture, or holds tensors that do not fit together.
     pub fn open(path: impl AsRef<Path>) -> Result<Model, Error> {
+        Model::open_with(path, &mut LoadParams::default())
+    }
+
+    /// Opens a model in another way than by default: see [`quipu_model::LoadOptions`].
+    ///
+    /// ```no_run
+    /// # fn main() -> Result<(), quipu::Error> {
+    /// let options = quipu::LoadOptions { load_mode: quipu::LoadMode::None, check_tensors: true, ..Default::default() };
+    /// let model = quipu::Model::open_with("model.gguf", &mut options.into())?;
+    /// # let _ = model; Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    /// As [`Model::open`]; options that the file or the device contradicts, weights that are not numbers, and
+    /// the caller's cancellation.
+    pub fn open_with(path: impl AsRef<Path>, params: &mut LoadParams<'_>) -> Result<Model, Error> {
         let path = path.as_ref();
-        let file = GgufFile::open(path).map_err(|source| Error::Open { path: path.to_owned(), source })?;
-        Model::from_file(&file, &path.display().to_string())
+        let name = path.display().to_string();
+        let set = params.options.open(path).map_err(|source| match source {
+            quipu_model::Error::Gguf(source) => Error::Open { path: path.to_owned(), source },
+            source => Error::Load { name: name.clone(), source },
+        })?;
+        Model::from_set(&set, &name, params)
     }
 
     /// The demo model.
@@ -49,24 +70,25 @@ impl Model {
     /// As [`Model::open`]; the bytes are part of the program.
     #[cfg(feature = "embedded-model")]
     pub fn embedded() -> Result<Model, Error> {
-        Model::from_file(&GgufFile::from_static(EMBEDDED)?, "embedded model")
+        let file = GgufFile::from_static(EMBEDDED)?;
+        Model::from_set(&GgufSet::from(&file), "embedded model", &mut LoadParams::default())
     }
 
-    fn from_file(file: &GgufFile, name: &str) -> Result<Model, Error> {
+    fn from_set(set: &GgufSet, name: &str, params: &mut LoadParams<'_>) -> Result<Model, Error> {
         let device = Arc::new(CpuDevice::new(CpuOptions::default()));
-        let weights = quipu_model::Model::load(file, device.as_ref(), &mut LoadParams::default())
+        let weights = quipu_model::Model::load_set(set, device.as_ref(), params)
             .map_err(|source| Error::Load { name: name.to_owned(), source })?;
-        let metadata = &file.gguf().metadata;
+        let metadata = set.metadata();
         // Test models carry weights only: everything but text works on them.
         let family = metadata.optional::<&str>("tokenizer.ggml.model")?;
         let tokenizer = match family {
             None | Some("none" | "no_vocab") => None,
-            Some(_) => Some(Tokenizer::from_gguf(file.metadata())?),
+            Some(_) => Some(Tokenizer::from_gguf(metadata)?),
         };
         let chat_template = metadata.optional::<&str>("tokenizer.chat_template")?.map(str::to_owned);
         // The type most bytes are in says what kind of file it is.
         let mut bytes_of: Vec<(u64, &'static str)> = Vec::new();
-        for tensor in file.tensors() {
+        for tensor in set.tensors() {
             match bytes_of.iter_mut().find(|(_, name)| *name == tensor.dtype.name()) {
                 Some((bytes, _)) => *bytes += tensor.n_bytes,
                 None => bytes_of.push((tensor.n_bytes, tensor.dtype.name())),
@@ -106,6 +128,11 @@ impl Model {
         &self.inner.weights
     }
 
+    /// What opening it did.
+    pub fn load_stats(&self) -> LoadStats {
+        self.inner.weights.load_stats()
+    }
+
     /// The device the weights are on.
     pub fn device(&self) -> &CpuDevice {
         &self.inner.device
@@ -140,8 +167,12 @@ impl Model {
     /// Makes a session: a context with its own cache (`llama_init_from_model`).
     ///
     /// # Errors
-    /// A context that does not fit in memory.
+    /// A context that does not fit in memory; a model that was opened without its weights.
     pub fn session(&self, options: &SessionOptions) -> Result<Session, Error> {
+        if !self.inner.weights.has_weights() {
+            let name = self.inner.name.clone();
+            return Err(Error::Load { name, source: quipu_model::Error::NoWeights });
+        }
         Session::new(self.clone(), options)
     }
 }

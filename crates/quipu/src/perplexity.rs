@@ -1,5 +1,6 @@
 //! Perplexity of a text, as llama-perplexity measures it.
 
+use crate::TokenId;
 use crate::error::Error;
 use crate::session::Session;
 
@@ -31,37 +32,76 @@ impl Session {
     ) -> Result<Perplexity, Error> {
         let tokenizer = self.model.tokenizer()?.clone();
         let tokens = tokenizer.encode(text, true, false)?;
-        if n_ctx < 2 || tokens.len() < 2 * n_ctx {
-            let n_needed = 2 * n_ctx.max(2);
-            return Err(Error::TooFewTokens { n_tokens: tokens.len(), n_needed, n_ctx });
-        }
+        check_tokens(tokens.len(), n_ctx)?;
         let bos = tokenizer.special_tokens().bos.filter(|_| tokenizer.add_bos());
-        let first = n_ctx / 2;
-        let (mut sum, mut sum_of_squares, mut n_scored) = (0.0, 0.0, 0usize);
-        let n_chunks = tokens.len() / n_ctx;
+        let mut score = Score::default();
         for (number, chunk) in tokens.chunks_exact(n_ctx).enumerate() {
-            let mut input = chunk.to_vec();
-            if let Some(bos) = bos {
-                input[0] = bos;
-            }
-            let mut position = 0;
-            self.logits(&input, |row| {
-                if position >= first && position + 1 < n_ctx {
-                    let nll = negative_log_likelihood(row, chunk[position + 1] as usize);
-                    sum += nll;
-                    sum_of_squares += nll * nll;
-                    n_scored += 1;
-                }
-                position += 1;
-            })?;
-            progress(number + 1, (sum / n_scored as f64).exp());
+            self.score_chunk(chunk, bos, &mut score)?;
+            progress(number + 1, score.value());
         }
-        let n = n_scored as f64;
-        let mean = sum / n;
-        let variance = sum_of_squares / n - mean * mean;
-        let value = mean.exp();
-        let error = if variance > 0.0 { (variance / (n - 1.0)).sqrt() * value } else { 0.0 };
-        Ok(Perplexity { value, error, n_chunks, n_scored })
+        let (value, error) = (score.value(), score.error());
+        Ok(Perplexity { value, error, n_chunks: tokens.len() / n_ctx, n_scored: score.n_scored })
+    }
+
+    /// Evaluates one chunk, with `bos` in place of its first token, and scores its second half.
+    pub(crate) fn score_chunk(
+        &mut self,
+        chunk: &[TokenId],
+        bos: Option<TokenId>,
+        score: &mut Score,
+    ) -> Result<(), Error> {
+        let mut input = chunk.to_vec();
+        if let (Some(bos), Some(first)) = (bos, input.first_mut()) {
+            *first = bos;
+        }
+        let first = chunk.len() / 2;
+        let mut position = 0;
+        self.logits(&input, |row| {
+            if position >= first
+                && let Some(next) = chunk.get(position + 1)
+            {
+                score.add(negative_log_likelihood(row, *next as usize));
+            }
+            position += 1;
+        })
+    }
+}
+
+/// Refuses texts of fewer than two chunks.
+pub(crate) fn check_tokens(n_tokens: usize, n_ctx: usize) -> Result<(), Error> {
+    let n_needed = n_ctx.max(2).saturating_mul(2);
+    if n_ctx < 2 || n_tokens < n_needed {
+        return Err(Error::TooFewTokens { n_tokens, n_needed, n_ctx });
+    }
+    Ok(())
+}
+
+/// Negative log-likelihoods added up.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Score {
+    sum: f64,
+    sum_of_squares: f64,
+    n_scored: usize,
+}
+
+impl Score {
+    fn add(&mut self, nll: f64) {
+        self.sum += nll;
+        self.sum_of_squares += nll * nll;
+        self.n_scored += 1;
+    }
+
+    /// `exp` of the mean.
+    pub fn value(&self) -> f64 {
+        (self.sum / self.n_scored as f64).exp()
+    }
+
+    /// One standard error of [`Score::value`].
+    fn error(&self) -> f64 {
+        let n = self.n_scored as f64;
+        let mean = self.sum / n;
+        let variance = self.sum_of_squares / n - mean * mean;
+        if variance > 0.0 { (variance / (n - 1.0)).sqrt() * self.value() } else { 0.0 }
     }
 }
 

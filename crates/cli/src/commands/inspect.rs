@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::io::{BufWriter, Write};
 use std::path::PathBuf;
 
-use quipu::gguf::{Array, Gguf, GgufFile, Value};
+use quipu::gguf::{Array, Error, GgufFile, GgufSet, SourceKind, TensorInfo, Value};
+use quipu::{MemoryEstimate, memory_estimate};
 use serde_json::{Map, json};
 
 use crate::fail::{Failure, writing};
@@ -14,31 +15,43 @@ const SHOWN: usize = 64;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// The file.
-    file: PathBuf,
+    /// The file; with --plan the embedded model if absent.
+    #[arg(required_unless_present = "plan")]
+    file: Option<PathBuf>,
     /// Print JSON instead of text.
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    plan: super::plan::PlanArgs,
 }
 
 pub(crate) fn run(args: &Args) -> Result<(), Failure> {
-    let file = GgufFile::open(&args.file)
-        .map_err(|error| Failure::Input(format!("{}: {error}", args.file.display())))?;
+    let path = match (&args.file, args.plan.is_wanted()) {
+        (Some(path), false) => path,
+        (file, _) => return super::plan::run(file.as_deref(), &args.plan),
+    };
+    let refused = |error: Error| Failure::Input(format!("{}: {error}", path.display()));
+    let set = match GgufSet::open(path, SourceKind::Mapped) {
+        // A later piece of a split model is shown by itself.
+        Err(Error::NotFirstSplit { .. }) => GgufSet::from(&GgufFile::open(path).map_err(refused)?),
+        set => set.map_err(refused)?,
+    };
+    let memory = memory_estimate(&set);
     let mut out = BufWriter::new(std::io::stdout().lock());
     if args.json {
-        let text = serde_json::to_string_pretty(&as_json(file.gguf()))
-            .map_err(|error| Failure::Input(format!("{}: {error}", args.file.display())))?;
+        let text = serde_json::to_string_pretty(&as_json(&set, &memory))
+            .map_err(|error| Failure::Input(format!("{}: {error}", path.display())))?;
         writeln!(out, "{text}").map_err(writing)?;
     } else {
-        text(&mut out, file.gguf()).map_err(writing)?;
+        text(&mut out, &set, &memory).map_err(writing)?;
     }
     out.flush().map_err(writing)
 }
 
 /// Tensors and bytes by type.
-fn histogram(gguf: &Gguf) -> BTreeMap<&'static str, (usize, u64)> {
+fn histogram(set: &GgufSet) -> BTreeMap<&'static str, (usize, u64)> {
     let mut types = BTreeMap::new();
-    for tensor in &gguf.tensors {
+    for tensor in set.tensors() {
         let entry: &mut (usize, u64) = types.entry(tensor.dtype.name()).or_default();
         entry.0 += 1;
         entry.1 += tensor.n_bytes;
@@ -46,80 +59,136 @@ fn histogram(gguf: &Gguf) -> BTreeMap<&'static str, (usize, u64)> {
     types
 }
 
-fn n_params(gguf: &Gguf) -> u64 {
-    gguf.tensors.iter().map(quipu::gguf::TensorInfo::n_elements).sum()
+fn bits_per_weight(set: &GgufSet) -> f64 {
+    8.0 * set.n_bytes() as f64 / set.n_params().max(1) as f64
 }
 
-fn n_bytes(gguf: &Gguf) -> u64 {
-    gguf.tensors.iter().map(|tensor| tensor.n_bytes).sum()
+/// The name of the file type the metadata gives, if it does.
+fn file_type(set: &GgufSet) -> Option<String> {
+    set.metadata().optional::<u32>("general.file_type").ok()?.map(quipu::file_type_name)
 }
 
-fn bits_per_weight(gguf: &Gguf) -> f64 {
-    8.0 * n_bytes(gguf) as f64 / n_params(gguf).max(1) as f64
+fn dims(tensor: &TensorInfo) -> &[u64] {
+    &tensor.ne[..(tensor.n_dims as usize).clamp(1, 4)]
 }
 
-fn text(out: &mut impl Write, gguf: &Gguf) -> std::io::Result<()> {
+/// Name of piece `i` as it stands in its folder.
+fn file_name(set: &GgufSet, i: usize) -> String {
+    let name = set.paths().get(i).and_then(|path| path.file_name());
+    name.map_or_else(|| format!("piece {i}"), |name| name.to_string_lossy().into_owned())
+}
+
+fn text(out: &mut impl Write, set: &GgufSet, memory: &MemoryEstimate) -> std::io::Result<()> {
+    let gguf = set.first().gguf();
     writeln!(out, "GGUF v{}, alignment {}, data at byte {}", gguf.version, gguf.alignment, gguf.data_offset)?;
-    writeln!(out, "\nmetadata: {} keys", gguf.metadata.len())?;
-    for (key, value) in gguf.metadata.iter() {
+    if set.shards().len() > 1 {
+        writeln!(out, "\nfiles: {}", set.shards().len())?;
+        for (i, shard) in set.shards().iter().enumerate() {
+            let bytes = shard.source().len();
+            let (name, tensors) = (file_name(set, i), shard.tensors().len());
+            writeln!(
+                out,
+                "  {i}: {name}, {tensors} tensors, {bytes} bytes, data at {}",
+                shard.gguf().data_offset
+            )?;
+        }
+    }
+    writeln!(out, "\nmetadata: {} keys", set.metadata().len())?;
+    for (key, value) in set.metadata().iter() {
         writeln!(out, "  {key}: {} = {}", value.type_name(), shown(value))?;
     }
-    writeln!(out, "\ntensors: {}", gguf.tensors.len())?;
-    for tensor in &gguf.tensors {
-        let ne = &tensor.ne[..(tensor.n_dims as usize).clamp(1, 4)];
-        writeln!(
-            out,
-            "  {:<40} {:<7} {:<24} {:>12} bytes at {}",
-            tensor.name,
-            tensor.dtype.name(),
-            format!("{ne:?}"),
-            tensor.n_bytes,
-            tensor.offset
-        )?;
+    writeln!(out, "\ntensors: {}", set.n_tensors())?;
+    for (i, tensor) in set.tensors().enumerate() {
+        let (name, dtype, shape) = (&tensor.name, tensor.dtype.name(), format!("{:?}", dims(tensor)));
+        write!(out, "  {name:<40} {dtype:<7} {shape:<24} {:>12} bytes at {}", tensor.n_bytes, tensor.offset)?;
+        match set.shard_of(i) {
+            Ok(shard) if set.shards().len() > 1 => writeln!(out, " in file {shard}")?,
+            _ => writeln!(out)?,
+        }
     }
     writeln!(out, "\ntypes:")?;
-    for (name, (count, bytes)) in histogram(gguf) {
+    for (name, (count, bytes)) in histogram(set) {
         writeln!(out, "  {name:<7} {count:>5} tensors {bytes:>14} bytes")?;
+    }
+    if let Some(file_type) = file_type(set) {
+        writeln!(out, "\nfile type: {file_type}")?;
     }
     writeln!(
         out,
         "\nparameters: {}, bytes: {}, bits per weight: {:.2}",
-        n_params(gguf),
-        n_bytes(gguf),
-        bits_per_weight(gguf)
-    )
+        set.n_params(),
+        set.n_bytes(),
+        bits_per_weight(set)
+    )?;
+    writeln!(out, "\nmemory:\n  weights {} bytes", memory.weights)?;
+    let most = if memory.is_upper_bound { " at most" } else { "" };
+    for (n_ctx, bytes) in &memory.kv_cache {
+        writeln!(
+            out,
+            "  context {n_ctx:>7}: KV cache (f16) {bytes} bytes{most}, with weights {}",
+            bytes + memory.weights
+        )?;
+    }
+    Ok(())
 }
 
-fn as_json(gguf: &Gguf) -> serde_json::Value {
+fn as_json(set: &GgufSet, memory: &MemoryEstimate) -> serde_json::Value {
+    let gguf = set.first().gguf();
     let metadata: Map<String, serde_json::Value> =
-        gguf.metadata.iter().map(|(key, value)| (key.to_owned(), json_value(value))).collect();
-    let tensors: Vec<serde_json::Value> = gguf
-        .tensors
-        .iter()
-        .map(|tensor| {
+        set.metadata().iter().map(|(key, value)| (key.to_owned(), json_value(value))).collect();
+    let tensors: Vec<serde_json::Value> = set
+        .tensors()
+        .enumerate()
+        .map(|(i, tensor)| {
             json!({
                 "name": tensor.name,
                 "type": tensor.dtype.name(),
-                "shape": tensor.ne[..(tensor.n_dims as usize).clamp(1, 4)],
+                "shape": dims(tensor),
                 "n_bytes": tensor.n_bytes,
                 "offset": tensor.offset,
+                "file": set.shard_of(i).unwrap_or(0),
             })
         })
         .collect();
-    let types: Map<String, serde_json::Value> = histogram(gguf)
+    let files: Vec<serde_json::Value> = set
+        .shards()
+        .iter()
+        .enumerate()
+        .map(|(i, shard)| {
+            json!({
+                "name": file_name(set, i),
+                "n_bytes": shard.source().len(),
+                "n_tensors": shard.tensors().len(),
+                "data_offset": shard.gguf().data_offset,
+            })
+        })
+        .collect();
+    let types: Map<String, serde_json::Value> = histogram(set)
         .into_iter()
         .map(|(name, (count, bytes))| (name.to_owned(), json!({"n_tensors": count, "n_bytes": bytes})))
+        .collect();
+    let kv_cache: Vec<serde_json::Value> = memory
+        .kv_cache
+        .iter()
+        .map(|(n_ctx, bytes)| json!({"n_ctx": n_ctx, "type": "f16", "n_bytes": bytes}))
         .collect();
     json!({
         "version": gguf.version,
         "alignment": gguf.alignment,
         "data_offset": gguf.data_offset,
+        "files": files,
         "metadata": metadata,
         "tensors": tensors,
         "types": types,
-        "n_params": n_params(gguf),
-        "n_bytes": n_bytes(gguf),
-        "bits_per_weight": bits_per_weight(gguf),
+        "file_type": file_type(set),
+        "n_params": set.n_params(),
+        "n_bytes": set.n_bytes(),
+        "bits_per_weight": bits_per_weight(set),
+        "memory": {
+            "weights": memory.weights,
+            "kv_cache": kv_cache,
+            "kv_cache_is_upper_bound": memory.is_upper_bound,
+        },
     })
 }
 

@@ -2,10 +2,16 @@
 
 pub(crate) mod bench;
 pub(crate) mod chat;
+pub(crate) mod convert;
 pub(crate) mod detokenize;
 pub(crate) mod embed;
+pub(crate) mod imatrix;
 pub(crate) mod inspect;
 pub(crate) mod logits;
+pub(crate) mod merge;
 pub(crate) mod perplexity;
+pub(crate) mod plan;
+pub(crate) mod quantize;
 pub(crate) mod run;
+pub(crate) mod split;
 pub(crate) mod tokenize;

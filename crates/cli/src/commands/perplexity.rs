@@ -6,7 +6,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use quipu::SessionOptions;
 
 use crate::fail::Failure;
-use crate::input::read_text;
+use crate::input::read_prompt;
 use crate::options::ModelArgs;
 
 #[derive(Debug, clap::Args)]
@@ -25,7 +25,7 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: &Args) -> Result<(), Failure> {
-    let text = read_text(&args.file)?;
+    let text = read_prompt(&args.file)?;
     let model = args.model.open()?;
     let options =
         SessionOptions { n_ctx: args.n_ctx, n_threads: args.n_threads, ..SessionOptions::default() };

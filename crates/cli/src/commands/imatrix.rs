@@ -1,0 +1,131 @@
+//! `quipu imatrix`: what a model's weights see over a text, for `quipu quantize --imatrix`.
+
+use std::fs::File;
+use std::io::{self, BufWriter, Write};
+use std::path::{Path, PathBuf};
+
+use indicatif::{ProgressBar, ProgressStyle};
+use quipu::{Flow, Imatrix, ImatrixOptions, SessionOptions};
+
+use crate::fail::Failure;
+use crate::input::read_prompt;
+use crate::options::ModelArgs;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Format {
+    Gguf,
+    Dat,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    #[command(flatten)]
+    model: ModelArgs,
+    /// The text; without it, the files of --in-file are only combined.
+    #[arg(short = 'f', long)]
+    file: Option<PathBuf>,
+    /// Where to write.
+    #[arg(short = 'o', long, default_value = "imatrix.gguf")]
+    output: PathBuf,
+    /// The newer format or the older one.
+    #[arg(long, value_enum, default_value = "gguf")]
+    output_format: Format,
+    /// Earlier collections to add to.
+    #[arg(long, value_name = "FILE")]
+    in_file: Vec<PathBuf>,
+    /// Collect for output.weight too.
+    #[arg(long)]
+    process_output: bool,
+    /// Understand special tokens in the text.
+    #[arg(long)]
+    parse_special: bool,
+    /// Chunks left out at the start.
+    #[arg(long, visible_alias = "from-chunk", default_value_t = 0)]
+    chunk: usize,
+    /// Chunks evaluated at most.
+    #[arg(long)]
+    chunks: Option<usize>,
+    /// Write after every so many chunks.
+    #[arg(long, default_value_t = 10)]
+    output_frequency: usize,
+    /// Keep a copy, named .at_N, after every so many chunks; 0 = none.
+    #[arg(long, default_value_t = 0)]
+    save_frequency: usize,
+    /// Tokens per chunk.
+    #[arg(short = 'c', long = "ctx-size", default_value_t = 512)]
+    n_ctx: usize,
+    /// Threads; 0 = one for each core.
+    #[arg(short = 't', long = "threads", default_value_t = 0)]
+    n_threads: usize,
+}
+
+pub(crate) fn run(args: &Args) -> Result<(), Failure> {
+    let mut imatrix = Imatrix { chunk_size: args.n_ctx as u32, ..Imatrix::default() };
+    for path in &args.in_file {
+        imatrix.add(&Imatrix::open(path)?, &path.display().to_string(), args.n_ctx as u32)?;
+    }
+    let Some(text_file) = &args.file else {
+        if args.in_file.is_empty() {
+            return Err(Failure::Input(
+                "no text and nothing to combine, expected -f or --in-file".to_owned(),
+            ));
+        }
+        return write(args, &imatrix, &args.output);
+    };
+    let text = read_prompt(text_file)?;
+    imatrix.datasets.push(text_file.display().to_string());
+    let model = args.model.open()?;
+    let options =
+        SessionOptions { n_ctx: args.n_ctx + 1, n_threads: args.n_threads, ..SessionOptions::default() };
+    let mut session = model.session(&options)?;
+    let options = ImatrixOptions {
+        n_ctx: args.n_ctx,
+        first_chunk: args.chunk,
+        n_chunks: args.chunks,
+        process_output: args.process_output,
+        parse_special: args.parse_special,
+    };
+    let bar = ProgressBar::new(0);
+    if let Ok(style) = ProgressStyle::with_template("{wide_bar} {pos}/{len} chunks, perplexity {msg}, {eta}")
+    {
+        bar.set_style(style);
+    }
+    let mut failed = None;
+    session.collect_imatrix(&text, &options, &mut imatrix, |state| {
+        bar.set_length(state.n_chunks as u64);
+        bar.set_position(state.chunk as u64);
+        bar.set_message(format!("{:.4}", state.perplexity));
+        let done = save_now_and_then(args, state.imatrix);
+        failed = done.err();
+        if failed.is_some() { Flow::Stop } else { Flow::Continue }
+    })?;
+    bar.finish_and_clear();
+    match failed {
+        Some(failure) => Err(failure),
+        None => write(args, &imatrix, &args.output),
+    }
+}
+
+fn save_now_and_then(args: &Args, imatrix: &Imatrix) -> Result<(), Failure> {
+    let chunk = imatrix.chunk_count as usize;
+    let due = |every: usize| every > 0 && chunk > 0 && chunk.is_multiple_of(every);
+    if due(args.output_frequency) {
+        write(args, imatrix, &args.output)?;
+    }
+    if due(args.save_frequency) {
+        let mut name = args.output.as_os_str().to_owned();
+        name.push(format!(".at_{chunk}"));
+        write(args, imatrix, Path::new(&name))?;
+    }
+    Ok(())
+}
+
+fn write(args: &Args, imatrix: &Imatrix, path: &Path) -> Result<(), Failure> {
+    let failed = |error: io::Error| Failure::Io { what: path.display().to_string(), error };
+    let mut out = BufWriter::new(File::create(path).map_err(failed)?);
+    match args.output_format {
+        Format::Gguf => imatrix.write_gguf(&mut out)?,
+        Format::Dat => imatrix.write_legacy(&mut out).map_err(failed)?,
+    }
+    out.flush().map_err(failed)
+}

@@ -1,0 +1,80 @@
+//! `quipu split`: one GGUF file into several.
+
+use std::io::Write;
+use std::num::NonZeroU32;
+use std::path::PathBuf;
+
+use quipu::gguf::{SplitLimit, SplitOptions, SplitPlan};
+
+use crate::fail::{Failure, writing};
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Tensors in each file (128 by default).
+    #[arg(long, value_name = "N", conflicts_with = "max_size")]
+    max_tensors: Option<NonZeroU32>,
+    /// Megabytes or gigabytes of tensors in each file, as 500M or 2G.
+    #[arg(long, value_name = "SIZE", value_parser = size)]
+    max_size: Option<u64>,
+    /// Keep the first file for the metadata.
+    #[arg(long)]
+    no_tensor_first_split: bool,
+    /// Only show how the file would be cut.
+    #[arg(long)]
+    dry_run: bool,
+    /// The file.
+    input: PathBuf,
+    /// What the files' names begin with: PREFIX-00001-of-00003.gguf.
+    prefix: PathBuf,
+}
+
+/// Bytes of `12M` or `3G`, in powers of ten as gguf-split counts.
+fn size(text: &str) -> Result<u64, String> {
+    let expected = || format!("\"{text}\": expected a whole number and M or G, as 500M");
+    let (number, unit) = match (text.strip_suffix('M'), text.strip_suffix('G')) {
+        (Some(number), _) => (number, 1_000_000),
+        (_, Some(number)) => (number, 1_000_000_000),
+        _ => return Err(expected()),
+    };
+    let n: u32 = number.parse().ok().filter(|&n| n > 0).ok_or_else(expected)?;
+    Ok(u64::from(n) * unit)
+}
+
+pub(crate) fn run(args: &Args) -> Result<(), Failure> {
+    let mut options =
+        SplitOptions { no_tensor_first_split: args.no_tensor_first_split, ..SplitOptions::default() };
+    if let Some(n) = args.max_tensors {
+        options.limit = SplitLimit::Tensors(n);
+    }
+    if let Some(n) = args.max_size {
+        options.limit = SplitLimit::Bytes(n);
+    }
+    let named = |error| Failure::Input(format!("{}: {error}", args.input.display()));
+    let plan = SplitPlan::new(&args.input, &options).map_err(named)?;
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "n_split: {}", plan.n_splits()).map_err(writing)?;
+    for (i, (n_tensors, n_bytes)) in plan.sizes().map_err(named)?.into_iter().enumerate() {
+        let megabytes = n_bytes / 1_000_000;
+        writeln!(out, "split {:05}: n_tensors = {n_tensors}, total_size = {megabytes}M", i + 1)
+            .map_err(writing)?;
+    }
+    if !args.dry_run {
+        plan.write(&args.prefix, |path| eprintln!("writing {}", path.display())).map_err(named)?;
+        eprintln!("{} files written with {} tensors", plan.n_splits(), plan.n_tensors());
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::size;
+
+    #[test]
+    fn sizes_are_whole_numbers_of_m_or_g() {
+        assert_eq!(size("500M"), Ok(500_000_000));
+        assert_eq!(size("2G"), Ok(2_000_000_000));
+        for text in ["", "M", "5", "0M", "-1G", "1.5G", "5K", "5m", "M5", "99999999999G"] {
+            assert!(size(text).is_err(), "{text}");
+        }
+    }
+}

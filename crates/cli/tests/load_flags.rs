@@ -1,0 +1,39 @@
+//! The loading options of every command that takes a model.
+
+use std::process::{Command, Output};
+
+fn run(flags: &[&str]) -> Output {
+    let model = concat!(env!("CARGO_MANIFEST_DIR"), "/../../models/stories-1m.gguf");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_quipu"));
+    command.args(["run", "-m", model, "-p", "Once upon a time", "-n", "8", "--temp", "0", "-t", "1"]);
+    command.args(flags).output().expect("it starts")
+}
+
+#[test]
+fn every_load_mode_runs_to_the_same_text() {
+    let mapped = run(&[]);
+    assert!(mapped.status.success() && !mapped.stdout.is_empty());
+    for mode in ["none", "mmap", "mlock", "mmap+mlock", "dio"] {
+        let out = run(&["--load-mode", mode, "--check-tensors"]);
+        assert!(out.status.success(), "{mode}: {}", String::from_utf8_lossy(&out.stderr));
+        assert_eq!(out.stdout, mapped.stdout, "{mode}");
+    }
+    let moved = run(&["--override-tensor", "ffn=CPU", "--override-kv", "llama.context_length=int:64"]);
+    assert_eq!(moved.stdout, mapped.stdout);
+}
+
+#[test]
+fn options_that_make_no_sense_are_one_line_and_a_failure() {
+    for (flags, message) in [
+        (["--load-mode", "swap"], "load mode 'swap' is unknown"),
+        (["--override-tensor", "x=TPU"], "buffer type 'TPU' is unknown, expected one of: CPU"),
+        (["--override-tensor", "x"], "expected PATTERN=BUFFER_TYPE"),
+        (["--override-kv", "llama.block_count=int:0"], "llama.block_count is 0"),
+        (["--override-kv", "nonsense"], "nonsense"),
+    ] {
+        let out = run(&flags);
+        let text = String::from_utf8_lossy(&out.stderr);
+        assert_eq!(out.status.code(), Some(1), "{text}");
+        assert!(text.contains(message), "{text}");
+    }
+}

@@ -1,0 +1,237 @@
+//! Hugging Face model directories to GGUF files, byte for byte as `convert_hf_to_gguf.py` writes them.
+//!
+//! Read are `config.json`, `model*.safetensors` (with an index or without), `tokenizer.model` or
+//! `tokenizer.json` with their companions, `generation_config.json` and the model card. The models are those
+//! of the families llama (with Mistral and Mixtral), qwen2 and qwen3; everything else is refused by name.
+//! Quantised checkpoints and multimodal ones are refused, too.
+//!
+//! The way: [`config`] says what the model is, [`safetensors`] opens its weights, [`tensors`] plans the
+//! file's tensors, [`metadata`], [`params`] and [`vocab`] fill the metadata in the reference's order, and the
+//! tensors are converted while they are written.
+
+mod config;
+mod error;
+mod hf_tokenizer;
+mod json;
+mod kv;
+mod metadata;
+mod naming;
+mod outtype;
+mod params;
+mod pre;
+mod rope_freqs;
+mod safetensors;
+mod special_vocab;
+mod spm;
+mod tensors;
+mod vocab;
+mod yaml;
+
+use std::io::{BufWriter, Write};
+use std::path::{Path, PathBuf};
+
+use quipu_gguf::{Array, GgufWriter, Value};
+
+pub use error::ConvertError;
+pub use outtype::OutType;
+
+use config::Config;
+use error::Result;
+use kv::KeyValues;
+use metadata::ModelInfo;
+use safetensors::Checkpoint;
+use tensors::Planned;
+
+/// How to convert.
+#[derive(Clone, Debug, Default)]
+pub struct ConvertOptions {
+    /// The weights' type.
+    pub out_type: OutType,
+    /// Write the vocabulary and metadata without weights.
+    pub vocab_only: bool,
+    /// The model's name, instead of what its files say.
+    pub model_name: Option<String>,
+    /// Name of the pre-tokenizer of a BPE vocabulary, instead of the one detected. Quipu's own: the reference
+    /// gives up on a vocabulary it does not know.
+    pub pre: Option<String>,
+}
+
+/// What was written.
+#[derive(Clone, Debug)]
+pub struct Converted {
+    /// The file.
+    pub path: PathBuf,
+    /// Number of tensors.
+    pub n_tensors: usize,
+    /// Number of parameters.
+    pub n_params: u64,
+    /// Bytes of the file.
+    pub n_bytes: u64,
+    /// The weights' type, with `Auto` resolved.
+    pub out_type: OutType,
+}
+
+/// Converts the model in `dir` and writes it to `out`: a file, whose name may hold `{ftype}` for the type, or
+/// a folder, in which the file is named after the model.
+///
+/// The output is written under a temporary name and renamed at the end, so a failure leaves no half a file.
+///
+/// # Errors
+/// [`ConvertError`]: what is missing, malformed or not convertible, and where.
+pub fn convert(
+    dir: &Path,
+    out: &Path,
+    options: &ConvertOptions,
+) -> std::result::Result<Converted, ConvertError> {
+    if !dir.is_dir() {
+        return Err(ConvertError::NotADirectory { path: dir.to_owned() });
+    }
+    let config = Config::read(dir)?;
+    let checkpoint = Checkpoint::open(dir)?;
+    let out_type = match options.out_type {
+        OutType::Auto => tensors::guess(&checkpoint),
+        given => given,
+    };
+    let planned =
+        if options.vocab_only { Vec::new() } else { tensors::plan(&checkpoint, &config, out_type)? };
+    let count = Count::of(&planned);
+
+    let mut kv = KeyValues::default();
+    kv.string("general.architecture", config.family.name());
+    kv.string("general.type", "model");
+    let name = options.model_name.as_deref();
+    let info = ModelInfo::load(dir, &config.raw, name, count.total, count.size_label())?;
+    info.add(&mut kv)?;
+    params::add(&mut kv, &config, out_type, dir)?;
+    kv.set("general.quantization_version", Value::U32(2));
+    let path = out_path(out, &info, out_type, options.vocab_only);
+    vocab::add(&mut kv, dir, &config, options.pre.as_deref())?;
+
+    let mut writer = GgufWriter::new();
+    writer.metadata = kv.into_metadata();
+    for tensor in &planned {
+        writer.add_tensor(&tensor.name, tensor.dtype, &tensor.dims())?;
+    }
+    let n_bytes = write(&path, &writer, &planned, &checkpoint, options.vocab_only)?;
+    Ok(Converted { path, n_tensors: planned.len(), n_params: count.total, n_bytes, out_type })
+}
+
+/// Parameters by kind (`get_total_parameter_count`).
+#[derive(Default)]
+struct Count {
+    total: u64,
+    shared: u64,
+    of_one_expert: u64,
+    n_expert: u64,
+}
+
+impl Count {
+    fn of(planned: &[Planned]) -> Count {
+        let mut count = Count::default();
+        let (mut n_stacks, mut sum) = (0u64, 0u64);
+        for tensor in planned {
+            let size: u64 = tensor.shape.iter().map(|&n| n as u64).product();
+            count.total += size;
+            match tensor.shape[..] {
+                [n_expert, _, _] if tensor.name.contains("_exps.") && n_expert > 0 => {
+                    count.of_one_expert += size / n_expert as u64;
+                    sum += n_expert as u64;
+                    n_stacks += 1;
+                }
+                _ => count.shared += size,
+            }
+        }
+        count.n_expert = sum.checked_div(n_stacks).unwrap_or(0);
+        count
+    }
+
+    fn size_label(&self) -> Option<String> {
+        let label = match self.n_expert {
+            0 => naming::rounded(self.total),
+            n => format!("{n}x{}", naming::rounded(self.shared + self.of_one_expert)),
+        };
+        (self.total > 0).then_some(label)
+    }
+}
+
+/// The file's name: the caller's with the type filled in, or one after the model.
+fn out_path(out: &Path, info: &ModelInfo, out_type: OutType, vocab_only: bool) -> PathBuf {
+    if out.is_dir() {
+        let field = |name: &str| info.text(name);
+        let size = field("size_label").filter(|_| !vocab_only);
+        let parts = [field("basename"), size, field("finetune"), field("version")];
+        let (encoding, kind) = if vocab_only { (None, Some("vocab")) } else { (Some(out_type.name()), None) };
+        let name = naming::file_name(field("name").unwrap_or_default(), parts, encoding, kind);
+        return out.join(format!("{name}.gguf"));
+    }
+    let Some(name) = out.file_name().and_then(|name| name.to_str()) else { return out.to_owned() };
+    let upper = out_type.name();
+    let lower = upper.to_lowercase();
+    let mut name = name.to_owned();
+    for (key, value) in [("{ftype}", &lower), ("{outtype}", &lower), ("{}", &lower)] {
+        name = name.replace(key, value);
+    }
+    out.with_file_name(name.replace("{FTYPE}", upper).replace("{OUTTYPE}", upper))
+}
+
+fn write(
+    path: &Path,
+    writer: &GgufWriter,
+    planned: &[Planned],
+    checkpoint: &Checkpoint,
+    vocab_only: bool,
+) -> Result<u64> {
+    let failed = |source| ConvertError::Write { path: path.to_owned(), source };
+    let mut part = path.as_os_str().to_owned();
+    part.push(".part");
+    let part = PathBuf::from(part);
+    let result = std::fs::File::create(&part).map_err(failed).and_then(|file| {
+        let mut out = BufWriter::with_capacity(1 << 20, file);
+        if vocab_only {
+            // No tensors follow, and the reference does not pad for them.
+            out.write_all(&unpadded(writer)?).map_err(failed)?;
+        } else {
+            writer.write_to(&mut out, |i, sink| planned[i].write(checkpoint, sink))?;
+        }
+        let file = out.into_inner().map_err(|error| failed(error.into_error()))?;
+        let n_bytes = file.metadata().map_err(failed)?.len();
+        drop(file);
+        std::fs::rename(&part, path).map_err(failed)?;
+        Ok(n_bytes)
+    });
+    if result.is_err() {
+        // The first error says more than a second one would.
+        let _ = std::fs::remove_file(&part);
+    }
+    result
+}
+
+/// The header without the padding behind it.
+fn unpadded(writer: &GgufWriter) -> Result<Vec<u8>> {
+    let mut header = writer.header()?;
+    // Magic, version and two counts, then the keys.
+    let keys: usize = writer.metadata.iter().map(|(key, value)| 8 + key.len() + 4 + n_bytes(value)).sum();
+    header.truncate(24 + keys);
+    Ok(header)
+}
+
+/// Bytes of a value behind its type.
+fn n_bytes(value: &Value) -> usize {
+    match value {
+        Value::U8(_) | Value::I8(_) | Value::Bool(_) => 1,
+        Value::U16(_) | Value::I16(_) => 2,
+        Value::U32(_) | Value::I32(_) | Value::F32(_) => 4,
+        Value::U64(_) | Value::I64(_) | Value::F64(_) => 8,
+        Value::String(text) => 8 + text.len(),
+        Value::Array(Array::String(items)) => 12 + items.iter().map(|item| 8 + item.len()).sum::<usize>(),
+        Value::Array(array) => {
+            let size = match array {
+                Array::U8(_) | Array::I8(_) | Array::Bool(_) => 1,
+                Array::U16(_) | Array::I16(_) => 2,
+                Array::U64(_) | Array::I64(_) | Array::F64(_) => 8,
+                _ => 4,
+            };
+            12 + array.len() * size
+        }
+    }
+}

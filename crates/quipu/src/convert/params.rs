@@ -1,0 +1,207 @@
+//! Hyper-parameters as GGUF keys, in the reference's order. Answers to the `set_gguf_parameters` of
+//! `TextModel`, `LlamaModel` and `Qwen2Model`.
+
+use std::path::Path;
+
+use quipu_gguf::Value;
+use serde_json::Value as Json;
+
+use super::config::{Config, Family};
+use super::error::{ConvertError, Result};
+use super::json::{JsonFile, truthy};
+use super::kv::{KeyValues, f32_of, i32_of, str_of, u32_of, u32_or_array};
+use super::outtype::OutType;
+
+/// Writes the keys of the architecture.
+pub(super) fn add(kv: &mut KeyValues, config: &Config, out_type: OutType, dir: &Path) -> Result<()> {
+    let arch = config.family.name();
+    let key = |name: &str| format!("{arch}.{name}");
+    let hparams = &config.hparams;
+    kv.set(&key("block_count"), Value::U32(config.n_layer as u32));
+    let context = [
+        "max_position_embeddings",
+        "n_ctx",
+        "n_positions",
+        "max_length",
+        "max_sequence_length",
+        "model_max_length",
+    ];
+    let feed_forward = [
+        "prefix_dense_intermediate_size",
+        "dense_intermediate_size",
+        "intermediate_size",
+        "n_inner",
+        "hidden_dim",
+    ];
+    if let Some((name, value)) = config.find(&context) {
+        kv.set(&key("context_length"), Value::U32(u32_of(hparams, name, value)?));
+    }
+    if let Some((name, value)) = config.find(&["hidden_size", "n_embd", "dim"]) {
+        kv.set(&key("embedding_length"), Value::U32(u32_of(hparams, name, value)?));
+    }
+    if let Some((name, value)) = config.find(&feed_forward) {
+        kv.set(&key("feed_forward_length"), u32_or_array(hparams, name, value)?);
+    }
+    if let Some((name, value)) = config.find(&["num_attention_heads", "n_head", "n_heads"]) {
+        kv.set(&key("attention.head_count"), u32_or_array(hparams, name, value)?);
+    }
+    if let Some((name, value)) = config.find(&["num_key_value_heads", "n_kv_heads"]) {
+        kv.set(&key("attention.head_count_kv"), u32_or_array(hparams, name, value)?);
+    }
+    if hparams.map.get("is_causal") == Some(&Json::Bool(false)) {
+        kv.set(&key("attention.causal"), Value::Bool(false));
+    }
+    add_rope(kv, config)?;
+    for (names, gguf) in [
+        (&["rms_norm_eps", "norm_eps"] as &[&'static str], "attention.layer_norm_rms_epsilon"),
+        (&["layer_norm_eps", "layer_norm_epsilon", "norm_epsilon"], "attention.layer_norm_epsilon"),
+    ] {
+        if let Some((name, value)) = config.find(names) {
+            kv.set(&key(gguf), Value::F32(f32_of(hparams, name, value)?));
+        }
+    }
+    for (names, gguf) in [
+        (&["num_local_experts", "num_experts", "n_routed_experts"] as &[&'static str], "expert_count"),
+        (&["num_experts_per_tok", "num_experts_per_token", "top_k_experts"], "expert_used_count"),
+        (&["n_group"], "expert_group_count"),
+        (&["topk_group"], "expert_group_used_count"),
+    ] {
+        if let Some((name, value)) = config.find(names) {
+            kv.set(&key(gguf), Value::U32(u32_of(hparams, name, value)?));
+        }
+    }
+    add_gating(kv, config)?;
+    if let Some((name, value)) = config.find(&["head_dim"]) {
+        let head_dim = u32_of(hparams, name, value)?;
+        kv.set(&key("attention.key_length"), Value::U32(head_dim));
+        kv.set(&key("attention.value_length"), Value::U32(head_dim));
+    }
+    kv.set("general.file_type", Value::U32(out_type.file_type()));
+    match config.family {
+        Family::Llama => {
+            let n_vocab = hparams.map.get("vocab_size").unwrap_or(&Json::Null);
+            kv.set(&key("vocab_size"), Value::U32(u32_of(hparams, "vocab_size", n_vocab)?));
+            kv.set(&key("rope.dimension_count"), Value::U32(config.rope_dim()? as u32));
+        }
+        Family::Qwen2 | Family::Qwen3 => {
+            if let Some(pooling) = pooling_type(dir)? {
+                kv.set(&key("pooling_type"), Value::U32(pooling));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn add_rope(kv: &mut KeyValues, config: &Config) -> Result<()> {
+    let arch = config.family.name();
+    let key = |name: &str| format!("{arch}.rope.{name}");
+    let rope = config.rope_full()?;
+    let factor = rope.get("factor");
+    if let Some(kind) = rope.get("rope_type") {
+        match (str_of(&rope, "rope_type", kind)?, factor) {
+            ("linear", Some(factor)) => {
+                kv.string(&key("scaling.type"), "linear");
+                kv.set(&key("scaling.factor"), Value::F32(f32_of(&rope, "factor", factor)?));
+            }
+            ("yarn", Some(factor)) => {
+                kv.string(&key("scaling.type"), "yarn");
+                kv.set(&key("scaling.factor"), Value::F32(f32_of(&rope, "factor", factor)?));
+                let name = "original_max_position_embeddings";
+                let n_ctx = u32_of(&rope, name, rope.map.get(name).unwrap_or(&Json::Null))?;
+                kv.set(&key("scaling.original_context_length"), Value::U32(n_ctx));
+                // A null under the first name hides the second.
+                let attention = rope.map.get("attention_factor").or_else(|| rope.map.get("attn_factor"));
+                for (name, value) in [
+                    ("yarn_ext_factor", rope.map.get("extrapolation_factor")),
+                    ("yarn_attn_factor", attention),
+                    ("yarn_beta_fast", rope.map.get("beta_fast")),
+                    ("yarn_beta_slow", rope.map.get("beta_slow")),
+                ] {
+                    if let Some(value) = value.filter(|value| !value.is_null()) {
+                        kv.set(&key(&format!("scaling.{name}")), Value::F32(f32_of(&rope, name, value)?));
+                    }
+                }
+            }
+            ("su" | "longrope", _) => kv.string(&key("scaling.type"), "longrope"),
+            // Factors of `llama3` become a tensor; anything else is not written.
+            _ => {}
+        }
+    }
+    if let Some(sections) = config.rope.map.get("mrope_section") {
+        let Json::Array(items) = sections else {
+            return Err(config.rope.wrong("mrope_section", sections, "a list of integers"));
+        };
+        let items: Result<Vec<i32>> =
+            items.iter().map(|item| i32_of(&config.rope, "mrope_section", item)).collect();
+        let mut items = items?;
+        items.resize(4, 0);
+        kv.array(&key("dimension_sections"), quipu_gguf::Array::I32(items));
+    }
+    if let Some(theta) = rope.get("rope_theta") {
+        kv.set(&key("freq_base"), Value::F32(f32_of(&rope, "rope_theta", theta)?));
+    }
+    if let Some(theta) = config.rope.get("sliding_attention").and_then(|local| local.get("rope_theta"))
+        && !theta.is_null()
+    {
+        kv.set(&key("freq_base_swa"), Value::F32(f32_of(&rope, "rope_theta", theta)?));
+    }
+    Ok(())
+}
+
+fn add_gating(kv: &mut KeyValues, config: &Config) -> Result<()> {
+    let names = [
+        "score_function",
+        "scoring_func",
+        "score_func",
+        "moe_router_activation",
+        "moe_router_activation_func",
+        "expert_selection_fn",
+    ];
+    let Some((name, value)) = config.find(&names) else { return Ok(()) };
+    let function = match value.as_str() {
+        Some("softmax") => 1,
+        Some("sigmoid") => 2,
+        Some("sqrtsoftplus") => 4,
+        _ => return Err(config.hparams.wrong(name, value, "softmax, sigmoid or sqrtsoftplus")),
+    };
+    kv.set(&format!("{}.expert_gating_func", config.family.name()), Value::U32(function));
+    Ok(())
+}
+
+/// The pooling that `modules.json` of an embedding model asks for (`_try_set_pooling_type`).
+fn pooling_type(dir: &Path) -> Result<Option<u32>> {
+    let modules_path = dir.join("modules.json");
+    if !modules_path.is_file() {
+        return Ok(None);
+    }
+    let modules: Vec<Json> = serde_json::from_slice(&super::json::read(&modules_path)?)
+        .map_err(|error| ConvertError::Json { path: modules_path.clone(), message: error.to_string() })?;
+    let is_pooling = |module: &&Json| {
+        module.get("type").and_then(Json::as_str).is_some_and(|kind| kind.ends_with("Pooling"))
+    };
+    let Some(module) = modules.iter().find(is_pooling) else { return Ok(None) };
+    let wrong = |found: &Json| ConvertError::Field {
+        path: modules_path.clone(),
+        key: "path".to_owned(),
+        found: super::json::shown(found),
+        expected: "the name of a folder beside it",
+    };
+    let found = module.get("path").unwrap_or(&Json::Null);
+    let folder =
+        found.as_str().filter(|name| super::safetensors::is_plain_name(name)).ok_or_else(|| wrong(found))?;
+    let pooling = JsonFile::read(&dir.join(folder).join("config.json"))?;
+    let says = |key: &str| pooling.map.get(key).is_some_and(truthy);
+    let kind = match pooling.get("pooling_mode").and_then(Json::as_str) {
+        _ if says("pooling_mode_mean_tokens") => 1,
+        _ if says("pooling_mode_cls_token") => 2,
+        _ if says("pooling_mode_lasttoken") => 3,
+        Some("mean") => 1,
+        Some("cls") => 2,
+        Some("lasttoken") => 3,
+        _ => {
+            let found = pooling.map.get("pooling_mode").unwrap_or(&Json::Null);
+            return Err(pooling.wrong("pooling_mode", found, "mean, cls or lasttoken"));
+        }
+    };
+    Ok(Some(kind))
+}

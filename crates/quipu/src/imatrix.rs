@@ -1,0 +1,203 @@
+//! Collecting an importance matrix: sums of squared activations at every matrix product, over a text.
+
+use std::sync::{Arc, Mutex};
+
+use quipu_backend::{BufferTable, Observer};
+use quipu_graph::{DType, Graph, Op, TensorId};
+use quipu_model::quantize::{Imatrix, ImatrixEntry};
+
+use crate::error::Error;
+use crate::generate::Flow;
+use crate::perplexity::{Score, check_tokens};
+use crate::session::Session;
+
+/// Products with fewer rows of activations are not collected, as in the reference.
+const MIN_ROWS: usize = 16;
+
+/// How to collect ([`Session::collect_imatrix`]); the defaults are llama-imatrix's.
+#[derive(Clone, Debug)]
+pub struct ImatrixOptions {
+    /// Tokens in a chunk; the session's context must hold them.
+    pub n_ctx: usize,
+    /// Chunks left out at the start of the text.
+    pub first_chunk: usize,
+    /// Chunks evaluated at most; all if absent.
+    pub n_chunks: Option<usize>,
+    /// Collect for `output.weight` too.
+    pub process_output: bool,
+    /// Understand special tokens in the text.
+    pub parse_special: bool,
+}
+
+impl Default for ImatrixOptions {
+    fn default() -> Self {
+        ImatrixOptions {
+            n_ctx: 512,
+            first_chunk: 0,
+            n_chunks: None,
+            process_output: false,
+            parse_special: false,
+        }
+    }
+}
+
+/// Where a collection stands after a chunk.
+#[derive(Debug)]
+pub struct ImatrixProgress<'a> {
+    /// Chunks evaluated.
+    pub chunk: usize,
+    /// Chunks there are to evaluate.
+    pub n_chunks: usize,
+    /// Perplexity so far.
+    pub perplexity: f64,
+    /// What was collected so far.
+    pub imatrix: &'a Imatrix,
+}
+
+impl Session {
+    /// Runs the model over `text` chunk by chunk and adds what its weights see to `imatrix` (which may hold
+    /// earlier collections). `progress` is called after each chunk and may stop the run, which is no error.
+    /// Answers to `compute_imatrix` of llama-imatrix with one sequence to a batch.
+    ///
+    /// # Errors
+    /// Fewer than two chunks of tokens, a context shorter than a chunk, sizes that differ from those in
+    /// `imatrix`, activations that are not finite.
+    pub fn collect_imatrix(
+        &mut self,
+        text: &str,
+        options: &ImatrixOptions,
+        imatrix: &mut Imatrix,
+        progress: impl FnMut(&ImatrixProgress<'_>) -> Flow,
+    ) -> Result<(), Error> {
+        let collector = Arc::new(Mutex::new(Collector {
+            process_output: options.process_output,
+            imatrix: std::mem::take(imatrix),
+            row: Vec::new(),
+        }));
+        let observer = SharedCollector(Arc::clone(&collector));
+        self.context().set_observer(Some(Box::new(observer)));
+        let done = self.run_chunks(text, options, &collector, progress);
+        self.context().set_observer(None);
+        if let Ok(mut collector) = collector.lock() {
+            *imatrix = std::mem::take(&mut collector.imatrix);
+        }
+        done
+    }
+
+    fn run_chunks(
+        &mut self,
+        text: &str,
+        options: &ImatrixOptions,
+        collector: &Mutex<Collector>,
+        mut progress: impl FnMut(&ImatrixProgress<'_>) -> Flow,
+    ) -> Result<(), Error> {
+        let n_ctx = options.n_ctx;
+        let tokenizer = self.model().tokenizer()?.clone();
+        let tokens = tokenizer.encode(text, true, options.parse_special)?;
+        let tokens = &tokens[options.first_chunk.saturating_mul(n_ctx).min(tokens.len())..];
+        check_tokens(tokens.len(), n_ctx)?;
+        let bos = tokenizer.special_tokens().bos.filter(|_| tokenizer.add_bos());
+        let n_chunks = (tokens.len() / n_ctx).min(options.n_chunks.unwrap_or(usize::MAX));
+        let mut score = Score::default();
+        for (i, chunk) in tokens.chunks_exact(n_ctx).take(n_chunks).enumerate() {
+            self.score_chunk(chunk, bos, &mut score)?;
+            let Ok(mut collector) = collector.lock() else { break };
+            let imatrix = &mut collector.imatrix;
+            imatrix.chunk_size = n_ctx as u32;
+            imatrix.chunk_count = imatrix.last_chunk(imatrix.chunk_size);
+            let state = ImatrixProgress { chunk: i + 1, n_chunks, perplexity: score.value(), imatrix };
+            if progress(&state) == Flow::Stop {
+                break;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Adds up squares as products are computed. Answers to `IMatrixCollector`.
+#[derive(Debug, Default)]
+struct Collector {
+    process_output: bool,
+    imatrix: Imatrix,
+    row: Vec<u8>,
+}
+
+/// The collector as the scheduler holds it; the session keeps the other end.
+#[derive(Debug)]
+struct SharedCollector(Arc<Mutex<Collector>>);
+
+impl Observer for SharedCollector {
+    fn wants(&self, graph: &Graph, node: TensorId) -> bool {
+        let tensor = &graph[node];
+        let (Op::MulMat, [weight, x]) = (tensor.op, tensor.src.as_slice()) else { return false };
+        let (name, x) = (&graph[*weight].name, &graph[*x]);
+        let process_output = || self.0.lock().is_ok_and(|collector| collector.process_output);
+        x.ne[1] >= MIN_ROWS
+            && x.dtype == DType::F32
+            && x.has_contiguous_rows()
+            && (name.starts_with("blk.") || (name == "output.weight" && process_output()))
+    }
+
+    fn computed(
+        &mut self,
+        graph: &Graph,
+        node: TensorId,
+        buffers: &BufferTable,
+    ) -> Result<(), quipu_backend::Error> {
+        match self.0.lock() {
+            Ok(mut collector) => collector.add(graph, node, buffers),
+            Err(_) => Ok(()),
+        }
+    }
+}
+
+impl Collector {
+    fn add(
+        &mut self,
+        graph: &Graph,
+        node: TensorId,
+        buffers: &BufferTable,
+    ) -> Result<(), quipu_backend::Error> {
+        let (weight, x) = (&graph[graph[node].src[0]], &graph[graph[node].src[1]]);
+        let n_cols = x.ne[0];
+        let n_mat = weight.ne[2] * weight.ne[3];
+        let wrong = |found: String, expected| quipu_backend::Error::Tensor {
+            name: weight.name.clone(),
+            found,
+            expected,
+        };
+        let entry = self.imatrix.entries.entry(weight.name.clone()).or_default();
+        if entry.sums.is_empty() {
+            *entry = ImatrixEntry { sums: vec![0.0; n_cols * n_mat], counts: vec![0] };
+        } else if entry.sums.len() != n_cols * n_mat {
+            let found = format!("{} sums collected earlier", entry.sums.len());
+            return Err(wrong(found, "one for each column"));
+        }
+        // Collected as experts elsewhere, but a single matrix here.
+        if entry.counts.iter().all(|count| *count == entry.counts[0]) {
+            entry.counts.truncate(1);
+        }
+        self.row.resize(n_cols * size_of::<f32>(), 0);
+        for i3 in 0..x.ne[3] {
+            for i2 in 0..x.ne[2] {
+                let matrix = (i3 % weight.ne[3]) * weight.ne[2] + i2 % weight.ne[2];
+                let sums = &mut entry.sums[matrix * n_cols..][..n_cols];
+                for i1 in 0..x.ne[1] {
+                    let start = i1 * x.nb[1] + i2 * x.nb[2] + i3 * x.nb[3];
+                    buffers.read_tensor(x, start, &mut self.row)?;
+                    let (values, _) = self.row.as_chunks::<4>();
+                    for (sum, bytes) in sums.iter_mut().zip(values) {
+                        let value = f32::from_le_bytes(*bytes);
+                        *sum += value * value;
+                    }
+                }
+            }
+        }
+        if let Some(column) = entry.sums.iter().position(|sum| !sum.is_finite()) {
+            return Err(wrong(format!("{} as sum of column {column}", entry.sums[column]), "a finite sum"));
+        }
+        let rows = (x.n_rows() / n_mat.max(1)) as i64;
+        entry.counts.iter_mut().for_each(|count| *count += rows);
+        Ok(())
+    }
+}

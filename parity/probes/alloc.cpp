@@ -1,16 +1,23 @@
 // Probe for quipu-alloc: runs allocation cases from stdin through ggml-alloc of a llama.cpp checkout and prints
 // one result line per case. Cases come from `cargo run -p quipu-alloc --example parity_cases -- gen ...`, where
-// the formats of cases and results are described.
+// the formats of cases and results are described. Two more uses:
+//   alloc graph MODEL N_CTX N_TOKENS N_OUTPUTS   prints the graph llama.cpp builds for the model as a case
+//   a case line `B n case`                        times ggml on a graph n times and prints nanoseconds for
+//                                                 planning (reserve with memory that suffices) and for the realloc check
 //
 //   g++ -std=c++20 -O1 -DNDEBUG -w -I$LLAMA/ggml/include -I$LLAMA/ggml/src parity/probes/alloc.cpp \
-//       -L$LLAMA_BUILD/bin -lggml-base -Wl,-rpath,$LLAMA_BUILD/bin -o probe-alloc
+//       -L$LLAMA_BUILD/bin -lllama -lggml-base -Wl,-rpath,$LLAMA_BUILD/bin -o probe-alloc
 //
 // The chunk allocator is private to ggml-alloc.c, so that file is compiled in here. It is C: the only thing
 // that keeps it from being C++ is `void *` from calloc and malloc turning into any pointer by itself.
+#pragma GCC optimize("O3") // as the reference's release build has it
+
+#include <chrono>
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
 #include <iostream>
+#include <map>
 #include <memory>
 #include <sstream>
 #include <string>
@@ -28,6 +35,10 @@ static any_pointer c_realloc(void * p, size_t s) { return { std::realloc(p, s) }
 #include "ggml-backend-impl.h"
 #include "ggml-impl.h"
 #include "ggml.h"
+#include "llama.h"
+
+// llama-ext.h
+ggml_cgraph * llama_graph_reserve(llama_context * ctx, uint32_t n_tokens, uint32_t n_seqs, uint32_t n_outputs);
 
 #define calloc(n, s) c_calloc(n, s)
 #define malloc(s) c_malloc(s)
@@ -141,91 +152,200 @@ static void put_sizes(std::ostringstream & out, ggml_gallocr_t g) {
     }
 }
 
-static void graph(std::istringstream & in, std::ostringstream & out) {
-    int n_buffers;
-    in >> n_buffers;
+// A graph as a case describes it, made of tensors that never had a context.
+struct graph_case {
     vector<std::unique_ptr<fake_type>> types;
-    vector<u64>                        ids;
     vector<ggml_backend_buffer_type_t> bufts;
-    for (int i = 0; i < n_buffers; i++) {
-        string s;
-        in >> s;
-        auto p = split(s, ':');
-        types.push_back(make_type(number(p[1]), number(p[2]), number(p[3])));
-        ids.push_back(number(p[0]));
-        int first = 0;
-        while (ids[first] != ids[i]) {
-            first++;
-        }
-        bufts.push_back(&types[first]->buft);
-    }
-    int n;
-    in >> n;
-    vector<ggml_tensor>   tensors(n);
-    vector<ggml_tensor *> nodes, leafs;
-    vector<int>           node_ids, leaf_ids, n_sources;
-    for (int i = 0; i < n; i++) {
-        string s;
-        in >> s;
-        auto p = split(s, ':'); // kind, op, flags, layout, size, view root + 1, buffer, sources
-        ggml_tensor & t = tensors[i];
-        t       = {};
-        t.type  = GGML_TYPE_F32;
-        t.op    = p[1] == "i" ? GGML_OP_ADD : p[1] == "n" ? GGML_OP_MUL_MAT : GGML_OP_NONE;
-        t.ne[0] = number(p[3]);
-        t.ne[1] = t.ne[2] = t.ne[3] = 1;
-        t.nb[0]                     = 4;
-        t.nb[1] = t.nb[2] = t.nb[3] = 4 * t.ne[0];
-        t.extra                     = (void *) number(p[4]);
-        u64 flags                   = number(p[2]);
-        t.flags = (flags & 1 ? GGML_TENSOR_FLAG_INPUT : 0) | (flags & 2 ? GGML_TENSOR_FLAG_OUTPUT : 0);
-        t.data  = flags & 4 ? (void *) 0x10000 : nullptr;
-        if (u64 root = number(p[5])) {
-            t.view_src = &tensors[root - 1];
-        }
-        auto sources = p[7] == "-" ? vector<string>() : split(p[7], ',');
-        for (size_t j = 0; j < sources.size(); j++) {
-            t.src[j] = sources[j] == "_" ? nullptr : &tensors[number(sources[j])];
-        }
-        if (p[0] == "N") {
-            nodes.push_back(&t);
-            node_ids.push_back(number(p[6]));
-            n_sources.push_back(sources.size());
-        } else if (p[0] == "L") {
-            leafs.push_back(&t);
-            leaf_ids.push_back(number(p[6]));
-        }
-    }
-    ggml_cgraph g{};
-    g.n_nodes = nodes.size();
-    g.n_leafs = leafs.size();
-    g.nodes   = nodes.data();
-    g.leafs   = leafs.data();
+    vector<ggml_tensor>                tensors;
+    vector<ggml_tensor *>              nodes, leafs;
+    vector<int>                        node_ids, leaf_ids, n_sources;
+    ggml_cgraph                        g{};
 
-    ggml_gallocr_t galloc = ggml_gallocr_new_n(bufts.data(), n_buffers);
-    ggml_gallocr_reserve_n(galloc, &g, node_ids.data(), leaf_ids.data());
+    explicit graph_case(std::istringstream & in) {
+        int n_buffers;
+        in >> n_buffers;
+        vector<u64> ids;
+        for (int i = 0; i < n_buffers; i++) {
+            string s;
+            in >> s;
+            auto p = split(s, ':');
+            types.push_back(make_type(number(p[1]), number(p[2]), number(p[3])));
+            ids.push_back(number(p[0]));
+            int first = 0;
+            while (ids[first] != ids[i]) {
+                first++;
+            }
+            bufts.push_back(&types[first]->buft);
+        }
+        int n;
+        in >> n;
+        tensors.resize(n);
+        for (int i = 0; i < n; i++) {
+            string s;
+            in >> s;
+            auto p = split(s, ':'); // kind, op, flags, layout, size, view root + 1, buffer, sources
+            ggml_tensor & t = tensors[i];
+            t       = {};
+            t.type  = GGML_TYPE_F32;
+            t.op    = p[1] == "i" ? GGML_OP_ADD : p[1] == "n" ? GGML_OP_MUL_MAT : GGML_OP_NONE;
+            t.ne[0] = number(p[3]);
+            t.ne[1] = t.ne[2] = t.ne[3] = 1;
+            t.nb[0]                     = 4;
+            t.nb[1] = t.nb[2] = t.nb[3] = 4 * t.ne[0];
+            t.extra                     = (void *) number(p[4]);
+            u64 flags                   = number(p[2]);
+            t.flags = (flags & 1 ? GGML_TENSOR_FLAG_INPUT : 0) | (flags & 2 ? GGML_TENSOR_FLAG_OUTPUT : 0);
+            t.data  = flags & 4 ? (void *) 0x10000 : nullptr;
+            if (u64 root = number(p[5])) {
+                t.view_src = &tensors[root - 1];
+            }
+            auto sources = p[7] == "-" ? vector<string>() : split(p[7], ',');
+            for (size_t j = 0; j < sources.size(); j++) {
+                t.src[j] = sources[j] == "_" ? nullptr : &tensors[number(sources[j])];
+            }
+            if (p[0] == "N") {
+                nodes.push_back(&t);
+                node_ids.push_back(number(p[6]));
+                n_sources.push_back(sources.size());
+            } else if (p[0] == "L") {
+                leafs.push_back(&t);
+                leaf_ids.push_back(number(p[6]));
+            }
+        }
+        g.n_nodes = nodes.size();
+        g.n_leafs = leafs.size();
+        g.nodes   = nodes.data();
+        g.leafs   = leafs.data();
+    }
+};
+
+static void graph(std::istringstream & in, std::ostringstream & out) {
+    graph_case    c(in);
+    ggml_cgraph & g = c.g;
+
+    ggml_gallocr_t galloc = ggml_gallocr_new_n(c.bufts.data(), c.bufts.size());
+    ggml_gallocr_reserve_n(galloc, &g, c.node_ids.data(), c.leaf_ids.data());
     for (int i = 0; i < g.n_leafs; i++) {
         put(out, galloc->leaf_allocs[i].leaf);
         out << ' ';
     }
     for (int i = 0; i < g.n_nodes; i++) {
         put(out, galloc->node_allocs[i].dst);
-        for (int j = 0; j < n_sources[i]; j++) {
+        for (int j = 0; j < c.n_sources[i]; j++) {
             out << ',';
             put(out, galloc->node_allocs[i].src[j]);
         }
         out << ' ';
     }
     put_sizes(out, galloc);
-    for (auto & t : tensors) {
-        u64 size;
-        in >> size;
+    for (auto & t : c.tensors) {
+        u64 size = (u64) t.extra;
+        in >> size; // without second sizes the same graph is reserved again
         t.extra = (void *) size;
     }
     out << " ; " << ggml_gallocr_needs_realloc(galloc, &g);
-    ggml_gallocr_reserve_n(galloc, &g, node_ids.data(), leaf_ids.data());
+    ggml_gallocr_reserve_n(galloc, &g, c.node_ids.data(), c.leaf_ids.data());
     put_sizes(out, galloc);
     ggml_gallocr_free(galloc);
+}
+
+static double nanoseconds(int n, auto && f) {
+    auto start = std::chrono::steady_clock::now();
+    for (int i = 0; i < n; i++) {
+        f();
+    }
+    return std::chrono::duration<double, std::nano>(std::chrono::steady_clock::now() - start).count() / n;
+}
+
+static void timing(std::istringstream & in, std::ostringstream & out) {
+    int    n;
+    string kind;
+    in >> n >> kind;
+    graph_case     c(in);
+    ggml_gallocr_t galloc  = ggml_gallocr_new_n(c.bufts.data(), c.bufts.size());
+    auto           reserve = [&] { ggml_gallocr_reserve_n(galloc, &c.g, c.node_ids.data(), c.leaf_ids.data()); };
+    volatile bool  verdict = false;
+    reserve();
+    reserve();
+    out << nanoseconds(n, reserve) << ' ';
+    out << nanoseconds(n, [&] { verdict = ggml_gallocr_needs_realloc(galloc, &c.g); });
+    ggml_gallocr_free(galloc);
+}
+
+// The graph llama.cpp builds for a model, as a case. Weights and cache are external; everything is in one buffer.
+static int print_graph(const char * model_path, int n_ctx, int n_tokens, int n_outputs) {
+    llama_log_set([](ggml_log_level, const char *, void *) {}, nullptr);
+    llama_model_params mp = llama_model_default_params();
+    mp.use_extra_bufts    = false; // the file stays mapped: its weights are never read
+    llama_model * model   = llama_model_load_from_file(model_path, mp);
+    if (!model) {
+        fprintf(stderr, "cannot load %s\n", model_path);
+        return 1;
+    }
+    llama_context_params cp = llama_context_default_params();
+    cp.n_ctx                = n_ctx;
+    cp.n_batch = cp.n_ubatch = n_tokens;
+    llama_context * ctx      = llama_init_from_model(model, cp);
+    ggml_cgraph *   g        = ctx ? llama_graph_reserve(ctx, n_tokens, 1, n_outputs) : nullptr;
+    if (!g) {
+        fprintf(stderr, "no graph for %s\n", model_path);
+        return 1;
+    }
+    std::map<ggml_tensor *, int> ids;
+    vector<ggml_tensor *>        order;
+    auto add = [&](ggml_tensor * t) {
+        if (t && ids.emplace(t, (int) order.size()).second) {
+            order.push_back(t);
+        }
+    };
+    for (int i = 0; i < g->n_leafs; i++) {
+        add(g->leafs[i]);
+    }
+    for (int i = 0; i < g->n_nodes; i++) {
+        add(g->nodes[i]);
+    }
+    int n_listed = order.size();
+    for (int i = 0; i < (int) order.size(); i++) {
+        for (auto * s : order[i]->src) {
+            add(s);
+        }
+        add(order[i]->view_src);
+    }
+    ggml_backend_buffer_type_t buft = ggml_backend_cpu_buffer_type();
+    vector<ggml_tensor *>      layouts;
+    printf("G 1 0:%zu:%zu:0 %zu", ggml_backend_buft_get_alignment(buft), ggml_backend_buft_get_max_size(buft), order.size());
+    for (int i = 0; i < (int) order.size(); i++) {
+        ggml_tensor * t      = order[i];
+        size_t        layout = 0;
+        while (layout < layouts.size() && !ggml_are_same_layout(layouts[layout], t)) {
+            layout++;
+        }
+        if (layout == layouts.size()) {
+            layouts.push_back(t);
+        }
+        char kind  = i < g->n_leafs ? 'L' : i < n_listed ? 'N' : 'S';
+        char op    = t->op == GGML_OP_NONE ? '0' : ggml_op_can_inplace(t->op) ? 'i' : 'n';
+        int  flags = (t->flags & GGML_TENSOR_FLAG_INPUT ? 1 : 0) | (t->flags & GGML_TENSOR_FLAG_OUTPUT ? 2 : 0) |
+                    (!t->view_src && (t->data || t->buffer) ? 4 : 0);
+        printf(" %c:%c:%d:%zu:%zu:%d:0:", kind, op, flags, layout + 1, flags & 4 || t->view_src ? (size_t) 0 : ggml_backend_buft_get_alloc_size(buft, t),
+               t->view_src ? ids[t->view_src] + 1 : 0);
+        int n_src = GGML_MAX_SRC;
+        while (n_src > 0 && !t->src[n_src - 1]) {
+            n_src--;
+        }
+        printf(n_src == 0 ? "-" : "");
+        for (int j = 0; j < n_src; j++) {
+            if (t->src[j]) {
+                printf(j ? ",%d" : "%d", ids[t->src[j]]);
+            } else {
+                printf(j ? ",_" : "_");
+            }
+        }
+    }
+    puts("");
+    llama_free(ctx);
+    llama_model_free(model);
+    return 0;
 }
 
 static void context(std::istringstream & in, std::ostringstream & out) {
@@ -263,7 +383,11 @@ static void context(std::istringstream & in, std::ostringstream & out) {
     ggml_free(ctx);
 }
 
-int main() {
+int main(int argc, char ** argv) {
+    if (argc == 6 && string(argv[1]) == "graph") {
+        return print_graph(argv[2], atoi(argv[3]), atoi(argv[4]), atoi(argv[5]));
+    }
+    std::ios::sync_with_stdio(false);
     for (string line; std::getline(std::cin, line);) {
         std::istringstream in(line);
         std::ostringstream out;
@@ -275,10 +399,15 @@ int main() {
             graph(in, out);
         } else if (kind == "C") {
             context(in, out);
+        } else if (kind == "B") {
+            timing(in, out);
         } else {
             fprintf(stderr, "unknown case: %s\n", line.c_str());
             return 1;
         }
         puts(out.str().c_str());
+        if (kind == "B") {
+            fflush(stdout);
+        }
     }
 }

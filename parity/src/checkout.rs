@@ -112,7 +112,7 @@ impl Checkout {
             return Ok(binary);
         }
         let mut compiler = Command::new(std::env::var_os("CXX").unwrap_or_else(|| "c++".into()));
-        compiler.args(["-std=c++20", "-O2", "-DNDEBUG", "-w", "-ffp-contract=off"]);
+        compiler.args(["-std=c++20", "-O2", "-DNDEBUG", "-w", "-fpermissive", "-ffp-contract=off"]);
         for include in ["include", "ggml/include", "ggml/src"] {
             compiler.arg("-I").arg(self.source.join(include));
         }

@@ -1,4 +1,4 @@
-//! Tokenizers, samplers and the memory planner: comparisons that need no model weights.
+//! Tokenizers: comparisons that need no model weights, and the commands that other audits share.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -12,10 +12,6 @@ use crate::report::{Row, Verdict};
 
 /// Random texts per vocabulary in a live audit.
 const N_TEXTS: usize = 20_000;
-/// Sampler cases in a live audit.
-const N_SAMPLER_CASES: usize = 20_000;
-/// Allocation traces, graphs and splits in a live audit.
-const N_ALLOC_CASES: [usize; 3] = [20_000, 20_000, 5_000];
 /// Seed of all of them.
 const SEED: &str = "7";
 
@@ -122,74 +118,15 @@ fn random_texts(
     Ok(rows)
 }
 
-/// Samplers: recorded cases, or seeded ones asked live, through the replay of quipu-sampler's tests.
-///
-/// # Errors
-/// A probe failed.
-pub fn samplers(checkout: Option<&Checkout>) -> Result<Vec<Row>, Error> {
-    let mut test = Command::new(cargo());
-    test.args(["test", "--release", "--quiet", "-p", "quipu-sampler", "--test", "goldens"]);
-    let (case, n) = match checkout {
-        None => ("recorded cases", 250),
-        Some(_) => ("seeded cases", N_SAMPLER_CASES),
-    };
-    let dir = tempfile::tempdir().map_err(Error::io("temporary folder"))?;
-    if let Some(checkout) = checkout {
-        let probe = checkout.probe("sampler")?;
-        let cases = run(Command::new(&probe).args(["gen", &n.to_string(), SEED]))?;
-        let path = dir.path().join("cases.txt");
-        std::fs::write(&path, cases).map_err(Error::io(&path))?;
-        let expected = run(Command::new(&probe).arg("run").stdin(open(&path)?))?;
-        let path = dir.path().join("expected.txt");
-        std::fs::write(&path, expected).map_err(Error::io(&path))?;
-        test.env("QUIPU_SAMPLER_GOLDENS", dir.path());
-    }
-    let failed = run(&mut test).err();
-    let note = match &failed {
-        None => format!("{n} cases: survivors, order, logits, chosen ids equal"),
-        Some(error) => error.to_string(),
-    };
-    Ok(vec![Row::judged("sampler", case, failed.is_none(), note)])
-}
-
-/// The memory planner: recorded cases, or seeded ones asked live.
-///
-/// # Errors
-/// A probe failed.
-pub fn planner(checkout: Option<&Checkout>) -> Result<Vec<Row>, Error> {
-    let Some(checkout) = checkout else {
-        let mut test = Command::new(cargo());
-        test.args(["test", "--release", "--quiet", "-p", "quipu-alloc", "--test", "goldens"]);
-        let failed = run(&mut test).err();
-        let note = failed.as_ref().map_or("206 recorded cases".to_owned(), ToString::to_string);
-        return Ok(vec![Row::judged("alloc", "recorded cases", failed.is_none(), note)]);
-    };
-    let dir = tempfile::tempdir().map_err(Error::io("temporary folder"))?;
-    let numbers = N_ALLOC_CASES.map(|n| n.to_string());
-    let cases = run(&mut cargo_example(
-        "quipu-alloc",
-        "parity_cases",
-        &["gen", SEED, &numbers[0], &numbers[1], &numbers[2]],
-    ))?;
-    let path = dir.path().join("cases");
-    std::fs::write(&path, cases).map_err(Error::io(&path))?;
-    let theirs = run(Command::new(checkout.probe("alloc")?).stdin(open(&path)?))?;
-    let ours = run(cargo_example("quipu-alloc", "parity_cases", &["run"]).stdin(open(&path)?))?;
-    let n: usize = N_ALLOC_CASES.iter().sum();
-    let equal = theirs.lines().zip(ours.lines()).filter(|(a, b)| a == b).count();
-    let ok = equal == n && ours.lines().count() == n;
-    Ok(vec![Row::judged("alloc", "seeded traces, graphs and splits", ok, format!("{equal} of {n} cases"))])
-}
-
-fn open(path: &Path) -> Result<std::fs::File, Error> {
+pub(crate) fn open(path: &Path) -> Result<std::fs::File, Error> {
     std::fs::File::open(path).map_err(Error::io(path))
 }
 
-fn cargo() -> std::ffi::OsString {
+pub(crate) fn cargo() -> std::ffi::OsString {
     std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into())
 }
 
-fn cargo_example(package: &str, example: &str, args: &[&str]) -> Command {
+pub(crate) fn cargo_example(package: &str, example: &str, args: &[&str]) -> Command {
     let mut command = Command::new(cargo());
     command.args(["run", "--release", "--quiet", "-p", package, "--example", example, "--"]).args(args);
     command

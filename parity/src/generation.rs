@@ -98,7 +98,8 @@ pub fn record(checkout: &Checkout) -> Result<Vec<GenerationCase>, Error> {
     let mut cases = Vec::new();
     for (name, file) in models()? {
         let copy = tempfile::NamedTempFile::new().map_err(Error::io("temporary file"))?;
-        std::fs::write(copy.path(), file.source().bytes()).map_err(Error::io(copy.path()))?;
+        std::fs::write(copy.path(), file.source().in_place().unwrap_or_default())
+            .map_err(Error::io(copy.path()))?;
         let prompts = prompts(&name, &file)?;
         let ids: Vec<u32> = prompts.iter().flatten().copied().cycle().take(N_SPREAD).collect();
         let logits = |n_ubatch, flash_attn| {

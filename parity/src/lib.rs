@@ -5,15 +5,23 @@
 //! not compared is counted as skipped, never as passed. Nothing of the engine depends on this crate.
 #![forbid(unsafe_code)]
 
+pub mod alloc;
 pub mod checkout;
+pub mod convert;
 pub mod engine;
 mod error;
 pub mod families;
 pub mod generation;
+pub mod gguf;
 pub mod goldens;
+pub mod imatrix;
+pub mod loader;
 pub mod logits;
+pub mod quant;
+pub mod quantize;
 pub mod random;
 pub mod report;
+pub mod sampler;
 pub mod tap;
 pub mod toy;
 

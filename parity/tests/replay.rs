@@ -1,6 +1,6 @@
 //! The recorded goldens, replayed with no checkout.
 
-use quipu_parity::{Row, Verdict, goldens};
+use quipu_parity::{Row, Verdict, goldens, imatrix, quantize};
 
 /// Every row must be equal: a skipped one is not a passed one.
 fn assert_all_equal(rows: &[Row], at_least: usize) {
@@ -28,4 +28,16 @@ fn generated_tokens() {
     let stories: Vec<&Row> = rows.iter().filter(|row| row.case.starts_with("stories")).collect();
     let equal = stories.iter().filter(|row| row.verdict == Verdict::Equal).count();
     assert!(stories.len() == 18 && equal > 16, "{equal} of {}", stories.len());
+}
+
+#[test]
+fn quantised_files() {
+    let rows = quantize::replay().expect("readable goldens");
+    assert_all_equal(&rows, 390);
+}
+
+#[test]
+fn collected_importances() {
+    let rows = imatrix::audit(None).expect("a readable golden");
+    assert_all_equal(&rows, 1);
 }

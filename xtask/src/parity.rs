@@ -3,7 +3,10 @@
 use std::path::{Path, PathBuf};
 
 use quipu_parity::checkout::Checkout;
-use quipu_parity::{Report, families, generation, goldens, logits};
+use quipu_parity::{
+    Report, alloc, convert, families, generation, gguf, goldens, imatrix, loader, logits, quant, quantize,
+    sampler,
+};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
@@ -13,9 +16,13 @@ pub(crate) struct Args {
     /// Its build folder, if it is not in the checkout.
     #[arg(long, env = "LLAMA_CPP_BUILD")]
     build: Option<PathBuf>,
-    /// Only this module: logits (with layers), generation, tokenizer, sampler or alloc.
+    /// Only this module: gguf, quant, quantize, convert, loader, tokenizer, sampler, alloc, logits (with layers) or
+    /// generation.
     #[arg(long)]
     module: Option<String>,
+    /// A folder of GGUF files that llama.cpp wrote, to be read and written again (module gguf).
+    #[arg(long, value_name = "DIR")]
+    gguf_folder: Vec<PathBuf>,
     /// Write report.md and report.json there.
     #[arg(long)]
     report: Option<PathBuf>,
@@ -24,7 +31,18 @@ pub(crate) struct Args {
     record: Option<String>,
 }
 
-const MODULES: [&str; 5] = ["tokenizer", "sampler", "alloc", "logits", "generation"];
+const MODULES: [&str; 10] = [
+    "gguf",
+    "quant",
+    "quantize",
+    "convert",
+    "loader",
+    "tokenizer",
+    "sampler",
+    "alloc",
+    "logits",
+    "generation",
+];
 
 pub(crate) fn run(args: &Args) -> Result<(), String> {
     let text = |error: quipu_parity::Error| error.to_string();
@@ -36,26 +54,53 @@ pub(crate) fn run(args: &Args) -> Result<(), String> {
         }
         None => None,
     };
-    if let Some(date) = &args.record {
-        let checkout = checkout.as_ref().ok_or("--record needs --llama-cpp")?;
-        return goldens::record(checkout, date).map_err(text);
-    }
     if let Some(module) = &args.module
         && !MODULES.contains(&module.as_str())
     {
         return Err(format!("module '{module}' is unknown, expected one of: {}", MODULES.join(", ")));
     }
+    if let Some(date) = &args.record {
+        let checkout = checkout.as_ref().ok_or("--record needs --llama-cpp")?;
+        return match args.module.as_deref() {
+            Some("gguf") => gguf::record(checkout, date),
+            Some("loader") => loader::record(checkout, date),
+            module => goldens::record(checkout, date, module),
+        }
+        .map_err(text);
+    }
     let wanted = |module: &str| args.module.as_deref().is_none_or(|only| only == module);
     let checkout = checkout.as_ref();
     let mut report = Report::default();
+    if wanted("gguf") {
+        let models = args.llama_cpp.iter().map(|dir| dir.join("models"));
+        let folders: Vec<PathBuf> = models.chain(args.gguf_folder.iter().cloned()).collect();
+        report.rows.extend(gguf::audit(checkout, &folders).map_err(text)?);
+    }
+    if wanted("quant") {
+        report.rows.extend(quant::audit(checkout).map_err(text)?);
+    }
+    if wanted("quantize") {
+        report.rows.extend(match checkout {
+            Some(checkout) => quantize::audit(checkout).map_err(text)?,
+            None => quantize::replay().map_err(text)?,
+        });
+        report.rows.extend(imatrix::audit(checkout).map_err(text)?);
+    }
+    if wanted("convert") {
+        // Recorded in either case: the script needs Python and torch, not a build.
+        report.rows.extend(convert::replay().map_err(text)?);
+    }
+    if wanted("loader") {
+        report.rows.extend(loader::audit(checkout).map_err(text)?);
+    }
     if wanted("tokenizer") {
         report.rows.extend(families::tokenizers(checkout).map_err(text)?);
     }
     if wanted("sampler") {
-        report.rows.extend(families::samplers(checkout).map_err(text)?);
+        report.rows.extend(sampler::audit(checkout).map_err(text)?);
     }
     if wanted("alloc") {
-        report.rows.extend(families::planner(checkout).map_err(text)?);
+        report.rows.extend(alloc::planner(checkout).map_err(text)?);
     }
     if wanted("logits") {
         report.rows.extend(match checkout {

@@ -16,7 +16,7 @@ use crate::input::read_text;
 pub(crate) struct Args {
     /// The model; of a split set, its first file.
     input: PathBuf,
-    /// [OUTPUT] TYPE [THREADS], as llama-quantize takes them. Without OUTPUT it is ggml-model-TYPE.gguf beside the
+    /// Output, type and threads, as llama-quantize takes them. Without an output it is ggml-model-TYPE.gguf beside the
     /// input; TYPE is a name (Q4_K_M), a number, or COPY.
     #[arg(num_args = 1..=3, required = true, value_name = "[OUTPUT] TYPE [THREADS]")]
     rest: Vec<String>,

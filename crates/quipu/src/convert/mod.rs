@@ -5,8 +5,8 @@
 //! of the families llama (with Mistral and Mixtral), qwen2 and qwen3; everything else is refused by name.
 //! Quantised checkpoints and multimodal ones are refused, too.
 //!
-//! The way: [`config`] says what the model is, [`safetensors`] opens its weights, [`tensors`] plans the
-//! file's tensors, [`metadata`], [`params`] and [`vocab`] fill the metadata in the reference's order, and the
+//! The way: `config` says what the model is, `safetensors` opens its weights, `tensors` plans the
+//! file's tensors, `metadata`, `params` and `vocab` fill the metadata in the reference's order, and the
 //! tensors are converted while they are written.
 
 mod config;

@@ -12,25 +12,16 @@ use crate::{Candidates, Error, Mt19937, Sampler, draw::draw, resolve_seed};
 #[derive(Debug, Clone)]
 pub struct Mirostat {
     n_vocab: i32,
-    requested: u32,
-    seed: u32,
-    tau: f32,
-    eta: f32,
     m: i32,
-    mu: f32,
-    rng: Mt19937,
-    sums: Vec<f64>,
+    aim: Aim,
 }
 
 impl Mirostat {
     /// `tau` is the target surprise in bits, `eta` the learning rate; `m` is usually 100. `seed` as for
     /// [`crate::Dist::new`].
     pub fn new(n_vocab: usize, seed: u32, tau: f32, eta: f32, m: i32) -> Self {
-        let requested = seed;
-        let seed = resolve_seed(requested);
         let n_vocab = i32::try_from(n_vocab).unwrap_or(i32::MAX);
-        let (mu, rng) = (2.0 * tau, Mt19937::new(seed));
-        Self { n_vocab, requested, seed, tau, eta, m, mu, rng, sums: Vec::new() }
+        Self { n_vocab, m, aim: Aim::new(seed, tau, eta) }
     }
 
     /// The k whose cut has the target surprise.
@@ -47,7 +38,7 @@ impl Mirostat {
         let s_hat = sum_tb / sum_tt;
         let epsilon = s_hat - 1.0;
         // The box keeps the compiler from calling exp2f, which may differ from powf in the last bit.
-        let target = black_box(2.0_f32).powf(self.mu);
+        let target = black_box(2.0_f32).powf(self.aim.mu);
         let k = ((epsilon * target) / (1.0 - (self.n_vocab as f32).powf(-epsilon))).powf(1.0 / s_hat);
         // Out of range the reference's conversion gives the least integer on x86-64.
         if (-2_147_483_648.0..2_147_483_648.0).contains(&k) { (k as i32).max(1) } else { 1 }
@@ -65,18 +56,12 @@ impl Sampler for Mirostat {
         candidates.sorted_softmax("mirostat")?;
         let k = self.cut(candidates);
         candidates.data.truncate(k as usize);
-        candidates.softmax();
-        let selected = draw(candidates, &mut self.rng, &mut self.sums);
-        candidates.selected = Some(selected);
-        let surprise = -candidates.data[selected].p.log2();
-        self.mu -= self.eta * (surprise - self.tau);
+        self.aim.draw(candidates);
         Ok(())
     }
 
     fn reset(&mut self) {
-        self.mu = 2.0 * self.tau;
-        self.seed = resolve_seed(self.requested);
-        self.rng = Mt19937::new(self.seed);
+        self.aim.reset();
     }
 
     fn clone_box(&self) -> Box<dyn Sampler> {
@@ -84,7 +69,7 @@ impl Sampler for Mirostat {
     }
 
     fn seed(&self) -> Option<u32> {
-        Some(self.seed)
+        Some(self.aim.seed)
     }
 }
 
@@ -94,21 +79,13 @@ impl Sampler for Mirostat {
 /// Selects a token and leaves the survivors (at least one) sorted with normalised `p`.
 #[derive(Debug, Clone)]
 pub struct MirostatV2 {
-    requested: u32,
-    seed: u32,
-    tau: f32,
-    eta: f32,
-    mu: f32,
-    rng: Mt19937,
-    sums: Vec<f64>,
+    aim: Aim,
 }
 
 impl MirostatV2 {
     /// As [`Mirostat::new`].
     pub fn new(seed: u32, tau: f32, eta: f32) -> Self {
-        let requested = seed;
-        let seed = resolve_seed(requested);
-        Self { requested, seed, tau, eta, mu: 2.0 * tau, rng: Mt19937::new(seed), sums: Vec::new() }
+        Self { aim: Aim::new(seed, tau, eta) }
     }
 }
 
@@ -121,20 +98,14 @@ impl Sampler for MirostatV2 {
     /// [`Error::EmptyCandidates`].
     fn apply(&mut self, candidates: &mut Candidates) -> Result<(), Error> {
         candidates.sorted_softmax("mirostat-v2")?;
-        let cut = candidates.data.iter().position(|c| -c.p.log2() > self.mu);
+        let cut = candidates.data.iter().position(|c| -c.p.log2() > self.aim.mu);
         candidates.data.truncate(cut.unwrap_or(candidates.data.len()).max(1));
-        candidates.softmax();
-        let selected = draw(candidates, &mut self.rng, &mut self.sums);
-        candidates.selected = Some(selected);
-        let surprise = -candidates.data[selected].p.log2();
-        self.mu -= self.eta * (surprise - self.tau);
+        self.aim.draw(candidates);
         Ok(())
     }
 
     fn reset(&mut self) {
-        self.mu = 2.0 * self.tau;
-        self.seed = resolve_seed(self.requested);
-        self.rng = Mt19937::new(self.seed);
+        self.aim.reset();
     }
 
     fn clone_box(&self) -> Box<dyn Sampler> {
@@ -142,7 +113,41 @@ impl Sampler for MirostatV2 {
     }
 
     fn seed(&self) -> Option<u32> {
-        Some(self.seed)
+        Some(self.aim.seed)
+    }
+}
+
+/// What both keep: the target, the present aim, and the generator they draw with.
+#[derive(Debug, Clone)]
+struct Aim {
+    requested: u32,
+    seed: u32,
+    tau: f32,
+    eta: f32,
+    mu: f32,
+    rng: Mt19937,
+    sums: Vec<f64>,
+}
+
+impl Aim {
+    fn new(requested: u32, tau: f32, eta: f32) -> Self {
+        let seed = resolve_seed(requested);
+        Self { requested, seed, tau, eta, mu: 2.0 * tau, rng: Mt19937::new(seed), sums: Vec::new() }
+    }
+
+    /// Selects one of the survivors and corrects the aim by how surprising it was.
+    fn draw(&mut self, candidates: &mut Candidates) {
+        candidates.softmax();
+        let selected = draw(candidates, &mut self.rng, &mut self.sums);
+        candidates.selected = Some(selected);
+        let surprise = -candidates.data[selected].p.log2();
+        self.mu -= self.eta * (surprise - self.tau);
+    }
+
+    fn reset(&mut self) {
+        self.mu = 2.0 * self.tau;
+        self.seed = resolve_seed(self.requested);
+        self.rng = Mt19937::new(self.seed);
     }
 }
 

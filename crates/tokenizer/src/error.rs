@@ -7,14 +7,30 @@ use crate::TokenId;
 #[non_exhaustive]
 pub enum Error {
     /// `tokenizer.ggml.model` names no tokenizer of the reference.
-    #[error("tokenizer.ggml.model: found '{0}', expected llama, gpt2, bert or none")]
+    #[error(
+        "tokenizer.ggml.model: found '{0}', expected llama, gpt2, gemma4, hybriddna, whitespace, bert, t5, rwkv, \
+         plamo2 or none"
+    )]
     UnknownModel(String),
-    /// `tokenizer.ggml.model` names a family of the reference that this crate does not implement.
-    #[error("tokenizer.ggml.model: '{0}' is not supported, expected llama, gpt2, bert or none")]
-    UnsupportedModel(String),
-    /// `tokenizer.ggml.pre` names a pre-tokenizer that this crate does not implement.
-    #[error("tokenizer.ggml.pre: pre-tokenizer '{0}' is unknown or not supported")]
-    UnsupportedPreTokenizer(String),
+    /// `tokenizer.ggml.pre` names no pre-tokenizer of the reference.
+    #[error("tokenizer.ggml.pre: pre-tokenizer '{0}' is unknown")]
+    UnknownPreTokenizer(String),
+    /// The character map of a unigram vocabulary contradicts itself.
+    #[error("tokenizer.ggml.precompiled_charsmap: {what} ({size} bytes or entries), expected a sound map")]
+    BadCharsmap {
+        /// What was found.
+        what: &'static str,
+        /// Size of the part it was found in.
+        size: usize,
+    },
+    /// A PLaMo-2 vocabulary has tokens so long that its table of suffixes cannot be built.
+    #[error("tokenizer.ggml.tokens: token {id} has {len} bytes, too many for the table of suffixes")]
+    TokenTooLong {
+        /// The token at which the work exceeded what is reasonable.
+        id: TokenId,
+        /// Its length in bytes.
+        len: usize,
+    },
     /// A metadata key that the vocabulary's family needs is absent.
     #[error("{0}: missing, the vocabulary needs it")]
     MissingKey(&'static str),

@@ -41,6 +41,7 @@ impl VocabData {
         data.merges = metadata.optional::<&StringArray>(&ggml("merges"))?.map(texts);
         data.scores = metadata.optional::<&[f32]>(&ggml("scores"))?.map(<[f32]>::to_vec);
         data.token_types = integers(metadata, &ggml("token_type"))?;
+        data.precompiled_charsmap = bytes(metadata, &ggml("precompiled_charsmap"))?;
         data.suppress_tokens = integers(metadata, &ggml("suppress_tokens"))?.unwrap_or_default();
         data.special = SpecialIds {
             bos: id("bos_token_id")?,
@@ -95,6 +96,14 @@ fn text(metadata: &Metadata, key: &str) -> Result<Option<String>, Error> {
 
 fn texts(array: &StringArray) -> Vec<Vec<u8>> {
     array.iter().map(|text| until_nul(text).to_vec()).collect()
+}
+
+/// An array of bytes, whichever their sign.
+fn bytes(metadata: &Metadata, key: &str) -> Result<Option<Vec<u8>>, Error> {
+    if let Some(Value::Array(Array::I8(values))) = metadata.get(key) {
+        return Ok(Some(values.iter().map(|&value| value.cast_unsigned()).collect()));
+    }
+    Ok(metadata.optional::<&[u8]>(key)?.map(<[u8]>::to_vec))
 }
 
 /// An array of 32-bit integers, whichever their sign.

@@ -1,29 +1,40 @@
 //! Tokenizers of llama.cpp (llama-vocab.cpp, unicode.cpp): text to token ids and back, id for id.
 //!
-//! Lives here: the families SPM ("llama"), BPE ("gpt2") and WPM ("bert"), the pre-tokenizers of BPE, special
-//! tokens, pieces and detokenization, and the streaming decoder. A vocabulary comes in as [`VocabData`], plain
-//! data that a GGUF file's metadata can fill. Not here: chat templates, sampling, and the families UGM, RWKV and PLaMo-2.
+//! Lives here: the families SPM ("llama"), BPE ("gpt2", "gemma4", "hybriddna", "whitespace"), WPM ("bert"), UGM
+//! ("t5"), RWKV and PLaMo-2, the pre-tokenizers of BPE, special tokens, pieces and detokenization, and the
+//! streaming decoder. A vocabulary comes in as [`VocabData`], plain data that a GGUF file's metadata can fill. Not
+//! here: chat templates and sampling.
 //!
-//! Differences from the reference, all where it throws, aborts or leaves an order undefined: code points
+//! Differences from the reference, all where it throws, aborts, hangs or leaves an order undefined: code points
 //! beyond U+10FFFF count as invalid bytes, missing tokens are errors of the call, duplicate token texts are an
 //! error of the vocabulary.
 #![forbid(unsafe_code)]
 
 mod bpe;
+mod cache;
+mod charsmap;
+mod dialect;
 mod error;
 mod from_gguf;
 mod hash;
+mod merge;
 mod partition;
 mod pieces;
+mod plamo2;
 mod pre;
 mod reference_hash;
 mod reference_sort;
+mod rwkv;
+mod scratch;
+mod segment;
 mod special;
 mod split;
 mod spm;
 mod stream;
 mod text;
 mod tokenizer;
+mod trie;
+mod ugm;
 mod unicode;
 mod unicode_tables;
 mod vocab;
@@ -31,6 +42,7 @@ mod vocab_data;
 mod wpm;
 
 pub use error::Error;
+pub use pre::pre_tokenizer_names;
 pub use special::SpecialTokens;
 pub use stream::StreamDecoder;
 pub use tokenizer::Tokenizer;

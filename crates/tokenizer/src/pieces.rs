@@ -1,5 +1,7 @@
 //! From tokens to text: the piece of each token, and the joining of pieces (`token_to_piece`, `detokenize`).
 
+use crate::plamo2::byte_of;
+use crate::rwkv::unescape;
 use crate::unicode::{char_to_byte, decode_one, push_utf8};
 use crate::vocab::Vocab;
 use crate::{Error, TokenAttr, TokenId, VocabType};
@@ -16,11 +18,12 @@ pub(crate) struct Pieces {
 }
 
 impl Pieces {
-    /// Decodes every token. Fails on a byte token that is not one.
-    pub(crate) fn new(family: VocabType, vocab: &Vocab) -> Result<Self, Error> {
+    /// Decodes every token. Fails on a byte token that is not one. `escaped`: spaces are written as U+2581.
+    pub(crate) fn new(family: VocabType, escaped: bool, vocab: &Vocab) -> Result<Self, Error> {
         let mut pieces = Self::default();
+        pieces.ends.reserve(vocab.len());
         for id in 0..vocab.len() as TokenId {
-            push_piece(id, family, vocab, &mut pieces.bytes)?;
+            push_piece(id, family, escaped, vocab, &mut pieces.bytes)?;
             pieces.ends.push(pieces.bytes.len());
         }
         Ok(pieces)
@@ -33,12 +36,25 @@ impl Pieces {
     }
 }
 
-fn push_piece(id: TokenId, family: VocabType, vocab: &Vocab, out: &mut Vec<u8>) -> Result<(), Error> {
+fn push_piece(
+    id: TokenId,
+    family: VocabType,
+    escaped: bool,
+    vocab: &Vocab,
+    out: &mut Vec<u8>,
+) -> Result<(), Error> {
     let (text, attr) = (vocab.text(id), vocab.attr(id));
-    if attr.intersects(TokenAttr::UNKNOWN | TokenAttr::CONTROL | TokenAttr::USER_DEFINED) {
+    if family == VocabType::Rwkv {
+        out.extend_from_slice(&unescape(text));
+    } else if family == VocabType::Plamo2 {
+        match byte_of(text).filter(|_| attr.intersects(TokenAttr::BYTE)) {
+            Some(byte) => out.push(byte),
+            None => out.extend_from_slice(text),
+        }
+    } else if attr.intersects(TokenAttr::UNKNOWN | TokenAttr::CONTROL | TokenAttr::USER_DEFINED) {
         out.extend_from_slice(text);
     } else if attr.intersects(TokenAttr::NORMAL) {
-        if family == VocabType::Bpe {
+        if family == VocabType::Bpe && !escaped {
             push_byte_level(id, text, out)?;
         } else {
             push_with_spaces(text, out);
@@ -73,8 +89,8 @@ fn push_with_spaces(text: &[u8], out: &mut Vec<u8>) {
 fn push_byte_level(id: TokenId, text: &[u8], out: &mut Vec<u8>) -> Result<(), Error> {
     let start = out.len();
     let mut rest = text;
-    while !rest.is_empty() {
-        let (cpt, len) = decode_one(rest);
+    while let Some(&first) = rest.first() {
+        let (cpt, len) = if first < 0x80 { (u32::from(first), 1) } else { decode_one(rest) };
         rest = &rest[len..];
         if let Some(byte) = char_to_byte(cpt) {
             out.push(byte);

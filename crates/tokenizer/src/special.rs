@@ -117,14 +117,17 @@ const RENDERED_TEXTS: &[&str] = &["<|channel|>", "<|message|>", "<|start|>", "<|
 
 impl SpecialTokens {
     /// The family's default ids, before the metadata is read. They may lie outside the vocabulary.
-    pub(crate) fn defaults(family: VocabType, no_default_bos: bool) -> Self {
+    pub(crate) fn defaults(family: VocabType, model: &str, no_default_bos: bool) -> Self {
         let none = Self::default();
         match family {
-            VocabType::None => none,
+            VocabType::None | VocabType::Rwkv => none,
             VocabType::Spm => Self { bos: Some(1), eos: Some(2), unk: Some(0), ..none },
+            VocabType::Bpe if model == "gemma4" => none,
             VocabType::Bpe => {
                 Self { bos: if no_default_bos { None } else { Some(11) }, eos: Some(11), ..none }
             }
+            VocabType::Ugm => Self { eos: Some(1), unk: Some(2), pad: Some(0), ..none },
+            VocabType::Plamo2 => Self { bos: Some(1), eos: Some(2), unk: Some(0), pad: Some(3), ..none },
             VocabType::Wpm => {
                 Self { bos: Some(101), unk: Some(100), sep: Some(102), pad: Some(0), mask: Some(103), ..none }
             }
@@ -132,33 +135,39 @@ impl SpecialTokens {
     }
 
     /// Applies the ids of the metadata: those out of range are ignored, as are defaults out of range.
-    pub(crate) fn apply(&mut self, ids: &SpecialIds, n_tokens: usize) {
-        let in_range = |id: &TokenId| (*id as usize) < n_tokens;
-        for (slot, id) in [
-            (&mut self.bos, ids.bos),
-            (&mut self.eos, ids.eos),
-            (&mut self.eot, ids.eot),
-            (&mut self.eom, ids.eom),
-            (&mut self.unk, ids.unk),
-            (&mut self.sep, ids.sep),
-            (&mut self.pad, ids.pad),
-            (&mut self.mask, ids.mask),
-            (&mut self.fim_pre, ids.prefix.filter(in_range).or(ids.fim_pre)),
-            (&mut self.fim_suf, ids.suffix.filter(in_range).or(ids.fim_suf)),
-            (&mut self.fim_mid, ids.middle.filter(in_range).or(ids.fim_mid)),
-            (&mut self.fim_pad, ids.fim_pad),
-            (&mut self.fim_rep, ids.fim_rep),
-            (&mut self.fim_sep, ids.fim_sep),
+    pub(crate) fn apply(&mut self, ids: &SpecialIds, n_tokens: usize, warnings: &mut Vec<String>) {
+        let mut set = |key: &str, slot: &mut Option<TokenId>, id: Option<TokenId>| {
+            set_special(key, slot, id, n_tokens, warnings);
+        };
+        for (key, slot, id) in [
+            ("bos", &mut self.bos, ids.bos),
+            ("eos", &mut self.eos, ids.eos),
+            ("eot", &mut self.eot, ids.eot),
+            ("eom", &mut self.eom, ids.eom),
+            ("unknown", &mut self.unk, ids.unk),
+            ("seperator", &mut self.sep, ids.sep),
+            ("padding", &mut self.pad, ids.pad),
+            ("mask", &mut self.mask, ids.mask),
+            ("fim_pre", &mut self.fim_pre, ids.fim_pre),
+            ("fim_suf", &mut self.fim_suf, ids.fim_suf),
+            ("fim_mid", &mut self.fim_mid, ids.fim_mid),
+            ("fim_pad", &mut self.fim_pad, ids.fim_pad),
+            ("fim_rep", &mut self.fim_rep, ids.fim_rep),
+            ("fim_sep", &mut self.fim_sep, ids.fim_sep),
         ] {
-            *slot = id.filter(in_range).or(slot.filter(in_range));
+            set(key, slot, id);
         }
+        // The older keys come last and win.
+        set("prefix", &mut self.fim_pre, ids.prefix);
+        set("suffix", &mut self.fim_suf, ids.suffix);
+        set("middle", &mut self.fim_mid, ids.middle);
     }
 
     /// Finds special tokens that no id names by their text, marking them as control tokens.
     ///
     /// Where several texts of a list are in the vocabulary, the one that the reference's hash table yields first
     /// is taken (see `reference_hash`).
-    pub(crate) fn detect_by_text(&mut self, vocab: &mut Vocab) {
+    pub(crate) fn detect_by_text(&mut self, vocab: &mut Vocab, warnings: &mut Vec<String>) {
         let mut order: Option<Vec<u32>> = None;
         for (slot, texts) in [
             (&mut self.eot, EOT_TEXTS),
@@ -177,15 +186,40 @@ impl SpecialTokens {
                 texts.iter().filter_map(|text| vocab.id_of(text.as_bytes())).collect();
             if found.len() > 1 {
                 let order = order.get_or_insert_with(|| {
-                    reference_hash::walk_order((0..vocab.len() as TokenId).map(|id| vocab.text(id)))
+                    reference_hash::walk_order((0..vocab.len() as TokenId).map(|id| vocab.key(id)))
                         .unwrap_or_else(|| vec![0; vocab.len()])
                 });
                 found.sort_by_key(|&id| order[id as usize]);
             }
             *slot = found.first().copied();
             if let Some(id) = *slot {
-                vocab.attrs[id as usize] |= TokenAttr::CONTROL;
+                make_control(id, vocab, warnings);
             }
+        }
+    }
+}
+
+/// Sets a special token to the id that the metadata names, if that is in range; a default out of range is none.
+fn set_special(
+    key: &str,
+    slot: &mut Option<TokenId>,
+    id: Option<TokenId>,
+    n_tokens: usize,
+    warnings: &mut Vec<String>,
+) {
+    let in_range = |id: &TokenId| (*id as usize) < n_tokens;
+    let key = format_args!("tokenizer.ggml.{key}_token_id");
+    if let Some(default) = slot.filter(|id| !in_range(id)) {
+        warnings
+            .push(format!("{key}: the default {default} is not one of the {n_tokens} tokens, there is none"));
+        *slot = None;
+    }
+    match id {
+        None => {}
+        Some(id) if in_range(&id) => *slot = Some(id),
+        Some(id) => {
+            let used = slot.map_or("none".to_owned(), |id| id.to_string());
+            warnings.push(format!("{key}: {id} is not one of the {n_tokens} tokens, using {used}"));
         }
     }
 }
@@ -193,29 +227,53 @@ impl SpecialTokens {
 /// Marks control tokens named "unused" as unused.
 pub(crate) fn mark_unused(vocab: &mut Vocab) {
     for id in 0..vocab.len() as TokenId {
-        let is_unused = vocab.text(id).windows(6).any(|w| w == b"unused");
-        if is_unused && vocab.attr(id).intersects(TokenAttr::CONTROL) {
+        if vocab.attr(id).intersects(TokenAttr::CONTROL) && vocab.text(id).windows(6).any(|w| w == b"unused")
+        {
             vocab.attrs[id as usize] |= TokenAttr::UNUSED;
         }
     }
 }
 
+/// Marks a token that the model's file should have marked as a control token.
+fn make_control(id: TokenId, vocab: &mut Vocab, warnings: &mut Vec<String>) {
+    if !vocab.attr(id).intersects(TokenAttr::CONTROL) {
+        let text = String::from_utf8_lossy(vocab.text(id));
+        warnings.push(format!(
+            "token {id} '{text}' looks like a control token and is made one, its type was another"
+        ));
+        vocab.attrs[id as usize] |= TokenAttr::CONTROL;
+    }
+}
+
 /// The tokens that end generation, by id and by text, with the reference's exceptions; adjusts attributes.
-pub(crate) fn end_of_generation(special: &SpecialTokens, vocab: &mut Vocab) -> BTreeSet<TokenId> {
+pub(crate) fn end_of_generation(
+    special: &SpecialTokens,
+    vocab: &mut Vocab,
+    warnings: &mut Vec<String>,
+) -> BTreeSet<TokenId> {
     let mut eog: BTreeSet<TokenId> =
         [special.fim_pad, special.fim_rep, special.fim_sep].into_iter().flatten().collect();
     for text in EOG_TEXTS {
         if let Some(id) = vocab.id_of(text.as_bytes()) {
             eog.insert(id);
-            vocab.attrs[id as usize] |= TokenAttr::CONTROL;
+            make_control(id, vocab, warnings);
         }
     }
     for text in RENDERED_TEXTS {
         if let Some(id) = vocab.id_of(text.as_bytes()) {
             vocab.attrs[id as usize] = TokenAttr::USER_DEFINED;
+            warnings.push(format!("token {id} '{text}' is made user-defined: it is always shown"));
         }
     }
-    eog.extend([special.eos, special.eot, special.eom].into_iter().flatten());
+    for (name, id) in [("eos", special.eos), ("eot", special.eot), ("eom", special.eom)] {
+        if let Some(id) = id
+            && eog.insert(id)
+        {
+            warnings.push(format!(
+                "tokenizer.ggml.{name}_token_id: the text of token {id} is none that ends generation"
+            ));
+        }
+    }
 
     let member = |text: &str| vocab.id_of(text.as_bytes()).filter(|id| eog.contains(id));
     // Harmony and Solar Open: <|end|> ends a channel, not the generation.
@@ -228,6 +286,10 @@ pub(crate) fn end_of_generation(special: &SpecialTokens, vocab: &mut Vocab) -> B
         if let Some(id) = id {
             eog.remove(&id);
             vocab.attrs[id as usize] = attr;
+            let text = String::from_utf8_lossy(vocab.text(id));
+            warnings.push(format!(
+                "token {id} '{text}' does not end generation, other tokens of the vocabulary do"
+            ));
         }
     }
     eog
@@ -236,7 +298,16 @@ pub(crate) fn end_of_generation(special: &SpecialTokens, vocab: &mut Vocab) -> B
 /// Attributes that a few models need and their files do not carry.
 ///
 /// `special` are the special tokens in matching order. Phi-3 must have the tokens its rule names.
-pub(crate) fn fix_attributes(data: &VocabData, special: &[TokenId], vocab: &mut Vocab) -> Result<(), Error> {
+pub(crate) fn fix_attributes(
+    data: &VocabData,
+    special: &[TokenId],
+    vocab: &mut Vocab,
+    warnings: &mut Vec<String>,
+) -> Result<(), Error> {
+    let mut takes_spaces_before = |text: &str| match vocab.id_of(text.as_bytes()) {
+        Some(id) => vocab.attrs[id as usize].set(TokenAttr::LSTRIP, true),
+        None => warnings.push(format!("the vocabulary has no token '{text}', which this model should have")),
+    };
     let pre = data.pre.as_deref().unwrap_or("");
     let arch = data.architecture.as_deref().unwrap_or("");
     let name = data.general_name.as_deref().unwrap_or("").to_ascii_lowercase();
@@ -245,9 +316,7 @@ pub(crate) fn fix_attributes(data: &VocabData, special: &[TokenId], vocab: &mut 
     if contains_any(pre, &["jina-v2-de", "jina-v2-es", "jina-v2-code"])
         || contains_any(arch, &["nomic-bert-moe", "jina-bert-v3"])
     {
-        if let Some(id) = vocab.id_of(b"<mask>") {
-            vocab.attrs[id as usize].set(TokenAttr::LSTRIP, true);
-        }
+        takes_spaces_before("<mask>");
     } else if contains_any(&name, &["phi-3", "phi3"]) {
         for &id in special {
             vocab.attrs[id as usize].set(TokenAttr::RSTRIP, true);
@@ -256,10 +325,8 @@ pub(crate) fn fix_attributes(data: &VocabData, special: &[TokenId], vocab: &mut 
             let id = vocab.id_of(text.as_bytes()).ok_or(Error::MissingText(text))?;
             vocab.attrs[id as usize].set(TokenAttr::RSTRIP, on);
         }
-    } else if name.contains("modern-bert")
-        && let Some(id) = vocab.id_of(b"[MASK]")
-    {
-        vocab.attrs[id as usize].set(TokenAttr::LSTRIP, true);
+    } else if name.contains("modern-bert") {
+        takes_spaces_before("[MASK]");
     }
     Ok(())
 }

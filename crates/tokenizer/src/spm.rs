@@ -1,71 +1,28 @@
 //! SentencePiece BPE (`llm_tokenizer_spm_session`): characters are joined to the best-scored token that two
 //! neighbours form, until none do; what is no token then falls back to bytes.
 
-use std::cmp::Ordering;
-use std::collections::BinaryHeap;
-
+use crate::cache::WordCache;
+use crate::hash::NO_VALUE;
+use crate::merge::{OPAQUE, joined};
+use crate::scratch::Scratch;
+use crate::segment::{Neighbours, SPACE};
 use crate::unicode::utf8_len;
 use crate::vocab::Vocab;
 use crate::{Error, TokenId};
 
-const END: u32 = u32::MAX;
-
-/// A piece of the text; its index stays while its length grows. Length 0: merged into its left neighbour.
-#[derive(Debug, Clone, Copy)]
-struct Node {
-    start: u32,
-    len: u32,
-    prev: u32,
-    next: u32,
-}
-
-/// Two neighbours that form a token; the greatest is the best-scored, among equals the leftmost.
-#[derive(Debug, Clone, Copy)]
-struct Candidate {
-    score: f32,
-    left: u32,
-    right: u32,
-    len: u32,
-}
-
-impl Ord for Candidate {
-    fn cmp(&self, other: &Self) -> Ordering {
-        // Adding zero makes -0 equal to 0.
-        (self.score + 0.0).total_cmp(&(other.score + 0.0)).then(other.left.cmp(&self.left))
-    }
-}
-
-impl PartialOrd for Candidate {
-    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl PartialEq for Candidate {
-    fn eq(&self, other: &Self) -> bool {
-        self.cmp(other).is_eq()
-    }
-}
-
-impl Eq for Candidate {}
-
-/// The escaped space.
-const SPACE: &[u8] = "▁".as_bytes();
-
 /// What the merging needs to know about an SPM vocabulary.
 #[derive(Debug)]
 pub(crate) struct Spm {
-    /// No token has a space after anything but spaces. Nothing can then be joined across the start of a word,
-    /// so that words are merged one by one, which is the same and keeps the queue short.
-    by_word: bool,
+    neighbours: Neighbours,
+    bytes: Box<[Option<TokenId>; 256]>,
 }
 
 impl Spm {
     pub(crate) fn new(vocab: &Vocab) -> Self {
-        let inner_space = |text: &[u8]| {
-            (1..text.len()).any(|i| text[i..].starts_with(SPACE) && !text[..i].ends_with(SPACE))
-        };
-        Self { by_word: !(0..vocab.len() as TokenId).any(|id| inner_space(vocab.text(id))) }
+        Self {
+            neighbours: Neighbours::new(vocab.texts().map(|(_, text)| text)),
+            bytes: Box::new(std::array::from_fn(|byte| byte_token(byte as u8, vocab).ok())),
+        }
     }
 
     /// Appends the tokens of `raw`, in which spaces are replaced by U+2581, with one more in front if
@@ -75,69 +32,99 @@ impl Spm {
         raw: &[u8],
         space_prefix: bool,
         vocab: &Vocab,
+        scratch: &mut Scratch,
         out: &mut Vec<TokenId>,
     ) -> Result<(), Error> {
-        let mut text = Vec::with_capacity(raw.len() + raw.len() / 2);
-        if space_prefix {
-            text.extend_from_slice(SPACE);
+        let mut prefixed = std::mem::take(&mut scratch.text);
+        prefixed.clear();
+        let text = if space_prefix {
+            prefixed.push(b' ');
+            prefixed.extend_from_slice(raw);
+            &prefixed
+        } else {
+            raw
+        };
+        let result = if std::str::from_utf8(raw).is_ok() {
+            self.segments(text, vocab, scratch, out)
+        } else {
+            // The lead byte of a broken character may take what follows it along: no place to cut is safe.
+            self.merge(text, vocab, scratch, out)
+        };
+        scratch.text = prefixed;
+        result
+    }
+
+    fn segments(
+        &self,
+        text: &[u8],
+        vocab: &Vocab,
+        scratch: &mut Scratch,
+        out: &mut Vec<TokenId>,
+    ) -> Result<(), Error> {
+        let mut start = 0;
+        while start < text.len() {
+            let end = self.neighbours.end(text, start);
+            let segment = &text[start..end];
+            start = end;
+            let Some(key) = WordCache::key(segment) else {
+                self.merge(segment, vocab, scratch, out)?;
+                continue;
+            };
+            if let Some(tokens) = scratch.cache.get(&key) {
+                out.extend_from_slice(tokens);
+                continue;
+            }
+            let before = out.len();
+            self.merge(segment, vocab, scratch, out)?;
+            scratch.cache.put(&key, &out[before..]);
         }
+        Ok(())
+    }
+
+    fn merge(
+        &self,
+        raw: &[u8],
+        vocab: &Vocab,
+        scratch: &mut Scratch,
+        out: &mut Vec<TokenId>,
+    ) -> Result<(), Error> {
+        let Scratch { merger, encoded: text, .. } = scratch;
+        text.clear();
         for &byte in raw {
             if byte == b' ' { text.extend_from_slice(SPACE) } else { text.push(byte) }
         }
-
-        let mut nodes = characters(&text);
-        let mut queue = BinaryHeap::new();
-        let mut start = 0;
-        while start < nodes.len() {
-            let end = if self.by_word { word_end(&text, &nodes, start) } else { nodes.len() };
-            nodes[start].prev = END;
-            nodes[end - 1].next = END;
-            for left in start as u32..end as u32 - 1 {
-                push_candidate(&text, &nodes, vocab, &mut queue, left, left + 1);
-            }
-            merge(&text, &mut nodes, vocab, &mut queue);
-            start = end;
+        merger.clear();
+        let mut i = 0;
+        // A character is as long as its first byte announces.
+        while i < text.len() {
+            let end = text.len().min(i + utf8_len(text[i]));
+            merger.push(vocab.id_of(&text[i..end]).unwrap_or(OPAQUE), i);
+            i = end;
         }
-
-        for node in nodes.iter().filter(|node| node.len > 0) {
-            let piece = span(&text, node.start, node.len);
-            match vocab.id_of(piece) {
-                Some(id) => out.push(id),
-                None => {
-                    for &byte in piece {
-                        out.push(byte_token(byte, vocab)?);
-                    }
+        merger.run(text.len(), |_, _, range| {
+            if range.len() > vocab.max_text_len() {
+                return NO_VALUE;
+            }
+            vocab.id_of(&text[range]).map_or(NO_VALUE, |id| joined(rank(vocab.score(id)), id))
+        });
+        for (symbol, range) in merger.parts() {
+            if symbol == OPAQUE {
+                for &byte in &text[range] {
+                    out.push(self.bytes[usize::from(byte)].ok_or(Error::MissingByteToken(byte))?);
                 }
+            } else {
+                out.push(symbol);
             }
         }
         Ok(())
     }
 }
 
-/// First node after `start` that is a space following something else, or the end.
-fn word_end(text: &[u8], nodes: &[Node], start: usize) -> usize {
-    let bytes = |i: usize| span(text, nodes[i].start, nodes[i].len);
-    (start + 1..nodes.len())
-        .find(|&i| bytes(i) == SPACE && !bytes(i - 1).ends_with(SPACE))
-        .unwrap_or(nodes.len())
-}
-
-/// Joins neighbours until the queue is empty.
-fn merge(text: &[u8], nodes: &mut [Node], vocab: &Vocab, queue: &mut BinaryHeap<Candidate>) {
-    while let Some(Candidate { left, right, len, .. }) = queue.pop() {
-        let (l, r) = (nodes[left as usize], nodes[right as usize]);
-        if l.len == 0 || r.len == 0 || l.len + r.len != len {
-            continue;
-        }
-        nodes[left as usize].len = len;
-        nodes[left as usize].next = r.next;
-        nodes[right as usize].len = 0;
-        if r.next != END {
-            nodes[r.next as usize].prev = left;
-        }
-        push_candidate(text, nodes, vocab, queue, l.prev, left);
-        push_candidate(text, nodes, vocab, queue, left, r.next);
-    }
+/// The greater the score, the lower the rank; in the order of `f32::total_cmp`, but for the sign of zero.
+fn rank(score: f32) -> u32 {
+    let bits = (score + 0.0).to_bits();
+    let ascending = if bits >> 31 == 1 { !bits } else { bits | 1 << 31 };
+    !ascending
 }
 
 /// Token of a byte: `<0xXX>`, or else the byte as a text (`llama_vocab::byte_to_token`).
@@ -148,42 +135,14 @@ pub(crate) fn byte_token(byte: u8, vocab: &Vocab) -> Result<TokenId, Error> {
         .ok_or(Error::MissingByteToken(byte))
 }
 
-/// One node per character, cut by the length its first byte announces.
-fn characters(text: &[u8]) -> Vec<Node> {
-    let mut nodes = Vec::with_capacity(text.len());
-    let mut start = 0;
-    while start < text.len() {
-        let len = utf8_len(text[start]).min(text.len() - start);
-        let index = nodes.len() as u32;
-        let prev = index.checked_sub(1).unwrap_or(END);
-        let next = if start + len == text.len() { END } else { index + 1 };
-        nodes.push(Node { start: start as u32, len: len as u32, prev, next });
-        start += len;
-    }
-    nodes
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-fn span(text: &[u8], start: u32, len: u32) -> &[u8] {
-    &text[start as usize..(start + len) as usize]
-}
-
-fn push_candidate(
-    text: &[u8],
-    nodes: &[Node],
-    vocab: &Vocab,
-    queue: &mut BinaryHeap<Candidate>,
-    left: u32,
-    right: u32,
-) {
-    if left == END || right == END {
-        return;
-    }
-    let (l, r) = (nodes[left as usize], nodes[right as usize]);
-    let len = l.len + r.len;
-    if len as usize > vocab.max_text_len() {
-        return;
-    }
-    if let Some(id) = vocab.id_of(span(text, l.start, len)) {
-        queue.push(Candidate { score: vocab.score(id), left, right, len });
+    #[test]
+    fn ranks_fall_as_scores_rise() {
+        let scores = [f32::NEG_INFINITY, -10.5, -1.0, -1e-40, 0.0, 1e-40, 0.5, 3.0, f32::INFINITY];
+        assert!(scores.windows(2).all(|w| rank(w[0]) > rank(w[1])));
+        assert_eq!(rank(0.0), rank(-0.0));
     }
 }

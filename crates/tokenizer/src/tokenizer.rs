@@ -2,20 +2,26 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::bpe::Bpe;
-use crate::partition::{Fragment, SpecialMatcher};
+use crate::dialect::Dialect;
+use crate::partition::{Fragment, SpecialMatcher, matching_order};
 use crate::pieces::{Pieces, clean_spaces};
+use crate::plamo2::Plamo2;
 use crate::pre::{Flags, PreTokenizer, family};
+use crate::rwkv::Rwkv;
+use crate::scratch::{Pool, Scratch};
 use crate::spm::{Spm, byte_token};
+use crate::ugm::Ugm;
 use crate::vocab::Vocab;
-use crate::wpm::Normalizer;
-use crate::{Error, SpecialTokens, StreamDecoder, TokenAttr, TokenId, VocabData, VocabType, special, wpm};
+use crate::wpm::Wpm;
+use crate::{Error, SpecialTokens, StreamDecoder, TokenAttr, TokenId, VocabData, VocabType, special};
 
 /// Longest text in bytes: three times as much, which escaping can make of it, still has 32-bit offsets.
 const MAX_TEXT: usize = 1 << 30;
 
-/// A ready tokenizer (`llama_vocab`). Immutable; clones share it and may be used from any thread.
+/// A ready tokenizer (`llama_vocab`). Clones share it and may be used from any thread.
 #[derive(Debug, Clone)]
 pub struct Tokenizer {
     inner: Arc<Inner>,
@@ -34,6 +40,9 @@ struct Inner {
     matcher: SpecialMatcher,
     pieces: Pieces,
     model: Model,
+    warnings: Vec<String>,
+    /// Buffers and remembered words, the only thing that changes.
+    pool: Pool,
 }
 
 /// What a family keeps besides the token table.
@@ -41,48 +50,142 @@ struct Inner {
 enum Model {
     None,
     Spm(Spm),
-    Bpe(Bpe),
-    Wpm(Normalizer),
+    Bpe(Bpe, Dialect),
+    Wpm(Wpm),
+    Ugm(Ugm),
+    Rwkv(Rwkv),
+    Plamo2(Plamo2),
+}
+
+impl Model {
+    fn new(
+        family: VocabType,
+        flags: Flags,
+        pre: Option<&PreTokenizer>,
+        data: &VocabData,
+        vocab: &Vocab,
+    ) -> Result<Self, Error> {
+        Ok(match family {
+            VocabType::None => Self::None,
+            VocabType::Spm => Self::Spm(Spm::new(vocab)),
+            VocabType::Bpe => {
+                let pre = pre.ok_or(Error::MissingKey("tokenizer.ggml.pre"))?;
+                let merges = match &data.merges {
+                    Some(merges) => merges.as_slice(),
+                    // Kimi K2 comes without.
+                    None if data.pre.as_deref() == Some("kimi-k2") && data.model != "gemma4" => &[],
+                    None => return Err(Error::MissingKey("tokenizer.ggml.merges")),
+                };
+                Self::Bpe(Bpe::new(pre, merges, vocab), Dialect::new(data, flags.lowercase, vocab))
+            }
+            VocabType::Wpm => Self::Wpm(Wpm::new(flags.lowercase, flags.strip_accents, vocab)),
+            VocabType::Ugm => {
+                Self::Ugm(Ugm::new(data, flags.add_space_prefix, flags.remove_extra_whitespaces, vocab)?)
+            }
+            VocabType::Rwkv => Self::Rwkv(Rwkv::new(vocab)),
+            VocabType::Plamo2 => Self::Plamo2(Plamo2::new(vocab)?),
+        })
+    }
+
+    /// Appends the tokens of raw text; `space_prefix`: nothing or a special token comes before it.
+    fn encode(
+        &self,
+        raw: &[u8],
+        space_prefix: bool,
+        flags: Flags,
+        unk: Option<TokenId>,
+        vocab: &Vocab,
+        scratch: &mut Scratch,
+        out: &mut Vec<TokenId>,
+    ) -> Result<(), Error> {
+        match self {
+            Self::None => return Err(Error::NoVocab),
+            Self::Spm(spm) => {
+                spm.encode(raw, flags.add_space_prefix && space_prefix, vocab, scratch, out)?;
+            }
+            Self::Bpe(bpe, dialect) => {
+                dialect.encode(raw, flags.escape_whitespaces, bpe, vocab, scratch, out);
+            }
+            Self::Wpm(wpm) => wpm.encode(raw, unk, scratch, out)?,
+            Self::Ugm(ugm) => ugm.encode(raw, unk, scratch, out)?,
+            Self::Rwkv(rwkv) => rwkv.encode(raw, unk, out)?,
+            Self::Plamo2(plamo2) => plamo2.encode(raw, scratch, out),
+        }
+        Ok(())
+    }
+
+    /// The line feed token. It is looked for before the metadata's special ids are known, hence the defaults.
+    fn line_feed(
+        &self,
+        flags: Flags,
+        special: &SpecialTokens,
+        vocab: &Vocab,
+    ) -> Result<Option<TokenId>, Error> {
+        Ok(match self {
+            Self::Spm(_) => byte_token(b'\n', vocab).ok().or(special.pad),
+            Self::Wpm(_) | Self::None => special.pad,
+            // The reference refuses a vocabulary without one.
+            Self::Rwkv(rwkv) => {
+                let mut ids = Vec::new();
+                rwkv.encode(b"\n", Some(TokenId::MAX), &mut ids)?;
+                ids.first().copied().filter(|&id| id != TokenId::MAX)
+            }
+            Self::Bpe(..) | Self::Ugm(_) | Self::Plamo2(_) => {
+                let mut ids = Vec::new();
+                self.encode(b"\n", true, flags, special.unk, vocab, &mut Scratch::default(), &mut ids)?;
+                ids.first().copied().or(special.pad)
+            }
+        })
+    }
 }
 
 impl Tokenizer {
     /// Checks `data` and builds its tokenizer (`llama_vocab::impl::load`).
     ///
     /// # Errors
-    /// A family or pre-tokenizer that is unknown or unsupported, missing or short arrays, duplicate tokens,
-    /// malformed byte tokens.
+    /// An unknown family or pre-tokenizer, missing or short arrays, duplicate tokens, malformed byte tokens, a
+    /// malformed character map.
     pub fn new(data: &VocabData) -> Result<Self, Error> {
         let family = family(&data.model)?;
+        let pre_name = if data.model == "gemma4" { Some("gemma4") } else { data.pre.as_deref() };
         let pre = match family {
-            VocabType::Bpe => Some(PreTokenizer::by_name(data.pre.as_deref())?),
+            VocabType::Bpe => Some(PreTokenizer::by_name(pre_name)?),
             _ => None,
         };
         let flags = Flags::new(family, pre.as_ref(), data);
         if family == VocabType::None {
             return Ok(Self::without_vocab(data, flags));
         }
+        let mut warnings = Vec::new();
+        if pre.is_some() && pre_name.unwrap_or("").is_empty() {
+            warnings.push(
+                "tokenizer.ggml.pre: missing, the default pre-tokenizer may not fit the model".to_owned(),
+            );
+        }
+        if pre.is_some_and(|pre| pre.gemma4) && data.add_bos == Some(false) {
+            warnings.push("tokenizer.ggml.add_bos_token: false, but gemma4 needs BOS and gets it".to_owned());
+        }
+        for id in (0..data.tokens.len()).filter(|&id| data.tokens[id].is_empty()) {
+            warnings.push(format!("tokenizer.ggml.tokens: token {id} is empty, it is called [EMPTY_{id}]"));
+        }
 
         let mut vocab = Vocab::new(data)?;
-        let model = match (family, &pre) {
-            (VocabType::Bpe, Some(pre)) => {
-                let merges = data.merges.as_ref().ok_or(Error::MissingKey("tokenizer.ggml.merges"))?;
-                Model::Bpe(Bpe::new(pre.stages, pre.ignore_merges, merges, &vocab))
-            }
-            (VocabType::Wpm, _) => {
-                Model::Wpm(Normalizer { lowercase: flags.lowercase, strip_accents: flags.strip_accents })
-            }
-            _ => Model::Spm(Spm::new(&vocab)),
-        };
-        let mut special = SpecialTokens::defaults(family, pre.is_some_and(|pre| pre.no_default_bos));
-        special.nl = line_feed(&special, &model, &vocab);
-        special.apply(&data.special, vocab.len());
-        special.detect_by_text(&mut vocab);
+        Dialect::hide_marks(data, &mut vocab);
+        let model = Model::new(family, flags, pre.as_ref(), data, &vocab)?;
+        let no_default_bos = pre.is_some_and(|pre| pre.no_default_bos);
+        let mut special = SpecialTokens::defaults(family, &data.model, no_default_bos);
+        special.nl = model.line_feed(flags, &special, &vocab)?;
+        if special.nl.is_none() || (special.nl == special.pad && family != VocabType::Wpm) {
+            warnings.push("the vocabulary has no line feed token".to_owned());
+        }
+        special.apply(&data.special, vocab.len(), &mut warnings);
+        special.detect_by_text(&mut vocab, &mut warnings);
         special::mark_unused(&mut vocab);
-        let eog = special::end_of_generation(&special, &mut vocab);
-        let matcher = SpecialMatcher::new(&vocab);
+        let eog = special::end_of_generation(&special, &mut vocab, &mut warnings);
+        let order = matching_order(&vocab);
         // Pieces come before the fix-ups of attributes: they must not depend on them.
-        let pieces = Pieces::new(family, &vocab)?;
-        special::fix_attributes(data, &matcher.order, &mut vocab)?;
+        let pieces = Pieces::new(family, flags.escape_whitespaces, &vocab)?;
+        special::fix_attributes(data, &order, &mut vocab, &mut warnings)?;
 
         let in_range = |id: &i32| usize::try_from(*id).is_ok_and(|id| id < vocab.len());
         let suppressed =
@@ -93,13 +196,15 @@ impl Tokenizer {
                 flags,
                 n_tokens: vocab.len(),
                 n_token_types: data.token_type_count.unwrap_or(0),
-                vocab,
                 special,
                 eog,
                 suppressed,
-                matcher,
+                matcher: SpecialMatcher::new(order, &vocab),
+                vocab,
                 pieces,
                 model,
+                warnings,
+                pool: Pool::default(),
             }),
         })
     }
@@ -119,6 +224,8 @@ impl Tokenizer {
                 matcher: SpecialMatcher::default(),
                 pieces: Pieces::default(),
                 model: Model::None,
+                warnings: Vec::new(),
+                pool: Pool::default(),
             }),
         }
     }
@@ -130,14 +237,15 @@ impl Tokenizer {
     ///
     /// # Errors
     /// No vocabulary, a text of more than 2^30 bytes, or a token the vocabulary lacks (BOS, EOS, separator,
-    /// unknown, a byte).
+    /// unknown, a byte); a character map that leads outside itself.
     pub fn encode(&self, text: &str, add_special: bool, parse_special: bool) -> Result<Vec<TokenId>, Error> {
         self.encode_bytes(text.as_bytes(), add_special, parse_special)
     }
 
     /// As [`encode`](Self::encode), for text that need not be valid UTF-8.
     ///
-    /// SPM passes stray bytes on to byte tokens, the other families read each as U+FFFD.
+    /// SPM passes stray bytes on to byte tokens, RWKV matches them like any others, the other families read each
+    /// as U+FFFD.
     ///
     /// # Errors
     /// As [`encode`](Self::encode).
@@ -147,45 +255,71 @@ impl Tokenizer {
         add_special: bool,
         parse_special: bool,
     ) -> Result<Vec<TokenId>, Error> {
-        let Inner { family, flags, vocab, special, matcher, model, .. } = &*self.inner;
-        if *family == VocabType::None {
-            return Err(Error::NoVocab);
-        }
+        let mut out = Vec::new();
+        self.encode_into(text, add_special, parse_special, &mut out)?;
+        Ok(out)
+    }
+
+    /// As [`encode_bytes`](Self::encode_bytes), appending to `out`; on an error `out` is as it was.
+    ///
+    /// # Errors
+    /// As [`encode`](Self::encode).
+    pub fn encode_into(
+        &self,
+        text: &[u8],
+        add_special: bool,
+        parse_special: bool,
+        out: &mut Vec<TokenId>,
+    ) -> Result<(), Error> {
         if text.len() > MAX_TEXT {
             return Err(Error::TextTooLong(text.len()));
         }
-        let wpm = *family == VocabType::Wpm;
-        let mut out = Vec::with_capacity(text.len() / 3 + 2);
-        if add_special && (wpm || flags.add_bos) {
-            out.push(special.bos.ok_or(Error::MissingSpecialToken("BOS"))?);
+        out.reserve(text.len() / 4 + 2);
+        let before = out.len();
+        let result =
+            self.inner.pool.with(|scratch| self.inner.encode(text, add_special, parse_special, scratch, out));
+        if result.is_err() {
+            out.truncate(before);
         }
-        let mut after_special = true;
-        for fragment in matcher.partition(text, vocab, parse_special) {
-            let range = match fragment {
-                Fragment::Token(id) => {
-                    out.push(id);
-                    after_special = true;
-                    continue;
-                }
-                Fragment::Raw(range) => range,
-            };
-            let raw = &text[range];
-            match model {
-                Model::None => return Err(Error::NoVocab),
-                Model::Spm(spm) => {
-                    spm.encode(raw, flags.add_space_prefix && after_special, vocab, &mut out)?;
-                }
-                Model::Bpe(bpe) => bpe.encode(raw, vocab, &mut out),
-                Model::Wpm(normalizer) => wpm::encode(raw, *normalizer, special.unk, vocab, &mut out)?,
+        result
+    }
+
+    /// Token ids of many texts, in their order, worked out by up to `n_threads` threads.
+    ///
+    /// # Errors
+    /// As [`encode`](Self::encode): that of the first text that has one.
+    pub fn encode_batch<T: AsRef<[u8]> + Sync>(
+        &self,
+        texts: &[T],
+        add_special: bool,
+        parse_special: bool,
+        n_threads: usize,
+    ) -> Result<Vec<Vec<TokenId>>, Error> {
+        let encode = |text: &T| self.encode_bytes(text.as_ref(), add_special, parse_special);
+        let n_threads = n_threads.clamp(1, texts.len().max(1));
+        if n_threads == 1 {
+            return texts.iter().map(encode).collect();
+        }
+        let next = AtomicUsize::new(0);
+        let work = || {
+            let mut done = Vec::new();
+            while let Some((i, text)) =
+                Some(next.fetch_add(1, Ordering::Relaxed)).and_then(|i| texts.get(i).map(|text| (i, text)))
+            {
+                done.push((i, encode(text)));
             }
-            after_special = false;
-        }
-        if add_special && wpm {
-            out.push(special.sep.ok_or(Error::MissingSpecialToken("separator"))?);
-        } else if add_special && flags.add_eos {
-            out.push(special.eos.ok_or(Error::MissingSpecialToken("EOS"))?);
-        }
-        Ok(out)
+            done
+        };
+        let mut results: Vec<(usize, Result<Vec<TokenId>, Error>)> = std::thread::scope(|scope| {
+            let threads: Vec<_> = (1..n_threads).map(|_| scope.spawn(work)).collect();
+            let mut results = work();
+            for thread in threads {
+                results.extend(thread.join().expect("encoding does not panic"));
+            }
+            results
+        });
+        results.sort_unstable_by_key(|result| result.0);
+        results.into_iter().map(|result| result.1).collect()
     }
 
     /// Bytes that `token` stands for; control and unknown tokens show their text only with `special`.
@@ -352,7 +486,29 @@ impl Tokenizer {
         self.inner.flags.ignore_merges
     }
 
-    /// The file's flag to collapse whitespace, which none of the families here acts on.
+    /// Whether spaces are written as U+2581 before text is tokenized.
+    pub fn escape_whitespaces(&self) -> bool {
+        self.inner.flags.escape_whitespaces
+    }
+
+    /// What is odd about the vocabulary and how it was read nevertheless (the reference's warnings at load).
+    pub fn warnings(&self) -> &[String] {
+        &self.inner.warnings
+    }
+
+    /// Whether `tokens` begin with BOS twice: once added, once written in the text.
+    pub fn has_two_bos(&self, tokens: &[TokenId]) -> bool {
+        let bos = self.inner.special.bos;
+        self.inner.flags.add_bos && bos.is_some() && tokens.len() >= 2 && tokens.get(1).copied() == bos
+    }
+
+    /// Whether `tokens` end with EOS twice: once written in the text, once added.
+    pub fn has_two_eos(&self, tokens: &[TokenId]) -> bool {
+        let eos = self.inner.special.eos;
+        self.inner.flags.add_eos && eos.is_some() && tokens.iter().rev().nth(1).copied() == eos
+    }
+
+    /// Whether runs of whitespace become one space before a unigram vocabulary sees them.
     pub fn remove_extra_whitespaces(&self) -> bool {
         self.inner.flags.remove_extra_whitespaces
     }
@@ -370,15 +526,41 @@ impl Tokenizer {
     }
 }
 
-/// The line feed token. It is looked for before the metadata's special ids are known, hence the default padding.
-fn line_feed(special: &SpecialTokens, model: &Model, vocab: &Vocab) -> Option<TokenId> {
-    match model {
-        Model::Spm(_) => byte_token(b'\n', vocab).ok().or(special.pad),
-        Model::Bpe(bpe) => {
-            let mut ids = Vec::new();
-            bpe.encode(b"\n", vocab, &mut ids);
-            ids.first().copied().or(special.pad)
+impl Inner {
+    fn encode(
+        &self,
+        text: &[u8],
+        add_special: bool,
+        parse_special: bool,
+        scratch: &mut Scratch,
+        out: &mut Vec<TokenId>,
+    ) -> Result<(), Error> {
+        let Self { family, flags, vocab, special, .. } = self;
+        if *family == VocabType::None {
+            return Err(Error::NoVocab);
         }
-        Model::Wpm(_) | Model::None => special.pad,
+        let wpm = *family == VocabType::Wpm;
+        // RWKV and PLaMo-2 never add anything.
+        let add_special = add_special && !matches!(family, VocabType::Rwkv | VocabType::Plamo2);
+        if add_special && (wpm || flags.add_bos) {
+            out.push(special.bos.ok_or(Error::MissingSpecialToken("BOS"))?);
+        }
+        let mut after_special = true;
+        for fragment in self.matcher.partition(text, vocab, parse_special) {
+            match fragment {
+                Fragment::Token(id) => out.push(id),
+                Fragment::Raw(ref range) => {
+                    let raw = &text[range.clone()];
+                    self.model.encode(raw, after_special, *flags, special.unk, vocab, scratch, out)?;
+                }
+            }
+            after_special = matches!(fragment, Fragment::Token(_));
+        }
+        if add_special && wpm {
+            out.push(special.sep.ok_or(Error::MissingSpecialToken("separator"))?);
+        } else if add_special && flags.add_eos {
+            out.push(special.eos.ok_or(Error::MissingSpecialToken("EOS"))?);
+        }
+        Ok(())
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! Splitting rules live in `split`; here is only what is true of one code point.
 
+use std::borrow::Cow;
 use std::sync::OnceLock;
 
 use crate::unicode_tables::{CLASS_RANGES, LOWERCASE_RUNS, NFD_RANGES};
@@ -32,9 +33,10 @@ const PAGE: usize = 256;
 pub(crate) const REPLACEMENT: u32 = 0xFFFD;
 
 /// Classes of all code points, as pages of 256; equal pages are stored once.
-struct ClassTable {
+#[derive(Debug)]
+pub(crate) struct ClassTable {
     page_of: Vec<u16>,
-    pages: Vec<[u8; PAGE]>,
+    pages: Vec<u8>,
 }
 
 impl ClassTable {
@@ -48,23 +50,51 @@ impl ClassTable {
         let mut table = Self { page_of: Vec::with_capacity(N_CODEPOINTS / PAGE), pages: Vec::new() };
         for page in flat.as_chunks::<PAGE>().0 {
             let index = *seen.entry(*page).or_insert_with(|| {
-                table.pages.push(*page);
-                table.pages.len() as u16 - 1
+                table.pages.extend_from_slice(page);
+                (table.pages.len() / PAGE) as u16 - 1
             });
             table.page_of.push(index);
         }
         table
     }
+
+    /// Class bits of `cpt`; code points beyond U+10FFFF are undefined.
+    #[inline]
+    pub(crate) fn of(&self, cpt: u32) -> u8 {
+        match self.page_of.get((cpt >> 8) as usize) {
+            Some(&page) => self.pages[usize::from(page) << 8 | (cpt & 0xFF) as usize],
+            None => class::UNDEFINED,
+        }
+    }
 }
+
+/// The table, built at the first call.
+pub(crate) fn classes() -> &'static ClassTable {
+    static TABLE: OnceLock<ClassTable> = OnceLock::new();
+    TABLE.get_or_init(ClassTable::build)
+}
+
+/// Classes of the ASCII code points; bytes beyond are 0.
+pub(crate) static ASCII_CLASS: [u8; 256] = {
+    let mut table = [0; 256];
+    let mut b = 0u8;
+    while b < 0x80 {
+        table[b as usize] = match b {
+            b'a'..=b'z' | b'A'..=b'Z' => class::LETTER,
+            b'0'..=b'9' => class::NUMBER,
+            b' ' | 0x09..=0x0D => class::WHITESPACE,
+            b'$' | b'+' | b'<'..=b'>' | b'^' | b'`' | b'|' | b'~' => class::SYMBOL,
+            b'!'..=b'~' => class::PUNCTUATION,
+            _ => class::CONTROL,
+        };
+        b += 1;
+    }
+    table
+};
 
 /// Class bits of `cpt`; code points beyond U+10FFFF are undefined.
 pub(crate) fn class_of(cpt: u32) -> u8 {
-    static TABLE: OnceLock<ClassTable> = OnceLock::new();
-    let table = TABLE.get_or_init(ClassTable::build);
-    match table.page_of.get(cpt as usize / PAGE) {
-        Some(&page) => table.pages[page as usize][cpt as usize % PAGE],
-        None => class::UNDEFINED,
-    }
+    classes().of(cpt)
 }
 
 /// Lower-case code point of `cpt`, by the simple one-to-one mapping (`unicode_tolower`).
@@ -95,25 +125,61 @@ pub(crate) fn utf8_len(byte: u8) -> usize {
     }
 }
 
-/// Decodes the code point at the start of `bytes` and its length in bytes.
+/// Length of the UTF-8 sequence that `bytes` begins with, if it is whole (`unicode_cpt_from_utf8`).
+///
+/// As lenient as the reference: overlong forms, surrogates and values beyond U+10FFFF are whole.
+pub(crate) fn sequence_len(bytes: &[u8]) -> Option<usize> {
+    let len = match bytes.first()? {
+        0x00..=0x7F => return Some(1),
+        0xC0..=0xDF => 2,
+        0xE0..=0xEF => 3,
+        0xF0..=0xF7 => 4,
+        _ => return None,
+    };
+    bytes.get(1..len)?.iter().all(|b| b & 0xC0 == 0x80).then_some(len)
+}
+
+/// Decodes the code point at the start of `bytes`, which are not empty, and its length.
 ///
 /// As lenient as the reference: overlong forms and surrogates pass, every byte of anything else stands for
 /// U+FFFD. Values beyond U+10FFFF, on which the reference throws later, are treated as invalid here.
 pub(crate) fn decode_one(bytes: &[u8]) -> (u32, usize) {
-    let first = u32::from(bytes[0]);
-    let (len, head) = match bytes[0] {
-        0x00..=0x7F => return (first, 1),
-        0xC0..=0xDF => (2, first & 0x1F),
-        0xE0..=0xEF => (3, first & 0x0F),
-        0xF0..=0xF7 => (4, first & 0x07),
-        _ => return (REPLACEMENT, 1),
-    };
-    let Some(tail) = bytes.get(1..len) else { return (REPLACEMENT, 1) };
-    if tail.iter().any(|b| b & 0xC0 != 0x80) {
-        return (REPLACEMENT, 1);
+    match sequence_len(bytes) {
+        Some(len) => match decode_sound(bytes, 0).0 {
+            cpt if cpt < N_CODEPOINTS as u32 => (cpt, len),
+            _ => (REPLACEMENT, 1),
+        },
+        None => (REPLACEMENT, 1),
     }
-    let cpt = tail.iter().fold(head, |cpt, &b| cpt << 6 | u32::from(b & 0x3F));
-    if cpt < N_CODEPOINTS as u32 { (cpt, len) } else { (REPLACEMENT, 1) }
+}
+
+/// Decodes the code point at `i` of bytes that [`sanitize`] has passed, and its length. Nothing is checked.
+#[inline]
+pub(crate) fn decode_sound(bytes: &[u8], i: usize) -> (u32, usize) {
+    let tail = |k: usize| bytes.get(i + k).map_or(0, |b| u32::from(b & 0x3F));
+    let first = u32::from(bytes[i]);
+    match first {
+        0..=0x7F => (first, 1),
+        0x80..=0xDF => ((first & 0x1F) << 6 | tail(1), 2),
+        0xE0..=0xEF => ((first & 0x0F) << 12 | tail(1) << 6 | tail(2), 3),
+        _ => ((first & 0x07) << 18 | tail(1) << 12 | tail(2) << 6 | tail(3), 4),
+    }
+}
+
+/// The text as the reference's code points spell it: invalid bytes become U+FFFD, overlong forms short ones.
+/// Surrogates stay. Sound text is not copied.
+pub(crate) fn sanitize(raw: &[u8]) -> Cow<'_, [u8]> {
+    if std::str::from_utf8(raw).is_ok() {
+        return Cow::Borrowed(raw);
+    }
+    let mut text = Vec::with_capacity(raw.len() + raw.len() / 4);
+    let mut rest = raw;
+    while !rest.is_empty() {
+        let (cpt, len) = decode_one(rest);
+        push_utf8(cpt, &mut text);
+        rest = &rest[len..];
+    }
+    Cow::Owned(text)
 }
 
 /// Appends the UTF-8 form of `cpt`, surrogates included, which `char` cannot hold.
@@ -179,6 +245,28 @@ mod tests {
             assert_eq!(bytes, c.to_string().as_bytes());
             assert_eq!(decode_one(&bytes), (u32::from(c), bytes.len()));
             assert_eq!(utf8_len(bytes[0]), bytes.len());
+        }
+    }
+
+    #[test]
+    fn text_is_sanitized() {
+        assert!(matches!(sanitize("aé€😀".as_bytes()), Cow::Borrowed(_)));
+        assert_eq!(*sanitize(b"a\xFFb"), *"a\u{FFFD}b".as_bytes());
+        assert_eq!(*sanitize(b"\xC1\xA1\xED\xA0\x80"), *b"a\xED\xA0\x80");
+        for c in ['\0', 'a', 'é', '€', '😀', '\u{10FFFF}'] {
+            let text = format!(" {c}");
+            assert_eq!(decode_sound(text.as_bytes(), 1), (u32::from(c), c.len_utf8()));
+        }
+    }
+
+    #[test]
+    fn ascii_classes_and_case_agree_with_the_tables() {
+        for b in 0..0x80u8 {
+            assert_eq!(ASCII_CLASS[usize::from(b)], class_of(u32::from(b)), "{b:#x}");
+        }
+        // Contractions are matched on bytes: no other code point may lower to their letters.
+        for cpt in 0x80..0x11_0000 {
+            assert!(!b"stmdrevl".contains(&(to_lower(cpt).min(0xFF) as u8)), "U+{cpt:04X}");
         }
     }
 

@@ -2,9 +2,9 @@
 //!
 //! How text becomes tokens is not known here; which tokens are special is decided in `special`.
 
-use std::collections::HashMap;
 use std::ops::{BitOr, BitOrAssign};
 
+use crate::hash::Keys;
 use crate::{Error, TokenId, VocabData};
 
 /// Tokenizer families (`enum llama_vocab_type`).
@@ -14,10 +14,16 @@ pub enum VocabType {
     None,
     /// SentencePiece BPE with byte fallback.
     Spm,
-    /// Byte-level BPE.
+    /// BPE, on bytes or on characters.
     Bpe,
     /// WordPiece.
     Wpm,
+    /// SentencePiece unigram.
+    Ugm,
+    /// Longest match over byte strings.
+    Rwkv,
+    /// PLaMo-2: unigram with integer costs and byte fallback.
+    Plamo2,
 }
 
 /// Attribute bits of a token (`enum llama_token_attr`, same values).
@@ -81,13 +87,19 @@ impl BitOrAssign for TokenAttr {
     }
 }
 
-/// Token table of a vocabulary.
+/// Token table of a vocabulary. Texts lie end to end; a table of ids hashed by text finds them.
 #[derive(Debug, Default)]
 pub(crate) struct Vocab {
-    texts: Vec<Box<[u8]>>,
+    bytes: Vec<u8>,
+    /// End of each text in `bytes`.
+    ends: Vec<u32>,
+    /// Bytes at the end of a text by which it is found but not shown; empty if there are none.
+    hidden: Vec<u8>,
     scores: Vec<f32>,
     pub(crate) attrs: Vec<TokenAttr>,
-    ids: HashMap<Box<[u8]>, TokenId>,
+    keys: Keys,
+    /// `hash >> 32, id + 1`, by open addressing; 0 is free.
+    slots: Vec<(u32, u32)>,
     max_text_len: usize,
 }
 
@@ -96,25 +108,37 @@ impl Vocab {
     pub(crate) fn new(data: &VocabData) -> Result<Self, Error> {
         let n_tokens = data.tokens.len();
         let limit = i32::MAX as usize;
-        if n_tokens > limit {
-            return Err(Error::VocabTooLarge(n_tokens));
+        let n_bytes = data.tokens.iter().map(Vec::len).sum::<usize>();
+        if n_tokens > limit || n_bytes + 24 * n_tokens > u32::MAX as usize {
+            return Err(Error::VocabTooLarge(n_tokens.max(n_bytes)));
         }
         check_len("tokenizer.ggml.scores", data.scores.as_ref().map(Vec::len), n_tokens)?;
         check_len("tokenizer.ggml.token_type", data.token_types.as_ref().map(Vec::len), n_tokens)?;
 
-        let mut vocab = Self { ids: HashMap::with_capacity(n_tokens), ..Self::default() };
+        let n_slots = (2 * n_tokens).next_power_of_two();
+        let mut vocab = Self {
+            bytes: Vec::with_capacity(n_bytes),
+            ends: Vec::with_capacity(n_tokens),
+            slots: vec![(0, 0); n_slots],
+            ..Self::default()
+        };
         for (id, text) in data.tokens.iter().enumerate() {
-            let text = if text.is_empty() { format!("[EMPTY_{id}]").into_bytes() } else { text.clone() };
-            if text.len() > limit {
-                return Err(Error::VocabTooLarge(text.len()));
+            let start = vocab.bytes.len();
+            if text.is_empty() {
+                vocab.bytes.extend_from_slice(format!("[EMPTY_{id}]").as_bytes());
+            } else {
+                vocab.bytes.extend_from_slice(text);
             }
-            let text = text.into_boxed_slice();
-            if let Some(first) = vocab.ids.insert(text.clone(), id as TokenId) {
-                let text = String::from_utf8_lossy(&text).into_owned();
+            let text = &vocab.bytes[start..];
+            vocab.max_text_len = vocab.max_text_len.max(text.len());
+            vocab.ends.push(vocab.bytes.len() as u32);
+            let hash = vocab.keys.text(text);
+            let at = vocab.find(text, hash);
+            if let Some(first) = vocab.slots[at].1.checked_sub(1) {
+                let text = String::from_utf8_lossy(text).into_owned();
                 return Err(Error::DuplicateToken { text, first, second: id as TokenId });
             }
-            vocab.max_text_len = vocab.max_text_len.max(text.len());
-            vocab.texts.push(text);
+            vocab.slots[at] = ((hash >> 32) as u32, id as u32 + 1);
         }
         vocab.scores = match &data.scores {
             Some(scores) => scores[..n_tokens].to_vec(),
@@ -127,8 +151,17 @@ impl Vocab {
         Ok(vocab)
     }
 
+    /// Hides `suffix` where texts of tokens from `first` on end with it and do not only consist of it.
+    pub(crate) fn hide_suffix(&mut self, first: TokenId, suffix: &[u8]) {
+        let n_hidden = |id| {
+            let text = self.key(id);
+            if id >= first && text.len() > suffix.len() && text.ends_with(suffix) { suffix.len() } else { 0 }
+        };
+        self.hidden = (0..self.len() as TokenId).map(|id| n_hidden(id) as u8).collect();
+    }
+
     pub(crate) fn len(&self) -> usize {
-        self.texts.len()
+        self.ends.len()
     }
 
     /// Bytes of the longest token text.
@@ -136,8 +169,26 @@ impl Vocab {
         self.max_text_len
     }
 
+    /// The slot of `text`, or the free one where it would be entered.
+    #[inline]
+    fn find(&self, text: &[u8], hash: u64) -> usize {
+        let mask = self.slots.len() - 1;
+        let mut at = hash as usize & mask;
+        loop {
+            let (high, id) = self.slots[at];
+            if id == 0 || (high == (hash >> 32) as u32 && self.key(id - 1) == text) {
+                return at;
+            }
+            at = (at + 1) & mask;
+        }
+    }
+
+    #[inline]
     pub(crate) fn id_of(&self, text: &[u8]) -> Option<TokenId> {
-        self.ids.get(text).copied()
+        if self.slots.is_empty() {
+            return None;
+        }
+        self.slots[self.find(text, self.keys.text(text))].1.checked_sub(1)
     }
 
     pub(crate) fn check(&self, id: TokenId) -> Result<usize, Error> {
@@ -145,9 +196,24 @@ impl Vocab {
         if index < self.len() { Ok(index) } else { Err(Error::TokenOutOfRange { id, n_tokens: self.len() }) }
     }
 
+    /// What a token is found by.
+    #[inline]
+    pub(crate) fn key(&self, id: TokenId) -> &[u8] {
+        let index = id as usize;
+        let start = if index == 0 { 0 } else { self.ends[index - 1] };
+        &self.bytes[start as usize..self.ends[index] as usize]
+    }
+
     /// Text of a token whose id came from this vocabulary.
     pub(crate) fn text(&self, id: TokenId) -> &[u8] {
-        &self.texts[id as usize]
+        let key = self.key(id);
+        let n_hidden = self.hidden.get(id as usize).copied().unwrap_or(0);
+        &key[..key.len() - usize::from(n_hidden)]
+    }
+
+    /// All texts by id.
+    pub(crate) fn texts(&self) -> impl Iterator<Item = (TokenId, &[u8])> {
+        (0..self.len() as TokenId).map(|id| (id, self.text(id)))
     }
 
     pub(crate) fn score(&self, id: TokenId) -> f32 {

@@ -5,7 +5,8 @@
 /// Nothing here needs to be consistent: [`Tokenizer::new`](crate::Tokenizer::new) checks it.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct VocabData {
-    /// `model`: the family, "llama" (SPM), "gpt2" (BPE), "bert" (WPM) or "none" / "no_vocab".
+    /// `model`: the family, "llama" (SPM), "gpt2", "gemma4", "hybriddna" or "whitespace" (BPE), "bert" (WPM), "t5"
+    /// (unigram), "rwkv", "plamo2" or "none" / "no_vocab".
     pub model: String,
     /// `pre`: the pre-tokenizer of a BPE vocabulary.
     pub pre: Option<String>,
@@ -17,6 +18,8 @@ pub struct VocabData {
     pub token_types: Option<Vec<i32>>,
     /// `merges`: "left right" by rank, required by BPE.
     pub merges: Option<Vec<Vec<u8>>>,
+    /// `precompiled_charsmap`: how a unigram vocabulary normalizes text.
+    pub precompiled_charsmap: Option<Vec<u8>>,
     /// The ids of special tokens.
     pub special: SpecialIds,
     /// `add_bos_token`

@@ -1,96 +1,163 @@
 //! WordPiece (`llm_tokenizer_wpm_session`): words are split off and normalized, then covered greedily by the
 //! longest tokens; a word that cannot be covered becomes one unknown token.
 
+use crate::cache::WordCache;
+use crate::scratch::Scratch;
+use crate::segment::SPACE;
+use crate::trie::{ROOT, Trie};
 use crate::unicode::class::{CONTROL, MARK, PUNCTUATION, SYMBOL, WHITESPACE};
-use crate::unicode::{REPLACEMENT, class_of, decode_one, nfd_first, push_utf8, to_lower};
+use crate::unicode::{ASCII_CLASS, REPLACEMENT, class_of, decode_one, nfd_first, push_utf8, to_lower};
 use crate::vocab::Vocab;
 use crate::{Error, TokenId};
 
-/// What the normalizer does to words.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Normalizer {
-    pub(crate) lowercase: bool,
-    pub(crate) strip_accents: bool,
+/// The normalizer's switches and the tokens by text.
+#[derive(Debug)]
+pub(crate) struct Wpm {
+    lowercase: bool,
+    strip_accents: bool,
+    trie: Trie,
 }
 
-/// Appends the tokens of `raw`; fails where an unknown token is needed and `unk` is none.
-pub(crate) fn encode(
-    raw: &[u8],
-    normalizer: Normalizer,
-    unk: Option<TokenId>,
-    vocab: &Vocab,
-    out: &mut Vec<TokenId>,
-) -> Result<(), Error> {
-    let mut marked = Vec::new();
-    for word in words(raw, normalizer) {
-        marked.clear();
-        marked.extend("▁".bytes());
-        marked.extend(&word);
-        if !cover(&marked, vocab, out) {
-            out.push(unk.ok_or(Error::MissingSpecialToken("unknown"))?);
-        }
+impl Wpm {
+    pub(crate) fn new(lowercase: bool, strip_accents: bool, vocab: &Vocab) -> Self {
+        Self { lowercase, strip_accents, trie: Trie::new(vocab.texts().map(|(id, text)| (text, id))) }
     }
-    Ok(())
+
+    /// Appends the tokens of `raw`; fails where an unknown token is needed and `unk` is none.
+    pub(crate) fn encode(
+        &self,
+        raw: &[u8],
+        unk: Option<TokenId>,
+        scratch: &mut Scratch,
+        out: &mut Vec<TokenId>,
+    ) -> Result<(), Error> {
+        let mut start = 0;
+        while start < raw.len() {
+            let class = ASCII_CLASS[usize::from(raw[start])];
+            if class & WHITESPACE != 0 {
+                start += 1;
+                continue;
+            }
+            // ASCII punctuation and CJK are words of their own; whitespace beyond ASCII is left to `words`.
+            let end = if class & (PUNCTUATION | SYMBOL) != 0 { start + 1 } else { segment_end(raw, start) };
+            let segment = &raw[start..end];
+            start = end;
+            let Some(key) = WordCache::key(segment) else {
+                self.words(segment, unk, scratch, out)?;
+                continue;
+            };
+            if let Some(tokens) = scratch.cache.get(&key) {
+                out.extend_from_slice(tokens);
+                continue;
+            }
+            let before = out.len();
+            self.words(segment, unk, scratch, out)?;
+            scratch.cache.put(&key, &out[before..]);
+        }
+        Ok(())
+    }
+
+    /// Appends the tokens of a text, word by word: they end at whitespace, and punctuation and CJK characters
+    /// are words of their own.
+    fn words(
+        &self,
+        raw: &[u8],
+        unk: Option<TokenId>,
+        scratch: &mut Scratch,
+        out: &mut Vec<TokenId>,
+    ) -> Result<(), Error> {
+        let word = &mut scratch.text;
+        word.clear();
+        let mut rest = raw;
+        while !rest.is_empty() {
+            let (mut cpt, len) = decode_one(rest);
+            rest = &rest[len..];
+            if self.strip_accents {
+                cpt = nfd_first(cpt);
+            }
+            let class = class_of(cpt);
+            if class & WHITESPACE != 0 {
+                self.finish(word, unk, out)?;
+                continue;
+            }
+            if cpt == 0 || cpt == REPLACEMENT || class & CONTROL != 0 {
+                continue;
+            }
+            if self.strip_accents && class & MARK != 0 {
+                continue;
+            }
+            // Lower case is applied after the class is known, as in the reference.
+            let shown = if self.lowercase { to_lower(cpt) } else { cpt };
+            let alone = class & PUNCTUATION != 0 || (cpt < 0x7F && class & SYMBOL != 0) || is_cjk(cpt);
+            if alone {
+                self.finish(word, unk, out)?;
+            }
+            push_utf8(shown, word);
+            if alone {
+                self.finish(word, unk, out)?;
+            }
+        }
+        self.finish(word, unk, out)
+    }
+
+    /// Covers `word`, behind an escaped space, by the longest tokens from left to right, and empties it.
+    fn finish(&self, word: &mut Vec<u8>, unk: Option<TokenId>, out: &mut Vec<TokenId>) -> Result<(), Error> {
+        if word.is_empty() {
+            return Ok(());
+        }
+        let before = out.len();
+        let mut done = 0;
+        // The first token begins in the escaped space, whose bytes tokens may cut apart.
+        let mut lead = SPACE;
+        while done < word.len() || !lead.is_empty() {
+            let Some((id, len)) = self.longest(lead, &word[done..]) else {
+                out.truncate(before);
+                out.push(unk.ok_or(Error::MissingSpecialToken("unknown"))?);
+                break;
+            };
+            out.push(id);
+            let in_lead = len.min(lead.len());
+            lead = &lead[in_lead..];
+            done += len - in_lead;
+        }
+        word.clear();
+        Ok(())
+    }
+
+    /// Longest token that `lead` and `word`, one after the other, begin with.
+    fn longest(&self, lead: &[u8], word: &[u8]) -> Option<(TokenId, usize)> {
+        let mut node = ROOT;
+        let mut found = None;
+        for (i, &byte) in lead.iter().chain(word).enumerate() {
+            let Some(next) = self.trie.child(node, byte) else { break };
+            node = next;
+            if let Some(id) = self.trie.value(node) {
+                found = Some((id, i + 1));
+            }
+        }
+        found
+    }
 }
 
-/// Covers `word` by the longest tokens from left to right; leaves `out` alone if that fails.
-fn cover(word: &[u8], vocab: &Vocab, out: &mut Vec<TokenId>) -> bool {
-    let before = out.len();
-    let mut rest = word;
-    while !rest.is_empty() {
-        let longest = rest.len().min(vocab.max_text_len());
-        let Some((id, len)) = (1..=longest).rev().find_map(|len| Some((vocab.id_of(&rest[..len])?, len)))
-        else {
-            out.truncate(before);
-            return false;
-        };
-        out.push(id);
-        rest = &rest[len..];
-    }
-    true
-}
-
-/// Normalized words: split at whitespace, punctuation and CJK characters being words of their own.
-fn words(raw: &[u8], normalizer: Normalizer) -> Vec<Vec<u8>> {
-    let mut words = Vec::new();
-    let mut word = Vec::new();
-    let mut rest = raw;
-    while !rest.is_empty() {
-        let (mut cpt, len) = decode_one(rest);
-        rest = &rest[len..];
-        if normalizer.strip_accents {
-            cpt = nfd_first(cpt);
-        }
-        let class = class_of(cpt);
-        if class & WHITESPACE != 0 {
-            finish(&mut word, &mut words);
-            continue;
-        }
-        if cpt == 0 || cpt == REPLACEMENT || class & CONTROL != 0 {
-            continue;
-        }
-        if normalizer.strip_accents && class & MARK != 0 {
-            continue;
-        }
-        // Lower case is applied after the class is known, as in the reference.
-        let shown = if normalizer.lowercase { to_lower(cpt) } else { cpt };
-        let alone = class & PUNCTUATION != 0 || (cpt < 0x7F && class & SYMBOL != 0) || is_cjk(cpt);
-        if alone {
-            finish(&mut word, &mut words);
-        }
-        push_utf8(shown, &mut word);
-        if alone {
-            finish(&mut word, &mut words);
+/// First place from `start` on where a new word begins for certain: at ASCII whitespace or punctuation, before
+/// and after a CJK character.
+fn segment_end(raw: &[u8], start: usize) -> usize {
+    let mut i = start;
+    while let Some(&byte) = raw.get(i) {
+        if byte < 0x80 {
+            if ASCII_CLASS[usize::from(byte)] & (WHITESPACE | PUNCTUATION | SYMBOL) != 0 {
+                return i;
+            }
+            i += 1;
+        } else {
+            let (cpt, len) = decode_one(&raw[i..]);
+            if cpt >= 0x3400 && is_cjk(cpt) {
+                return if i == start { i + len } else { i };
+            }
+            i += len;
         }
     }
-    finish(&mut word, &mut words);
-    words
-}
-
-fn finish(word: &mut Vec<u8>, words: &mut Vec<Vec<u8>>) {
-    if !word.is_empty() {
-        words.push(std::mem::take(word));
-    }
+    i
 }
 
 /// CJK ideographs that WordPiece treats as words. The gap from U+2B820 is the reference's (and Hugging Face's).

@@ -198,7 +198,7 @@ fn broken_vocabularies_are_errors() {
         change(&mut data);
         Tokenizer::new(&data)
     };
-    assert!(matches!(build(|d| d.model = "t5".into()), Err(Error::UnsupportedModel(_))));
+    assert!(matches!(build(|d| d.model = "t6".into()), Err(Error::UnknownModel(_))));
     assert!(matches!(build(|d| d.model = "gpt2".into()), Err(Error::MissingKey("tokenizer.ggml.merges"))));
     assert!(matches!(build(|d| d.scores = Some(vec![0.0])), Err(Error::ArrayTooShort { found: 1, .. })));
     assert!(matches!(build(|d| d.token_types = Some(vec![])), Err(Error::ArrayTooShort { found: 0, .. })));

@@ -1,0 +1,287 @@
+//! SentencePiece unigram (`llm_tokenizer_ugm_session`): text is normalized, then cut into the tokens whose scores
+//! add up highest.
+
+use crate::cache::WordCache;
+use crate::charsmap::Charsmap;
+use crate::scratch::Scratch;
+use crate::segment::{Neighbours, SPACE};
+use crate::trie::{ROOT, Trie};
+use crate::unicode::{sequence_len, utf8_len};
+use crate::vocab::Vocab;
+use crate::{Error, TokenAttr, TokenId, VocabData};
+
+/// What an unknown character costs beyond the lowest score.
+const UNKNOWN_PENALTY: f32 = 10.0;
+
+/// Normalizer and scores of a unigram vocabulary.
+#[derive(Debug)]
+pub(crate) struct Ugm {
+    charsmap: Charsmap,
+    /// Text that begins like one of these is not normalized.
+    user_defined: Trie,
+    tokens: Trie,
+    /// By token; 0 for user-defined ones.
+    scores: Vec<f64>,
+    unknown_score: f64,
+    neighbours: Neighbours,
+    /// Longest text whose scores add up without rounding, whatever the order; cutting it changes nothing then.
+    exact_len: usize,
+    space_prefix: bool,
+    merge_spaces: bool,
+    /// How a space is written.
+    space: &'static [u8],
+}
+
+/// The best way to get to a position.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Best {
+    score: f64,
+    from: u32,
+    token: TokenId,
+}
+
+impl Ugm {
+    /// Fails if the character map's header contradicts its size.
+    pub(crate) fn new(
+        data: &VocabData,
+        space_prefix: bool,
+        merge_spaces: bool,
+        vocab: &Vocab,
+    ) -> Result<Self, Error> {
+        let is = |id, attr| vocab.attr(id).intersects(attr);
+        let matched = TokenAttr::NORMAL | TokenAttr::USER_DEFINED | TokenAttr::UNUSED;
+        let normal_scores =
+            vocab.texts().filter(|&(id, _)| is(id, TokenAttr::NORMAL)).map(|(id, _)| vocab.score(id));
+        let min_score = normal_scores.fold(f32::MAX, |min, score| if score < min { score } else { min });
+        let unknown_score = f64::from(min_score - UNKNOWN_PENALTY);
+        let scores: Vec<f64> = (0..vocab.len() as TokenId)
+            .map(|id| if is(id, TokenAttr::USER_DEFINED) { 0.0 } else { f64::from(vocab.score(id)) })
+            .collect();
+        let used = vocab.texts().filter(|&(id, _)| is(id, matched)).map(|(id, _)| scores[id as usize]);
+        Ok(Self {
+            charsmap: Charsmap::new(data.precompiled_charsmap.as_deref())?,
+            user_defined: Trie::new(
+                vocab.texts().filter(|&(id, _)| is(id, TokenAttr::USER_DEFINED)).map(|(id, text)| (text, id)),
+            ),
+            tokens: Trie::new(vocab.texts().filter(|&(id, _)| is(id, matched)).map(|(id, text)| (text, id))),
+            exact_len: exact_len(used.chain([unknown_score])),
+            scores,
+            unknown_score,
+            neighbours: Neighbours::new(vocab.texts().map(|(_, text)| text)),
+            space_prefix,
+            merge_spaces,
+            space: SPACE,
+        })
+    }
+
+    /// Appends the tokens of `raw`; fails where the character map leads outside itself, or where an unknown token
+    /// is needed and `unk` is none.
+    pub(crate) fn encode(
+        &self,
+        raw: &[u8],
+        unk: Option<TokenId>,
+        scratch: &mut Scratch,
+        out: &mut Vec<TokenId>,
+    ) -> Result<(), Error> {
+        let mut text = std::mem::take(&mut scratch.text);
+        text.clear();
+        let result = self.normalize(raw, &mut text).and_then(|()| self.cut(&text, unk, scratch, out));
+        scratch.text = text;
+        result
+    }
+
+    fn cut(
+        &self,
+        text: &[u8],
+        unk: Option<TokenId>,
+        scratch: &mut Scratch,
+        out: &mut Vec<TokenId>,
+    ) -> Result<(), Error> {
+        if text.len() >= self.exact_len || std::str::from_utf8(text).is_err() {
+            return self.best_tokens(text, unk, &mut scratch.unigram, out);
+        }
+        let first = out.len();
+        let mut start = 0;
+        while start < text.len() {
+            let end = self.neighbours.end(text, start);
+            let segment = &text[start..end];
+            start = end;
+            let before = out.len();
+            match WordCache::key(segment) {
+                None => self.best_tokens(segment, unk, &mut scratch.unigram, out)?,
+                Some(key) => match scratch.cache.get(&key) {
+                    Some(tokens) => out.extend_from_slice(tokens),
+                    None => {
+                        self.best_tokens(segment, unk, &mut scratch.unigram, out)?;
+                        scratch.cache.put(&key, &out[before..]);
+                    }
+                },
+            }
+            // Unknown tokens in a row are one.
+            if before > first && out[before..].first().copied() == unk && out[before - 1] == out[before] {
+                out.remove(before);
+            }
+        }
+        Ok(())
+    }
+
+    /// The tokens of one segment. Scores are added in double precision from left to right, as in the reference.
+    fn best_tokens(
+        &self,
+        text: &[u8],
+        unk: Option<TokenId>,
+        best: &mut Vec<Best>,
+        out: &mut Vec<TokenId>,
+    ) -> Result<(), Error> {
+        /// Stands for the unknown token, which the vocabulary may lack.
+        const UNKNOWN: TokenId = TokenId::MAX;
+        if text.is_empty() {
+            return Ok(());
+        }
+        best.clear();
+        best.resize(text.len() + 1, Best { score: -f64::MAX, from: 0, token: UNKNOWN });
+        best[0].score = 0.0;
+        let mut start = 0;
+        while start < text.len() {
+            let so_far = best[start].score;
+            let len = utf8_len(text[start]).min(text.len() - start);
+            let mut covered = false;
+            let mut node = ROOT;
+            for (i, &byte) in text[start..].iter().enumerate() {
+                let Some(next) = self.tokens.child(node, byte) else { break };
+                node = next;
+                if let Some(token) = self.tokens.value(node) {
+                    covered |= i + 1 == len;
+                    let score = so_far + self.scores[token as usize];
+                    let champion = &mut best[start + i + 1];
+                    if score > champion.score {
+                        *champion = Best { score, from: start as u32, token };
+                    }
+                }
+            }
+            if !covered {
+                let score = so_far + self.unknown_score;
+                let champion = &mut best[start + len];
+                if score > champion.score {
+                    *champion = Best { score, from: start as u32, token: UNKNOWN };
+                }
+            }
+            start += len;
+        }
+
+        let before = out.len();
+        let mut was_unknown = false;
+        let mut at = text.len();
+        loop {
+            let Best { from, token, .. } = best[at];
+            let is_unknown = token == UNKNOWN || Some(token) == unk;
+            if !(was_unknown && is_unknown) {
+                let id = if token == UNKNOWN { unk } else { Some(token) };
+                out.push(id.ok_or(Error::MissingSpecialToken("unknown"))?);
+            }
+            if from == 0 {
+                break;
+            }
+            was_unknown = is_unknown;
+            at = from as usize;
+        }
+        out[before..].reverse();
+        Ok(())
+    }
+
+    /// Replaces what the character map replaces and rewrites spaces.
+    fn normalize(&self, raw: &[u8], out: &mut Vec<u8>) -> Result<(), Error> {
+        out.reserve(raw.len() + raw.len() / 2);
+        let mut prepended = false;
+        let mut in_word = false;
+        let mut push = |bytes: &[u8]| {
+            for &byte in bytes {
+                if byte != b' ' {
+                    if !in_word {
+                        in_word = true;
+                        if (self.space_prefix && !prepended) || self.merge_spaces {
+                            out.extend_from_slice(self.space);
+                            prepended = true;
+                        }
+                    }
+                    out.push(byte);
+                } else {
+                    in_word = false;
+                    if !self.merge_spaces {
+                        out.extend_from_slice(self.space);
+                    }
+                }
+            }
+        };
+        let mut i = 0;
+        while i < raw.len() {
+            let next = raw.get(i + 1).copied().unwrap_or(0);
+            if self.charsmap.keeps(raw[i], next) && self.user_defined.child(ROOT, raw[i]).is_none() {
+                push(&raw[i..=i]);
+                i += 1;
+                continue;
+            }
+            let rest = &raw[i..];
+            // As far as any user-defined token goes along, whether or not it ends there.
+            let protected = self.user_defined.depth(rest);
+            if protected > 0 {
+                push(&rest[..protected]);
+                i += protected;
+            } else if let Some((len, replacement)) = self.charsmap.longest(rest)? {
+                push(replacement);
+                i += len;
+            } else if let Some(len) = sequence_len(rest) {
+                push(&rest[..len]);
+                i += len;
+            } else {
+                push("\u{FFFD}".as_bytes());
+                i += 1;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Number of `scores` that add up exactly in double precision in any order; 0 if there is no such number.
+fn exact_len(scores: impl Iterator<Item = f64>) -> usize {
+    // Every score is a multiple of 2^finest and at most 2^greatest.
+    let (mut finest, mut greatest) = (1024i64, -1024i64);
+    for score in scores {
+        if !score.is_finite() {
+            return 0;
+        }
+        if score == 0.0 {
+            continue;
+        }
+        let bits = score.to_bits();
+        let exponent = (bits >> 52 & 0x7FF) as i64;
+        if exponent == 0 {
+            return 0;
+        }
+        let mantissa = bits & ((1 << 52) - 1) | 1 << 52;
+        finest = finest.min(exponent - 1075 + i64::from(mantissa.trailing_zeros()));
+        greatest = greatest.max(exponent - 1022);
+    }
+    if greatest < finest {
+        return usize::MAX;
+    }
+    // Sums below 2^(53 + finest) are exact.
+    let spare = 53 + finest - greatest;
+    if spare <= 0 { 0 } else { 1usize.checked_shl(spare as u32).unwrap_or(usize::MAX) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn exactness() {
+        assert_eq!(exact_len([-1.0, -2.0].into_iter()), 1 << 51);
+        assert_eq!(exact_len([0.0].into_iter()), usize::MAX);
+        assert_eq!(exact_len([f64::NAN].into_iter()), 0);
+        assert_eq!(exact_len([1e-300, 1.0].into_iter()), 0);
+        let score = f64::from(-7.123_456_f32);
+        let n = exact_len([score].into_iter());
+        assert!((1 << 20..1 << 40).contains(&n), "{n}");
+    }
+}

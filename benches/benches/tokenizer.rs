@@ -1,7 +1,7 @@
 //! tokenizer: the demo model's vocabulary, and the real ones where they lie beside the checkout.
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use quipu_parity::families::vocabulary_folder;
+use quipu_parity::tokenizer::vocabulary_folder;
 use quipu_tokenizer::Tokenizer;
 
 fn encode(c: &mut Criterion) {

@@ -1,17 +1,19 @@
 // Prints what llama.cpp makes of texts and tokens, through its public API, for comparison with quipu-tokenizer.
 //
-//   tokenize VOCAB.gguf ids TEXTS ADD_SPECIAL PARSE_SPECIAL   ids of every NUL-separated text, a line each
-//   tokenize VOCAB.gguf hash TEXTS                            fingerprints of the ids: plain, add, parse, both
-//   tokenize VOCAB.gguf detok IDS REMOVE_SPECIAL UNPARSE      hex of the text of every line of ids
-//   tokenize VOCAB.gguf table                                 special ids, then per token: attr, eog, pieces in hex
+//   tokenize VOCAB.gguf audit TEXTS OUT N                     N = 1 to 6 fingerprints of every text, see below
+//   tokenize VOCAB.gguf hash TEXTS                            fingerprints of the ids of NUL-separated texts: plain, add,
+//                                                             parse, both
+//   tokenize VOCAB.gguf table                                 special ids, then per token: attr, eog, score, text, pieces
 //   tokenize VOCAB.gguf time TEXTS REPEAT                     seconds for all texts, best of REPEAT
 //
 // Build: c++ -O2 -std=c++17 -I LLAMA/include -I LLAMA/ggml/include tokenize.cpp -L BUILD/bin -lllama -lggml-base
 #include "llama.h"
 
+#include <algorithm>
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
+#include <cstring>
 #include <fstream>
 #include <iterator>
 #include <sstream>
@@ -35,6 +37,13 @@ static void print_hex(const char * data, int n) {
     for (int i = 0; i < n; i++) { std::printf("%02x", (unsigned char) data[i]); }
 }
 
+// FNV-1a over bytes; ids are little-endian words.
+static unsigned fingerprint(const unsigned char * data, size_t n) {
+    unsigned hash = 0x811c9dc5;
+    for (size_t i = 0; i < n; i++) { hash = (hash ^ data[i]) * 0x01000193; }
+    return hash;
+}
+
 static std::vector<std::string> texts_of(const char * path) {
     std::vector<std::string> texts;
     std::stringstream all(slurp(path));
@@ -53,42 +62,56 @@ int main(int argc, char ** argv) {
     const llama_vocab * vocab = llama_model_get_vocab(model);
     const std::string mode = argv[2];
 
-    if (mode == "ids" && argc == 6) {
-        for (const auto & text : texts_of(argv[3])) {
-            const char * gap = "";
-            for (auto id : ids_of(vocab, text, argv[4][0] == '1', argv[5][0] == '1')) { std::printf("%s%d", gap, id); gap = " "; }
-            std::printf("\n");
+    if (mode == "audit" && argc == 6) {
+        // Texts come behind their lengths as 32 bits. Fingerprints: ids in four combinations of flags, then the text of the
+        // last of them without special tokens at the ends, and with special tokens as text. ~0: the call threw.
+        const std::string all = slurp(argv[3]);
+        const int n_prints = std::atoi(argv[5]);
+        std::vector<unsigned> prints;
+        std::vector<char> buffer(1 << 20);
+        for (size_t at = 0; at + 4 <= all.size();) {
+            unsigned len;
+            std::memcpy(&len, all.data() + at, 4);
+            const std::string text = all.substr(at + 4, len);
+            at += 4 + len;
+            std::vector<llama_token> ids;
+            for (int flags = 0; flags < std::min(n_prints, 4); flags++) {
+                unsigned hash = ~0u;
+                try {
+                    ids = ids_of(vocab, text, flags & 1, flags & 2);
+                    hash = fingerprint((const unsigned char *) ids.data(), ids.size() * 4);
+                } catch (const std::exception &) { ids.clear(); }
+                prints.push_back(hash);
+            }
+            const bool threw = prints.back() == ~0u;
+            for (int mode = 0; mode < n_prints - 4; mode++) {
+                const int n = threw ? 0 : llama_detokenize(vocab, ids.data(), ids.size(), buffer.data(), buffer.size(), mode == 0, mode == 1);
+                prints.push_back(threw || n < 0 ? ~0u : fingerprint((const unsigned char *) buffer.data(), n));
+            }
         }
+        std::ofstream(argv[4], std::ios::binary).write((const char *) prints.data(), prints.size() * 4);
     } else if (mode == "hash" && argc == 4) {
         for (const auto & text : texts_of(argv[3])) {
             for (int flags = 0; flags < 4; flags++) {
-                unsigned hash = 0x811c9dc5; // FNV-1a over the ids as little-endian words
-                for (auto id : ids_of(vocab, text, flags & 1, flags & 2)) {
-                    for (int shift = 0; shift < 32; shift += 8) { hash = (hash ^ ((unsigned) id >> shift & 0xff)) * 0x01000193; }
-                }
+                const auto ids = ids_of(vocab, text, flags & 1, flags & 2);
+                const unsigned hash = fingerprint((const unsigned char *) ids.data(), ids.size() * 4);
                 std::printf("%s%08x", flags ? " " : "", hash);
             }
             std::printf("\n");
         }
-    } else if (mode == "detok" && argc == 6) {
-        std::stringstream lines(slurp(argv[3]));
-        std::vector<char> buffer(1 << 22);
-        for (std::string line; std::getline(lines, line);) {
-            std::stringstream words(line);
-            std::vector<llama_token> ids;
-            for (llama_token id; words >> id;) { ids.push_back(id); }
-            const int n = llama_detokenize(vocab, ids.data(), ids.size(), buffer.data(), buffer.size(), argv[4][0] == '1', argv[5][0] == '1');
-            print_hex(buffer.data(), n);
-            std::printf("\n");
-        }
     } else if (mode == "table") {
-        std::printf("%d %d %d %d %d %d %d %d %d %d %d %d %d %d\n", llama_vocab_bos(vocab), llama_vocab_eos(vocab), llama_vocab_eot(vocab),
+        std::printf("%d %d %d %d %d %d %d %d %d %d %d %d %d %d %d %d \n", llama_vocab_bos(vocab), llama_vocab_eos(vocab), llama_vocab_eot(vocab),
             llama_vocab_sep(vocab), llama_vocab_nl(vocab), llama_vocab_pad(vocab), llama_vocab_mask(vocab),
             llama_vocab_fim_pre(vocab), llama_vocab_fim_suf(vocab), llama_vocab_fim_mid(vocab), llama_vocab_fim_pad(vocab),
-            llama_vocab_fim_rep(vocab), llama_vocab_fim_sep(vocab), (int) llama_vocab_get_add_bos(vocab));
+            llama_vocab_fim_rep(vocab), llama_vocab_fim_sep(vocab), (int) llama_vocab_get_add_bos(vocab), (int) llama_vocab_get_add_eos(vocab), (int) llama_vocab_get_add_sep(vocab));
         std::vector<char> buffer(1 << 16);
         for (llama_token id = 0; id < llama_vocab_n_tokens(vocab); id++) {
-            std::printf("%d %d", (int) llama_vocab_get_attr(vocab, id), (int) llama_vocab_is_eog(vocab, id));
+            const float score = llama_vocab_get_score(vocab, id);
+            unsigned bits;
+            std::memcpy(&bits, &score, 4);
+            const char * text = llama_vocab_get_text(vocab, id);
+            std::printf("%d %d %x ", (int) llama_vocab_get_attr(vocab, id), (int) llama_vocab_is_eog(vocab, id), bits);
+            print_hex(text, std::strlen(text));
             for (bool special : { false, true }) {
                 std::printf(" ");
                 print_hex(buffer.data(), llama_token_to_piece(vocab, id, buffer.data(), buffer.size(), 0, special));

@@ -3,8 +3,8 @@
 use std::process::Command;
 
 use crate::checkout::{Checkout, run};
+use crate::commands::{cargo, cargo_example};
 use crate::error::Error;
-use crate::families::{cargo, cargo_example};
 use crate::report::{Row, Verdict};
 
 /// Allocation traces, graphs and contexts in a live audit: about a minute on one core.

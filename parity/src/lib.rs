@@ -7,10 +7,10 @@
 
 pub mod alloc;
 pub mod checkout;
+mod commands;
 pub mod convert;
 pub mod engine;
 mod error;
-pub mod families;
 pub mod generation;
 pub mod gguf;
 pub mod goldens;
@@ -23,6 +23,7 @@ pub mod random;
 pub mod report;
 pub mod sampler;
 pub mod tap;
+pub mod tokenizer;
 pub mod toy;
 
 pub use error::Error;

@@ -14,10 +14,10 @@ use quipu_tokenizer::Tokenizer;
 
 use crate::checkout::{Checkout, run};
 use crate::error::Error;
-use crate::families::vocabulary_folder;
 use crate::generation::demo_model;
 use crate::random::fnv1a;
 use crate::report::{Row, Verdict};
+use crate::tokenizer::vocabulary_folder;
 use crate::toy::TOYS;
 
 /// Seed of the toys' weights.

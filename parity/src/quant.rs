@@ -6,8 +6,8 @@ use std::process::Command;
 use quipu_quant::DType;
 
 use crate::checkout::{Checkout, run};
+use crate::commands::{cargo, cargo_example};
 use crate::error::Error;
-use crate::families::{cargo, cargo_example};
 use crate::report::Row;
 
 const SEED: &str = "3";

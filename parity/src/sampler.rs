@@ -4,9 +4,10 @@ use std::path::Path;
 use std::process::Command;
 
 use crate::checkout::{Checkout, run};
+use crate::commands::{cargo, cargo_example, open};
 use crate::error::Error;
-use crate::families::{cargo, cargo_example, open, vocabulary_folder};
 use crate::report::{Row, Verdict};
+use crate::tokenizer::vocabulary_folder;
 
 /// Cases of random chains: batches, and cases in each.
 const SAMPLER_BATCHES: [usize; 2] = [10, 100_000];

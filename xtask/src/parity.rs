@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 
 use quipu_parity::checkout::Checkout;
 use quipu_parity::{
-    Report, alloc, convert, families, generation, gguf, goldens, imatrix, loader, logits, quant, quantize,
-    sampler,
+    Report, alloc, convert, generation, gguf, goldens, imatrix, loader, logits, quant, quantize, sampler,
+    tokenizer,
 };
 
 #[derive(Debug, clap::Args)]
@@ -94,7 +94,7 @@ pub(crate) fn run(args: &Args) -> Result<(), String> {
         report.rows.extend(loader::audit(checkout).map_err(text)?);
     }
     if wanted("tokenizer") {
-        report.rows.extend(families::tokenizers(checkout).map_err(text)?);
+        report.rows.extend(tokenizer::tokenizers(checkout).map_err(text)?);
     }
     if wanted("sampler") {
         report.rows.extend(sampler::audit(checkout).map_err(text)?);

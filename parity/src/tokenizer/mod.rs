@@ -1,0 +1,322 @@
+//! Tokenizers: every family, every pre-tokenizer by name, id for id, piece for piece.
+//!
+//! Real vocabularies come from the folder beside the checkout; where there is none, `compose` makes one and the
+//! reference reads the same file. What is compared is said by the names of the rows.
+
+pub mod compose;
+#[path = "../../../crates/tokenizer/tests/common/corpus.rs"]
+mod corpus;
+mod texts;
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use quipu_gguf::GgufFile;
+use quipu_tokenizer::{TokenAttr, TokenId, Tokenizer, VocabData, VocabType, pre_tokenizer_names};
+
+use crate::checkout::{Checkout, run};
+use crate::error::Error;
+use crate::report::{Row, Verdict};
+use texts::Texts;
+
+/// Random texts per family in a live audit, at least; shared out over the family's vocabularies.
+const N_TEXTS: usize = 1_000_000;
+/// Of these, texts for each of the many BPE vocabularies; the rest is for one that the reference is quick with: where it
+/// leaves splitting to a general engine it takes milliseconds for a text.
+const N_TEXTS_BPE: usize = 2_000;
+/// What a call that failed leaves as a fingerprint.
+const FAILED: u32 = u32::MAX;
+/// Fingerprints of a text: ids in the four combinations of `add_special` and `parse_special`, and the text that
+/// the last of them give back in two ways.
+const N_PRINTS: usize = 6;
+
+/// The folder of real vocabularies that lies beside the checkout of the project, if it does.
+pub fn vocabulary_folder() -> Option<PathBuf> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    // A linked working tree may lie one folder deeper.
+    [root.join("shared/vocab"), root.join("../shared/vocab")].into_iter().find(|dir| dir.is_dir())
+}
+
+/// A vocabulary to audit.
+struct Subject {
+    name: String,
+    path: PathBuf,
+    tokenizer: Tokenizer,
+}
+
+impl Subject {
+    fn open(name: String, path: PathBuf) -> Result<Subject, Error> {
+        let file = GgufFile::open(&path).map_err(Error::engine(&name))?;
+        let tokenizer = Tokenizer::from_gguf(file.metadata()).map_err(Error::engine(&name))?;
+        Ok(Subject { name, path, tokenizer })
+    }
+
+    fn composed(name: &str, data: &VocabData, folder: &Path) -> Result<Subject, Error> {
+        let path = folder.join(format!("{name}.gguf"));
+        std::fs::write(&path, compose::gguf(data)?).map_err(Error::io(&path))?;
+        Subject::open(name.to_owned(), path)
+    }
+
+    fn special_texts(&self) -> Vec<&[u8]> {
+        let special = TokenAttr::CONTROL | TokenAttr::USER_DEFINED | TokenAttr::UNKNOWN;
+        let ids = 0..self.tokenizer.n_tokens() as TokenId;
+        ids.filter(|&id| self.tokenizer.attr(id).is_ok_and(|attr| attr.intersects(special)))
+            .filter_map(|id| self.tokenizer.text(id).ok())
+            .collect()
+    }
+
+    fn random_texts(&self, n: usize) -> Texts {
+        let special: Vec<&[u8]> = self.special_texts();
+        let seed = crate::random::fnv1a(self.name.as_bytes());
+        texts::random(seed, n, &special)
+    }
+}
+
+/// Every vocabulary: the reference's own test strings with their expected ids (no checkout needed), and with one
+/// all that is compared live.
+///
+/// # Errors
+/// A probe failed or a file could not be read.
+pub fn tokenizers(checkout: Option<&Checkout>) -> Result<Vec<Row>, Error> {
+    let folder = tempfile::tempdir().map_err(Error::io("temporary folder"))?;
+    let mut rows = Vec::new();
+    let mut subjects = real()?;
+    if subjects.is_empty() {
+        let why = "no vocabularies beside the checkout".to_owned();
+        rows.push(Row::new("tokenizer", "real vocabularies", Verdict::Skipped(why), ""));
+    }
+    for subject in &subjects {
+        rows.push(expected_ids(subject)?);
+    }
+    subjects.extend(composed(folder.path())?);
+    let Some(checkout) = checkout else {
+        let why = "no checkout; recorded answers are replayed by quipu-tokenizer's tests".to_owned();
+        rows.push(Row::new("tokenizer", "all families live", Verdict::Skipped(why), ""));
+        return Ok(rows);
+    };
+    let live = Live { checkout, folder: folder.path() };
+    for family in
+        [VocabType::Spm, VocabType::Bpe, VocabType::Wpm, VocabType::Ugm, VocabType::Rwkv, VocabType::Plamo2]
+    {
+        let members: Vec<&Subject> =
+            subjects.iter().filter(|subject| subject.tokenizer.vocab_type() == family).collect();
+        let share = N_TEXTS.div_ceil(members.len().max(1)).min(match family {
+            VocabType::Bpe => N_TEXTS_BPE,
+            _ => N_TEXTS,
+        });
+        let quick = members.iter().position(|subject| subject.name.ends_with("gpt-2")).unwrap_or(0);
+        for (i, subject) in members.iter().enumerate() {
+            rows.push(live.table(subject)?);
+            let n_others = members.len().saturating_sub(1) * share;
+            let n = if i == quick { N_TEXTS.saturating_sub(n_others) } else { share };
+            rows.push(live.texts(subject, "random texts", &subject.random_texts(n), N_PRINTS)?);
+            if i == quick {
+                rows.push(live.texts(subject, "every code point alone", &texts::code_points(), N_PRINTS)?);
+            }
+            if family == VocabType::Bpe {
+                let texts = texts::code_points_in_context();
+                rows.push(live.texts(subject, "code points in context", &texts, 1)?);
+            }
+        }
+    }
+    Ok(rows)
+}
+
+/// The vocabularies of the folder beside the checkout.
+fn real() -> Result<Vec<Subject>, Error> {
+    let Some(folder) = vocabulary_folder() else { return Ok(Vec::new()) };
+    let mut paths: Vec<PathBuf> = std::fs::read_dir(&folder)
+        .map_err(Error::io(&folder))?
+        .flatten()
+        .map(|entry| entry.path())
+        .filter(|path| path.extension().is_some_and(|extension| extension == "gguf"))
+        .collect();
+    paths.sort();
+    let name =
+        |path: &Path| path.file_stem().unwrap_or_default().to_string_lossy().replace("ggml-vocab-", "");
+    paths.into_iter().map(|path| Subject::open(name(&path), path)).collect()
+}
+
+/// One vocabulary for each pre-tokenizer name, and several for each family without a real one.
+fn composed(folder: &Path) -> Result<Vec<Subject>, Error> {
+    let mut subjects = Vec::new();
+    let mut add = |name: &str, data: &VocabData| -> Result<(), Error> {
+        subjects.push(Subject::composed(name, data, folder)?);
+        Ok(())
+    };
+    let bytes = compose::byte_bpe(1);
+    let characters = compose::character_bpe(2, "gpt2");
+    // "whitespace" under this model makes the reference abort at the first space; it has a model of its own.
+    for pre in pre_tokenizer_names().iter().filter(|pre| **pre != "whitespace") {
+        let joins_characters = matches!(*pre, "gemma4" | "granite-embed-multi-311m" | "sarvam-moe");
+        let data = if joins_characters { &characters } else { &bytes };
+        add(&format!("pre {pre}"), &VocabData { pre: Some((*pre).to_owned()), ..data.clone() })?;
+    }
+    add("bpe without pre", &VocabData { pre: None, ..bytes.clone() })?;
+    add("model gemma4", &compose::character_bpe(3, "gemma4"))?;
+    let whitespace = compose::character_bpe(4, "whitespace");
+    add("model whitespace", &VocabData { pre: Some("whitespace".to_owned()), ..whitespace })?;
+    add("model hybriddna", &compose::dna(5))?;
+    for (name, data) in [
+        ("unigram plain", compose::unigram(6, false, false)),
+        ("unigram charsmap", compose::unigram(7, true, true)),
+        ("unigram charsmap, spaces kept", compose::unigram(8, true, false)),
+        ("unigram shuffled", compose::shuffled(&compose::unigram(9, true, true), 9)),
+        ("rwkv", compose::rwkv(10)),
+        ("rwkv another", compose::rwkv(11)),
+        ("plamo2", compose::plamo2(12)),
+        ("plamo2 another", compose::plamo2(13)),
+    ] {
+        add(name, &data)?;
+    }
+    Ok(subjects)
+}
+
+/// The reference's `.inp` and `.out` files.
+fn expected_ids(subject: &Subject) -> Result<Row, Error> {
+    let case = format!("{} expected ids", subject.name);
+    let sibling = |suffix: &str| PathBuf::from(format!("{}{suffix}", subject.path.display()));
+    let (input, output) = (sibling(".inp"), sibling(".out"));
+    if !input.is_file() || !output.is_file() {
+        let why = Verdict::Skipped("the reference has none for it".to_owned());
+        return Ok(Row::new("tokenizer", case, why, ""));
+    }
+    let texts = std::fs::read_to_string(&input).map_err(Error::io(&input))?;
+    let lines = std::fs::read_to_string(&output).map_err(Error::io(&output))?;
+    let mut equal = 0;
+    let mut n = 0;
+    for (text, line) in texts.split("\n__ggml_vocab_test__\n").zip(lines.lines()) {
+        let ids = subject.tokenizer.encode(text, false, false).map_err(Error::engine(&case))?;
+        let expected: Vec<u32> = line.split_whitespace().filter_map(|id| id.parse().ok()).collect();
+        n += 1;
+        equal += usize::from(ids == expected);
+    }
+    Ok(Row::judged("tokenizer", case, equal == n && n > 40, format!("{equal} of {n} texts")))
+}
+
+/// Asks the reference.
+struct Live<'a> {
+    checkout: &'a Checkout,
+    folder: &'a Path,
+}
+
+impl Live<'_> {
+    /// Flags, special ids, and of every token: attribute, end of generation, score, text and pieces.
+    fn table(&self, subject: &Subject) -> Result<Row, Error> {
+        let mut probe = Command::new(self.checkout.probe("tokenize")?);
+        let answer = run(probe.arg(&subject.path).arg("table"))?;
+        let ours = table(&subject.tokenizer).map_err(Error::engine(&subject.name))?;
+        let differs = answer.lines().zip(ours.lines()).position(|(a, b)| a != b);
+        let n_lines = (answer.lines().count(), ours.lines().count());
+        let note = match differs {
+            Some(line) => format!(
+                "line {line}: '{}' instead of '{}'",
+                ours.lines().nth(line).unwrap_or_default(),
+                answer.lines().nth(line).unwrap_or_default()
+            ),
+            None => format!("{} tokens", n_lines.0.saturating_sub(1)),
+        };
+        let equal = differs.is_none() && n_lines.0 == n_lines.1 && n_lines.0 > 1;
+        Ok(Row::judged("tokenizer", format!("{} table", subject.name), equal, note))
+    }
+
+    /// The first `n_prints` fingerprints of all texts.
+    fn texts(&self, subject: &Subject, what: &str, texts: &Texts, n_prints: usize) -> Result<Row, Error> {
+        let (input, output) = (self.folder.join("texts"), self.folder.join("prints"));
+        std::fs::write(&input, texts.bytes()).map_err(Error::io(&input))?;
+        let mut probe = Command::new(self.checkout.probe("tokenize")?);
+        probe.arg(&subject.path).arg("audit").arg(&input).arg(&output).arg(n_prints.to_string());
+        // Both engines work at the same time.
+        let (answer, ours) = std::thread::scope(|scope| {
+            let answer = scope.spawn(|| run(&mut probe));
+            let ours: Vec<Vec<u32>> =
+                texts.iter().map(|text| prints(&subject.tokenizer, text, n_prints)).collect();
+            (answer.join(), ours)
+        });
+        answer.map_err(|_| Error::Program {
+            program: "tokenize".to_owned(),
+            message: "the thread that waits for it panicked".to_owned(),
+        })??;
+        let theirs = std::fs::read(&output).map_err(Error::io(&output))?;
+        let theirs =
+            theirs.as_chunks::<4>().0.iter().map(|print| u32::from_le_bytes(*print)).collect::<Vec<_>>();
+        let theirs: Vec<&[u32]> = theirs.chunks_exact(n_prints).collect();
+        let mut equal = 0;
+        let mut first = None;
+        for ((text, ours), theirs) in texts.iter().zip(&ours).zip(theirs.iter().copied()) {
+            if ours == theirs {
+                equal += 1;
+            } else if first.is_none() {
+                let place = ours.iter().zip(theirs).position(|(a, b)| a != b).unwrap_or_default();
+                first = Some(format!("; print {place} of {:?}", String::from_utf8_lossy(text)));
+            }
+        }
+        let n = texts.len();
+        let failed = theirs.iter().flat_map(|prints| prints.iter()).filter(|print| **print == FAILED).count();
+        let failed = if failed > 0 { format!("; {failed} calls are errors in both") } else { String::new() };
+        let note = format!("{equal} of {n} texts{failed}{}", first.unwrap_or_default());
+        let case = format!("{} {what}", subject.name);
+        Ok(Row::judged("tokenizer", case, equal == n && n > 0 && theirs.len() == n, note))
+    }
+}
+
+/// As the probe's `table`.
+fn table(tokenizer: &Tokenizer) -> Result<String, quipu_tokenizer::Error> {
+    use std::fmt::Write as _;
+    let special = tokenizer.special_tokens();
+    let mut out = String::new();
+    for id in [
+        special.bos,
+        special.eos,
+        special.eot,
+        special.sep,
+        special.nl,
+        special.pad,
+        special.mask,
+        special.fim_pre,
+        special.fim_suf,
+        special.fim_mid,
+        special.fim_pad,
+        special.fim_rep,
+        special.fim_sep,
+    ] {
+        let _ = write!(out, "{} ", id.map_or(-1, i64::from));
+    }
+    for flag in [tokenizer.add_bos(), tokenizer.add_eos(), tokenizer.add_sep()] {
+        let _ = write!(out, "{} ", u8::from(flag));
+    }
+    out.push('\n');
+    let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+    for id in 0..tokenizer.n_tokens() as TokenId {
+        let (attr, eog) = (tokenizer.attr(id)?.0, u8::from(tokenizer.is_eog(id)));
+        let (score, text) = (tokenizer.score(id)?.to_bits(), hex(tokenizer.text(id)?));
+        let _ = write!(out, "{attr} {eog} {score:x} {text}");
+        for special in [false, true] {
+            let _ = write!(out, " {}", hex(tokenizer.token_to_piece(id, 0, special)?));
+        }
+        out.push('\n');
+    }
+    Ok(out)
+}
+
+/// The first `n` fingerprints of a text, see [`N_PRINTS`].
+fn prints(tokenizer: &Tokenizer, text: &[u8], n: usize) -> Vec<u32> {
+    let mut prints = Vec::with_capacity(n);
+    let mut last = None;
+    for (add, parse) in [(false, false), (true, false), (false, true), (true, true)].into_iter().take(n) {
+        last = tokenizer.encode_bytes(text, add, parse).ok();
+        let ids = last.iter().flatten();
+        let print = fingerprint(ids.flat_map(|id| id.to_le_bytes()));
+        prints.push(if last.is_some() { print } else { FAILED });
+    }
+    for (remove, unparse) in [(true, false), (false, true)].into_iter().take(n.saturating_sub(4)) {
+        let text = last.as_ref().and_then(|ids| tokenizer.detokenize(ids, remove, unparse).ok());
+        prints.push(text.map_or(FAILED, |text| fingerprint(text.into_iter())));
+    }
+    prints
+}
+
+/// FNV-1a, 32 bits.
+fn fingerprint(bytes: impl Iterator<Item = u8>) -> u32 {
+    bytes.fold(0x811C_9DC5, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193))
+}

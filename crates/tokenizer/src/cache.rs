@@ -46,16 +46,13 @@ impl WordCache {
         if len == 0 || len > MAX_WORD {
             return None;
         }
-        let words = match word.first_chunk::<16>() {
-            Some(head) => {
-                let (a, b) = up_to_16(head);
-                let last = word.last_chunk::<8>().map_or(0, |last| u64::from_le_bytes(*last));
-                [a, b, last]
-            }
-            None => {
-                let (a, b) = up_to_16(word);
-                [a, b, 0]
-            }
+        let words = if let Some(head) = word.first_chunk::<16>() {
+            let (a, b) = up_to_16(head);
+            let last = word.last_chunk::<8>().map_or(0, |last| u64::from_le_bytes(*last));
+            [a, b, last]
+        } else {
+            let (a, b) = up_to_16(word);
+            [a, b, 0]
         };
         let mixed = words[0].wrapping_mul(0x9E37_79B9_7F4A_7C15)
             ^ words[1].wrapping_mul(0xC2B2_AE3D_27D4_EB4F).rotate_left(29)

@@ -192,7 +192,7 @@ mod tests {
                 }
                 if long {
                     // Symbols that join with nothing make the word long.
-                    for i in n..n + SHORT + 1 {
+                    for i in n..=n + SHORT {
                         merger.push(1000, i);
                     }
                 }

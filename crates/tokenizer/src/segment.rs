@@ -42,23 +42,21 @@ impl Neighbours {
     }
 
     fn insert(&mut self, left: u32, right: u32) {
-        match (left, right) {
-            (0..=0x7F, 0..=0x7F) => self.ascii[left as usize] |= 1 << right,
-            _ => {
-                let (word, bit) = self.bit(left, right);
-                self.others[word] |= bit;
-            }
+        if left | right < 0x80 {
+            self.ascii[left as usize] |= 1 << right;
+        } else {
+            let (word, bit) = self.bit(left, right);
+            self.others[word] |= bit;
         }
     }
 
     #[inline]
     fn contains(&self, left: u32, right: u32) -> bool {
-        match (left, right) {
-            (0..=0x7F, 0..=0x7F) => self.ascii[left as usize] >> right & 1 != 0,
-            _ => {
-                let (word, bit) = self.bit(left, right);
-                self.others[word] & bit != 0
-            }
+        if left | right < 0x80 {
+            self.ascii[left as usize] >> right & 1 != 0
+        } else {
+            let (word, bit) = self.bit(left, right);
+            self.others[word] & bit != 0
         }
     }
 

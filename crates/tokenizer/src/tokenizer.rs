@@ -57,6 +57,14 @@ enum Model {
     Plamo2(Plamo2),
 }
 
+/// What every family is told besides the text.
+#[derive(Clone, Copy)]
+struct Known<'a> {
+    flags: Flags,
+    unk: Option<TokenId>,
+    vocab: &'a Vocab,
+}
+
 impl Model {
     fn new(
         family: VocabType,
@@ -92,12 +100,11 @@ impl Model {
         &self,
         raw: &[u8],
         space_prefix: bool,
-        flags: Flags,
-        unk: Option<TokenId>,
-        vocab: &Vocab,
+        known: Known<'_>,
         scratch: &mut Scratch,
         out: &mut Vec<TokenId>,
     ) -> Result<(), Error> {
+        let Known { flags, unk, vocab } = known;
         match self {
             Self::None => return Err(Error::NoVocab),
             Self::Spm(spm) => {
@@ -132,7 +139,8 @@ impl Model {
             }
             Self::Bpe(..) | Self::Ugm(_) | Self::Plamo2(_) => {
                 let mut ids = Vec::new();
-                self.encode(b"\n", true, flags, special.unk, vocab, &mut Scratch::default(), &mut ids)?;
+                let known = Known { flags, unk: special.unk, vocab };
+                self.encode(b"\n", true, known, &mut Scratch::default(), &mut ids)?;
                 ids.first().copied().or(special.pad)
             }
         })
@@ -314,7 +322,7 @@ impl Tokenizer {
             let threads: Vec<_> = (1..n_threads).map(|_| scope.spawn(work)).collect();
             let mut results = work();
             for thread in threads {
-                results.extend(thread.join().expect("encoding does not panic"));
+                results.extend(thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
             }
             results
         });
@@ -545,13 +553,14 @@ impl Inner {
         if add_special && (wpm || flags.add_bos) {
             out.push(special.bos.ok_or(Error::MissingSpecialToken("BOS"))?);
         }
+        let known = Known { flags: *flags, unk: special.unk, vocab };
         let mut after_special = true;
         for fragment in self.matcher.partition(text, vocab, parse_special) {
             match fragment {
                 Fragment::Token(id) => out.push(id),
                 Fragment::Raw(ref range) => {
                     let raw = &text[range.clone()];
-                    self.model.encode(raw, after_special, *flags, special.unk, vocab, scratch, out)?;
+                    self.model.encode(raw, after_special, known, scratch, out)?;
                 }
             }
             after_special = matches!(fragment, Fragment::Token(_));

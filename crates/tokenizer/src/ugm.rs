@@ -107,15 +107,14 @@ impl Ugm {
             let segment = &text[start..end];
             start = end;
             let before = out.len();
-            match WordCache::key(segment) {
-                None => self.best_tokens(segment, unk, &mut scratch.unigram, out)?,
-                Some(key) => match scratch.cache.get(&key) {
-                    Some(tokens) => out.extend_from_slice(tokens),
-                    None => {
-                        self.best_tokens(segment, unk, &mut scratch.unigram, out)?;
-                        scratch.cache.put(&key, &out[before..]);
-                    }
-                },
+            let key = WordCache::key(segment);
+            if let Some(tokens) = key.as_ref().and_then(|key| scratch.cache.get(key)) {
+                out.extend_from_slice(tokens);
+            } else {
+                self.best_tokens(segment, unk, &mut scratch.unigram, out)?;
+                if let Some(key) = key {
+                    scratch.cache.put(&key, &out[before..]);
+                }
             }
             // Unknown tokens in a row are one.
             if before > first && out[before..].first().copied() == unk && out[before - 1] == out[before] {
@@ -196,21 +195,21 @@ impl Ugm {
         let mut in_word = false;
         let mut push = |bytes: &[u8]| {
             for &byte in bytes {
-                if byte != b' ' {
-                    if !in_word {
-                        in_word = true;
-                        if (self.space_prefix && !prepended) || self.merge_spaces {
-                            out.extend_from_slice(self.space);
-                            prepended = true;
-                        }
-                    }
-                    out.push(byte);
-                } else {
+                if byte == b' ' {
                     in_word = false;
                     if !self.merge_spaces {
                         out.extend_from_slice(self.space);
                     }
+                    continue;
                 }
+                if !in_word {
+                    in_word = true;
+                    if (self.space_prefix && !prepended) || self.merge_spaces {
+                        out.extend_from_slice(self.space);
+                        prepended = true;
+                    }
+                }
+                out.push(byte);
             }
         };
         let mut i = 0;

@@ -52,7 +52,7 @@ impl Stage {
             }),
             Self::SpacedLetters => matches(piece, out, |i| spaced(piece, i, |j| piece.is(j, LETTER))),
             Self::SpacedPunctuation => {
-                matches(piece, out, |i| spaced(piece, i, |j| piece.is(j, PUNCTUATION)))
+                matches(piece, out, |i| spaced(piece, i, |j| piece.is(j, PUNCTUATION)));
             }
             Self::DeepseekLetters => matches(piece, out, |i| spaced(piece, i, listed(DEEPSEEK_LETTERS))),
             Self::DeepseekPunctuation => {

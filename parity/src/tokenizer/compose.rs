@@ -170,6 +170,38 @@ pub fn byte_bpe(seed: u64) -> VocabData {
     }
 }
 
+/// Byte-level BPE of `n_tokens` tokens, each but the bytes the joint of two earlier ones: for measuring how long a
+/// large vocabulary takes to load.
+pub fn large_bpe(seed: u64, n_tokens: usize) -> VocabData {
+    let mut random = SplitMix::new(seed);
+    let mut tokens = Tokens::default();
+    for byte in 0..=255 {
+        tokens.add(byte_char(byte).to_string().as_bytes(), NORMAL, 0.0);
+    }
+    let mut merges = Vec::new();
+    while tokens.texts.len() + SPECIALS.len() < n_tokens {
+        // Letters and short tokens are joined more often, as in trained vocabularies.
+        let mut pick = |n: usize| {
+            let n = if random.below(3) == 0 { 256 } else { n };
+            tokens.texts[random.below(n as u64) as usize].clone()
+        };
+        let (left, right) = (pick(tokens.texts.len()), pick(tokens.texts.len()));
+        let joint = [left.as_slice(), &right].concat();
+        if joint.len() <= 24 && !tokens.ids.contains_key(&joint) {
+            tokens.add(&joint, NORMAL, 0.0);
+            merges.push([left.as_slice(), b" ", &right].concat());
+        }
+    }
+    tokens.add_specials();
+    let end = tokens.ids[&b"<|endoftext|>"[..]];
+    VocabData {
+        pre: Some("gpt-2".to_owned()),
+        merges: Some(merges),
+        special: SpecialIds { bos: Some(end), eos: Some(end), ..SpecialIds::default() },
+        ..tokens.data("gpt2")
+    }
+}
+
 /// BPE whose merges join characters, with byte tokens to fall back to (gemma4 and its kind).
 pub fn character_bpe(seed: u64, model: &str) -> VocabData {
     let symbols = |word: &str| word.chars().map(String::from).collect::<Vec<_>>();

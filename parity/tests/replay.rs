@@ -1,6 +1,6 @@
 //! The recorded goldens, replayed with no checkout.
 
-use quipu_parity::{Row, Verdict, goldens, imatrix, quantize};
+use quipu_parity::{Row, Verdict, goldens, imatrix, quantize, tokenizer};
 
 /// Every row must be equal: a skipped one is not a passed one.
 fn assert_all_equal(rows: &[Row], at_least: usize) {
@@ -40,4 +40,16 @@ fn quantised_files() {
 fn collected_importances() {
     let rows = imatrix::audit(None).expect("a readable golden");
     assert_all_equal(&rows, 1);
+}
+
+/// Composed vocabularies always; real ones where they lie beside the checkout.
+#[test]
+fn tokenizer_vocabularies() {
+    let rows = tokenizer::tokenizers(None).expect("readable goldens");
+    let wrong: Vec<&Row> = rows.iter().filter(|row| row.verdict == Verdict::Deviating).collect();
+    assert!(wrong.is_empty(), "{wrong:#?}");
+    assert!(rows.iter().any(|row| row.case == "recorded answers" && row.verdict == Verdict::Equal));
+    for row in rows.iter().filter(|row| row.verdict != Verdict::Equal) {
+        println!("{}: {:?}", row.case, row.verdict);
+    }
 }

@@ -1,6 +1,7 @@
 //! Developer tasks: `cargo xtask <task>`.
 #![forbid(unsafe_code)]
 
+mod bench_tokenizers;
 mod bench_vs;
 mod parity;
 mod synth_model;
@@ -24,6 +25,8 @@ enum Task {
     Parity(parity::Args),
     /// Measure Quipu and llama.cpp on one model in one run, interleaved.
     BenchVs(bench_vs::Args),
+    /// Measure tokenizers: Quipu, llama.cpp and two crates on the same text.
+    BenchTokenizers(bench_tokenizers::Args),
 }
 
 fn main() -> ExitCode {
@@ -31,6 +34,7 @@ fn main() -> ExitCode {
         Task::SynthModel(args) => synth_model::run(&args),
         Task::Parity(args) => parity::run(&args),
         Task::BenchVs(args) => bench_vs::run(&args),
+        Task::BenchTokenizers(args) => bench_tokenizers::run(&args),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

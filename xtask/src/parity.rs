@@ -64,6 +64,7 @@ pub(crate) fn run(args: &Args) -> Result<(), String> {
         return match args.module.as_deref() {
             Some("gguf") => gguf::record(checkout, date),
             Some("loader") => loader::record(checkout, date),
+            Some("tokenizer") => tokenizer::record(checkout, date),
             module => goldens::record(checkout, date, module),
         }
         .map_err(text);

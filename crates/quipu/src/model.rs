@@ -11,6 +11,7 @@ use quipu_tokenizer::Tokenizer;
 
 use crate::error::Error;
 use crate::session::{Session, SessionOptions};
+use crate::vocabulary;
 
 /// The demo model that is compiled in: about a million parameters that tell little stories.
 #[cfg(feature = "embedded-model")]
@@ -61,7 +62,7 @@ impl Model {
             quipu_model::Error::Gguf(source) => Error::Open { path: path.to_owned(), source },
             source => Error::Load { name: name.clone(), source },
         })?;
-        Model::from_set(&set, &name, params)
+        Model::from_set(&set, Some(path), &name, params)
     }
 
     /// The demo model.
@@ -71,20 +72,21 @@ impl Model {
     #[cfg(feature = "embedded-model")]
     pub fn embedded() -> Result<Model, Error> {
         let file = GgufFile::from_static(EMBEDDED)?;
-        Model::from_set(&GgufSet::from(&file), "embedded model", &mut LoadParams::default())
+        Model::from_set(&GgufSet::from(&file), None, "embedded model", &mut LoadParams::default())
     }
 
-    fn from_set(set: &GgufSet, name: &str, params: &mut LoadParams<'_>) -> Result<Model, Error> {
+    fn from_set(
+        set: &GgufSet,
+        path: Option<&Path>,
+        name: &str,
+        params: &mut LoadParams<'_>,
+    ) -> Result<Model, Error> {
         let device = Arc::new(CpuDevice::new(CpuOptions::default()));
         let weights = quipu_model::Model::load_set(set, device.as_ref(), params)
             .map_err(|source| Error::Load { name: name.to_owned(), source })?;
         let metadata = set.metadata();
         // Test models carry weights only: everything but text works on them.
-        let family = metadata.optional::<&str>("tokenizer.ggml.model")?;
-        let tokenizer = match family {
-            None | Some("none" | "no_vocab") => None,
-            Some(_) => Some(Tokenizer::from_gguf(metadata)?),
-        };
+        let tokenizer = vocabulary::find(metadata, path)?;
         let chat_template = metadata.optional::<&str>("tokenizer.chat_template")?.map(str::to_owned);
         // The type most bytes are in says what kind of file it is.
         let mut bytes_of: Vec<(u64, &'static str)> = Vec::new();

@@ -56,6 +56,16 @@ impl Charsmap {
         }
     }
 
+    /// Whether a replaced prefix may have a space in it; `true` where that is not certain.
+    pub(crate) fn may_replace_spaces(&self) -> bool {
+        self.array.iter().any(|unit| unit & (VALUE | 0xFF) == u32::from(b' '))
+    }
+
+    /// Bytes of the longest replacement.
+    pub(crate) fn longest_replacement(&self) -> usize {
+        self.replacements.split(|&byte| byte == 0).map(<[u8]>::len).max().unwrap_or(0)
+    }
+
     /// The longest prefix of `text` that is replaced: its length and the replacement.
     pub(crate) fn longest(&self, text: &[u8]) -> Result<Option<(usize, &[u8])>, Error> {
         let walk = self.walk(text)?;

@@ -12,6 +12,10 @@ pub enum Error {
          plamo2 or none"
     )]
     UnknownModel(String),
+    /// A `tokenizer.json` that the `tokenizers` crate refuses, or a text that it fails on.
+    #[cfg(feature = "hf-json")]
+    #[error("tokenizer.json: {0}")]
+    HfJson(String),
     /// `tokenizer.ggml.pre` names no pre-tokenizer of the reference.
     #[error("tokenizer.ggml.pre: pre-tokenizer '{0}' is unknown")]
     UnknownPreTokenizer(String),

@@ -1,7 +1,7 @@
 //! Tokenizers of llama.cpp (llama-vocab.cpp, unicode.cpp): text to token ids and back, id for id.
 //!
 //! Lives here: the families SPM ("llama"), BPE ("gpt2", "gemma4", "hybriddna", "whitespace"), WPM ("bert"), UGM
-//! ("t5"), RWKV and PLaMo-2, the pre-tokenizers of BPE, special tokens, pieces and detokenization, and the
+//! ("t5"), RWKV and PLaMo-2, and behind the feature `hf-json` a `tokenizer.json` through the `tokenizers` crate, the pre-tokenizers of BPE, special tokens, pieces and detokenization, and the
 //! streaming decoder. A vocabulary comes in as [`VocabData`], plain data that a GGUF file's metadata can fill. Not
 //! here: chat templates and sampling.
 //!
@@ -17,6 +17,9 @@ mod dialect;
 mod error;
 mod from_gguf;
 mod hash;
+#[cfg(feature = "hf-json")]
+mod hf_json;
+mod lookup;
 mod merge;
 mod partition;
 mod pieces;

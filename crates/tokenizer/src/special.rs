@@ -121,6 +121,8 @@ impl SpecialTokens {
         let none = Self::default();
         match family {
             VocabType::None | VocabType::Rwkv => none,
+            #[cfg(feature = "hf-json")]
+            VocabType::HfJson => none,
             VocabType::Spm => Self { bos: Some(1), eos: Some(2), unk: Some(0), ..none },
             VocabType::Bpe if model == "gemma4" => none,
             VocabType::Bpe => {

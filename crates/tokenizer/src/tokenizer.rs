@@ -24,23 +24,23 @@ const MAX_TEXT: usize = 1 << 30;
 /// A ready tokenizer (`llama_vocab`). Clones share it and may be used from any thread.
 #[derive(Debug, Clone)]
 pub struct Tokenizer {
-    inner: Arc<Inner>,
+    pub(crate) inner: Arc<Inner>,
 }
 
 #[derive(Debug)]
-struct Inner {
-    family: VocabType,
-    flags: Flags,
-    n_tokens: usize,
-    n_token_types: u32,
-    vocab: Vocab,
-    special: SpecialTokens,
-    eog: BTreeSet<TokenId>,
-    suppressed: Vec<TokenId>,
+pub(crate) struct Inner {
+    pub(crate) family: VocabType,
+    pub(crate) flags: Flags,
+    pub(crate) n_tokens: usize,
+    pub(crate) n_token_types: u32,
+    pub(crate) vocab: Vocab,
+    pub(crate) special: SpecialTokens,
+    pub(crate) eog: BTreeSet<TokenId>,
+    pub(crate) suppressed: Vec<TokenId>,
     matcher: SpecialMatcher,
     pieces: Pieces,
     model: Model,
-    warnings: Vec<String>,
+    pub(crate) warnings: Vec<String>,
     /// Buffers and remembered words, the only thing that changes.
     pool: Pool,
 }
@@ -55,6 +55,8 @@ enum Model {
     Ugm(Ugm),
     Rwkv(Rwkv),
     Plamo2(Plamo2),
+    #[cfg(feature = "hf-json")]
+    HfJson(Box<crate::hf_json::HfJson>),
 }
 
 /// What every family is told besides the text.
@@ -92,6 +94,8 @@ impl Model {
             }
             VocabType::Rwkv => Self::Rwkv(Rwkv::new(vocab)),
             VocabType::Plamo2 => Self::Plamo2(Plamo2::new(vocab)?),
+            #[cfg(feature = "hf-json")]
+            VocabType::HfJson => return Err(Error::UnknownModel(data.model.clone())),
         })
     }
 
@@ -117,6 +121,9 @@ impl Model {
             Self::Ugm(ugm) => ugm.encode(raw, unk, scratch, out)?,
             Self::Rwkv(rwkv) => rwkv.encode(raw, unk, out)?,
             Self::Plamo2(plamo2) => plamo2.encode(raw, scratch, out),
+            // Takes whole texts, see `Inner::encode`.
+            #[cfg(feature = "hf-json")]
+            Self::HfJson(_) => {}
         }
         Ok(())
     }
@@ -131,6 +138,8 @@ impl Model {
         Ok(match self {
             Self::Spm(_) => byte_token(b'\n', vocab).ok().or(special.pad),
             Self::Wpm(_) | Self::None => special.pad,
+            #[cfg(feature = "hf-json")]
+            Self::HfJson(_) => None,
             // The reference refuses a vocabulary without one.
             Self::Rwkv(rwkv) => {
                 let mut ids = Vec::new();
@@ -211,6 +220,43 @@ impl Tokenizer {
                 vocab,
                 pieces,
                 model,
+                warnings,
+                pool: Pool::default(),
+            }),
+        })
+    }
+
+    /// The tokenizer of a `tokenizer.json`, whose vocabulary `data` repeats; `like`: the family whose pieces are written
+    /// like its own.
+    #[cfg(feature = "hf-json")]
+    pub(crate) fn with_hf_json(
+        data: &VocabData,
+        model: crate::hf_json::HfJson,
+        like: VocabType,
+    ) -> Result<Self, Error> {
+        let mut flags = Flags::new(like, None, data);
+        (flags.add_space_prefix, flags.clean_spaces) = (model.strips_first_space, false);
+        let mut warnings = Vec::new();
+        let mut vocab = Vocab::new(data)?;
+        let mut special = SpecialTokens::default();
+        special.apply(&data.special, vocab.len(), &mut warnings);
+        special.detect_by_text(&mut vocab, &mut warnings);
+        special.nl = model.line_feed();
+        let eog = special::end_of_generation(&special, &mut vocab, &mut warnings);
+        let pieces = Pieces::new(like, like != VocabType::Bpe, &vocab)?;
+        Ok(Self {
+            inner: Arc::new(Inner {
+                family: VocabType::HfJson,
+                flags,
+                n_tokens: vocab.len(),
+                n_token_types: 0,
+                special,
+                eog,
+                suppressed: Vec::new(),
+                matcher: SpecialMatcher::default(),
+                vocab,
+                pieces,
+                model: Model::HfJson(Box::new(model)),
                 warnings,
                 pool: Pool::default(),
             }),
@@ -400,137 +446,9 @@ impl Tokenizer {
         StreamDecoder::new(self.clone(), special)
     }
 
-    /// The family.
-    pub fn vocab_type(&self) -> VocabType {
-        self.inner.family
-    }
-
-    /// Number of token ids (`llama_vocab_n_tokens`).
-    pub fn n_tokens(&self) -> usize {
-        self.inner.n_tokens
-    }
-
-    /// Number of segment types of BERT-like models, 0 for others.
-    pub fn n_token_types(&self) -> u32 {
-        self.inner.n_token_types
-    }
-
-    /// Ids of special tokens.
-    pub fn special_tokens(&self) -> &SpecialTokens {
-        &self.inner.special
-    }
-
-    /// Whether `token` ends generation (`llama_vocab_is_eog`); ids out of range do not.
-    pub fn is_eog(&self, token: TokenId) -> bool {
-        self.inner.eog.contains(&token)
-    }
-
-    /// The tokens that end generation, ascending.
-    pub fn eog_tokens(&self) -> impl Iterator<Item = TokenId> + '_ {
-        self.inner.eog.iter().copied()
-    }
-
-    /// Tokens that the model's file asks never to sample.
-    pub fn suppressed_tokens(&self) -> &[TokenId] {
-        &self.inner.suppressed
-    }
-
-    /// Text of a token as the vocabulary writes it (`llama_vocab_get_text`); may be invalid UTF-8.
-    ///
-    /// # Errors
-    /// [`Error::NoVocab`], [`Error::TokenOutOfRange`].
-    pub fn text(&self, token: TokenId) -> Result<&[u8], Error> {
-        self.in_vocab(token).map(|vocab| vocab.text(token))
-    }
-
-    /// Score of a token (`llama_vocab_get_score`); 0 where the file has none.
-    ///
-    /// # Errors
-    /// [`Error::NoVocab`], [`Error::TokenOutOfRange`].
-    pub fn score(&self, token: TokenId) -> Result<f32, Error> {
-        self.in_vocab(token).map(|vocab| vocab.score(token))
-    }
-
-    /// Attributes of a token (`llama_vocab_get_attr`).
-    ///
-    /// # Errors
-    /// [`Error::NoVocab`], [`Error::TokenOutOfRange`].
-    pub fn attr(&self, token: TokenId) -> Result<TokenAttr, Error> {
-        self.in_vocab(token).map(|vocab| vocab.attr(token))
-    }
-
-    /// Id of the token with exactly this text.
-    pub fn id_of(&self, text: &[u8]) -> Option<TokenId> {
-        self.inner.vocab.id_of(text)
-    }
-
-    /// Whether sequences begin with BOS (`llama_vocab_get_add_bos`).
-    pub fn add_bos(&self) -> bool {
-        self.inner.flags.add_bos
-    }
-
-    /// Whether sequences end with EOS (`llama_vocab_get_add_eos`).
-    pub fn add_eos(&self) -> bool {
-        self.inner.flags.add_eos
-    }
-
-    /// Whether a separator stands between segments (`llama_vocab_get_add_sep`).
-    pub fn add_sep(&self) -> bool {
-        self.inner.flags.add_sep
-    }
-
-    /// Whether raw text is prefixed with a space.
-    pub fn add_space_prefix(&self) -> bool {
-        self.inner.flags.add_space_prefix
-    }
-
-    /// Whether [`detokenize`](Self::detokenize) removes spaces before punctuation.
-    pub fn clean_spaces(&self) -> bool {
-        self.inner.flags.clean_spaces
-    }
-
-    /// Whether whole words in the vocabulary skip the merges.
-    pub fn ignore_merges(&self) -> bool {
-        self.inner.flags.ignore_merges
-    }
-
-    /// Whether spaces are written as U+2581 before text is tokenized.
-    pub fn escape_whitespaces(&self) -> bool {
-        self.inner.flags.escape_whitespaces
-    }
-
-    /// What is odd about the vocabulary and how it was read nevertheless (the reference's warnings at load).
-    pub fn warnings(&self) -> &[String] {
-        &self.inner.warnings
-    }
-
-    /// Whether `tokens` begin with BOS twice: once added, once written in the text.
-    pub fn has_two_bos(&self, tokens: &[TokenId]) -> bool {
-        let bos = self.inner.special.bos;
-        self.inner.flags.add_bos && bos.is_some() && tokens.len() >= 2 && tokens.get(1).copied() == bos
-    }
-
-    /// Whether `tokens` end with EOS twice: once written in the text, once added.
-    pub fn has_two_eos(&self, tokens: &[TokenId]) -> bool {
-        let eos = self.inner.special.eos;
-        self.inner.flags.add_eos && eos.is_some() && tokens.iter().rev().nth(1).copied() == eos
-    }
-
-    /// Whether runs of whitespace become one space before a unigram vocabulary sees them.
-    pub fn remove_extra_whitespaces(&self) -> bool {
-        self.inner.flags.remove_extra_whitespaces
-    }
-
     fn check(&self, id: TokenId) -> Result<usize, Error> {
         let n_tokens = self.inner.n_tokens;
         if (id as usize) < n_tokens { Ok(id as usize) } else { Err(Error::TokenOutOfRange { id, n_tokens }) }
-    }
-
-    fn in_vocab(&self, id: TokenId) -> Result<&Vocab, Error> {
-        if self.inner.family == VocabType::None {
-            return Err(Error::NoVocab);
-        }
-        self.inner.vocab.check(id).map(|_| &self.inner.vocab)
     }
 }
 
@@ -546,6 +464,10 @@ impl Inner {
         let Self { family, flags, vocab, special, .. } = self;
         if *family == VocabType::None {
             return Err(Error::NoVocab);
+        }
+        #[cfg(feature = "hf-json")]
+        if let Model::HfJson(model) = &self.model {
+            return model.encode(text, add_special, parse_special, out);
         }
         let wpm = *family == VocabType::Wpm;
         // RWKV and PLaMo-2 never add anything.

@@ -26,6 +26,8 @@ pub(crate) struct Ugm {
     neighbours: Neighbours,
     /// Longest text whose scores add up without rounding, whatever the order; cutting it changes nothing then.
     exact_len: usize,
+    /// Bytes of a text whose words between spaces can be tokenized apart, whatever is between them; 0 if they cannot.
+    words_apart: usize,
     space_prefix: bool,
     merge_spaces: bool,
     /// How a space is written.
@@ -58,13 +60,24 @@ impl Ugm {
             .map(|id| if is(id, TokenAttr::USER_DEFINED) { 0.0 } else { f64::from(vocab.score(id)) })
             .collect();
         let used = vocab.texts().filter(|&(id, _)| is(id, matched)).map(|(id, _)| scores[id as usize]);
+        let charsmap = Charsmap::new(data.precompiled_charsmap.as_deref())?;
+        let exact_len = exact_len(used.chain([unknown_score]));
+        // Spaces must stay spaces, and no token reach across one: then a word's tokens depend on nothing else.
+        let reaches_across = |(id, text): (TokenId, &[u8])| {
+            let spaced =
+                |text: &[u8]| text.contains(&b' ') || text.windows(SPACE.len()).any(|part| part == SPACE);
+            spaced(text.strip_prefix(SPACE).unwrap_or(text)) && is(id, matched)
+        };
+        let apart = merge_spaces && !charsmap.may_replace_spaces() && !vocab.texts().any(reaches_across);
+        let longest = charsmap.longest_replacement().max(SPACE.len()) + SPACE.len();
         Ok(Self {
-            charsmap: Charsmap::new(data.precompiled_charsmap.as_deref())?,
+            words_apart: if apart { exact_len / longest } else { 0 },
+            charsmap,
             user_defined: Trie::new(
                 vocab.texts().filter(|&(id, _)| is(id, TokenAttr::USER_DEFINED)).map(|(id, text)| (text, id)),
             ),
             tokens: Trie::new(vocab.texts().filter(|&(id, _)| is(id, matched)).map(|(id, text)| (text, id))),
-            exact_len: exact_len(used.chain([unknown_score])),
+            exact_len,
             scores,
             unknown_score,
             neighbours: Neighbours::new(vocab.texts().map(|(_, text)| text)),
@@ -84,10 +97,62 @@ impl Ugm {
         out: &mut Vec<TokenId>,
     ) -> Result<(), Error> {
         let mut text = std::mem::take(&mut scratch.text);
-        text.clear();
-        let result = self.normalize(raw, &mut text).and_then(|()| self.cut(&text, unk, scratch, out));
+        let before = out.len();
+        let mut result = self.words(raw, unk, &mut text, scratch, out);
+        if let Ok(false) = result {
+            out.truncate(before);
+            text.clear();
+            result = self
+                .normalize(raw, &mut text)
+                .and_then(|()| self.cut(&text, unk, scratch, out))
+                .map(|()| true);
+        }
         scratch.text = text;
-        result
+        result.map(|_| ())
+    }
+
+    /// Tokenizes what is between spaces word by word, with the words that are remembered; `false` where the vocabulary
+    /// or the text does not allow it.
+    fn words(
+        &self,
+        raw: &[u8],
+        unk: Option<TokenId>,
+        text: &mut Vec<u8>,
+        scratch: &mut Scratch,
+        out: &mut Vec<TokenId>,
+    ) -> Result<bool, Error> {
+        if raw.len() >= self.words_apart {
+            return Ok(false);
+        }
+        let first = out.len();
+        let mut start = 0;
+        while start < raw.len() {
+            if raw[start] == b' ' {
+                start += 1;
+                continue;
+            }
+            let end = raw[start..].iter().position(|&byte| byte == b' ').map_or(raw.len(), |len| start + len);
+            let before = out.len();
+            // With the space before it a word is no other segment's key: those have none.
+            let key = WordCache::key(&raw[start.saturating_sub(1)..end]).filter(|_| start > 0);
+            if let Some(tokens) = key.as_ref().and_then(|key| scratch.cache.get(key)) {
+                out.extend_from_slice(tokens);
+            } else {
+                text.clear();
+                self.normalize(&raw[start..end], text)?;
+                if std::str::from_utf8(text).is_err() {
+                    // What follows a broken character may be taken along by it.
+                    return Ok(false);
+                }
+                self.cut(text, unk, scratch, out)?;
+                if let Some(key) = key {
+                    scratch.cache.put(&key, &out[before..]);
+                }
+            }
+            start = end;
+            join_unknown(first, before, unk, out);
+        }
+        Ok(true)
     }
 
     fn cut(
@@ -116,10 +181,7 @@ impl Ugm {
                     scratch.cache.put(&key, &out[before..]);
                 }
             }
-            // Unknown tokens in a row are one.
-            if before > first && out[before..].first().copied() == unk && out[before - 1] == out[before] {
-                out.remove(before);
-            }
+            join_unknown(first, before, unk, out);
         }
         Ok(())
     }
@@ -238,6 +300,13 @@ impl Ugm {
             }
         }
         Ok(())
+    }
+}
+
+/// Makes two unknown tokens in a row one, where the tokens from `before` on join those from `first` on.
+fn join_unknown(first: usize, before: usize, unk: Option<TokenId>, out: &mut Vec<TokenId>) {
+    if before > first && out[before..].first().copied() == unk && out[before - 1] == out[before] {
+        out.remove(before);
     }
 }
 

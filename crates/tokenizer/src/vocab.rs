@@ -24,6 +24,9 @@ pub enum VocabType {
     Rwkv,
     /// PLaMo-2: unigram with integer costs and byte fallback.
     Plamo2,
+    /// A `tokenizer.json`, run by the `tokenizers` crate; the reference has no such family.
+    #[cfg(feature = "hf-json")]
+    HfJson,
 }
 
 /// Attribute bits of a token (`enum llama_token_attr`, same values).

@@ -16,11 +16,25 @@ pub(crate) struct Wpm {
     lowercase: bool,
     strip_accents: bool,
     trie: Trie,
+    /// Tokens of ASCII punctuation, where it is one token.
+    punctuation: Box<[Option<TokenId>; 128]>,
 }
 
 impl Wpm {
     pub(crate) fn new(lowercase: bool, strip_accents: bool, vocab: &Vocab) -> Self {
-        Self { lowercase, strip_accents, trie: Trie::new(vocab.texts().map(|(id, text)| (text, id))) }
+        let trie = Trie::new(vocab.texts().map(|(id, text)| (text, id)));
+        let mut wpm = Self { lowercase, strip_accents, trie, punctuation: Box::new([None; 128]) };
+        let mut scratch = Scratch::default();
+        for byte in 0..128u8 {
+            let mut ids = Vec::new();
+            if ASCII_CLASS[usize::from(byte)] & (PUNCTUATION | SYMBOL) != 0
+                && wpm.words(&[byte], None, &mut scratch, &mut ids).is_ok()
+                && let [id] = ids[..]
+            {
+                wpm.punctuation[usize::from(byte)] = Some(id);
+            }
+        }
+        wpm
     }
 
     /// Appends the tokens of `raw`; fails where an unknown token is needed and `unk` is none.
@@ -35,6 +49,11 @@ impl Wpm {
         while start < raw.len() {
             let class = ASCII_CLASS[usize::from(raw[start])];
             if class & WHITESPACE != 0 {
+                start += 1;
+                continue;
+            }
+            if let Some(Some(id)) = self.punctuation.get(usize::from(raw[start])) {
+                out.push(*id);
                 start += 1;
                 continue;
             }

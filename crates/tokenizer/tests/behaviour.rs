@@ -215,3 +215,18 @@ fn broken_vocabularies_are_errors() {
     let error = Tokenizer::new(&data).unwrap().encode("a", true, false).unwrap_err();
     assert!(matches!(error, Error::MissingSpecialToken("BOS")));
 }
+
+#[test]
+fn clones_are_shared_and_threads_agree() {
+    fn shared<T: Send + Sync + Clone>(_: &T) {}
+    let tokenizer = Tokenizer::new(&common::tiny_bpe("gpt-2")).expect("a sound vocabulary");
+    shared(&tokenizer);
+    let texts: Vec<String> = (0..200).map(|n| format!("hello {n} world").repeat(n % 7)).collect();
+    let one = tokenizer.encode_batch(&texts, true, false, 1).expect("encodes");
+    let alone: Vec<Vec<u32>> =
+        texts.iter().map(|text| tokenizer.encode(text, true, false).expect("encodes")).collect();
+    assert_eq!(one, alone);
+    for n_threads in [0, 2, 3, 1000] {
+        assert_eq!(tokenizer.clone().encode_batch(&texts, true, false, n_threads).expect("encodes"), one);
+    }
+}

@@ -32,20 +32,24 @@ const SPECIALS: &[(&str, i32)] = &[
     (">>TITLE<<", USER_DEFINED),
 ];
 
-/// Words of the seeded texts with their counts.
-fn words(seed: u64) -> BTreeMap<Vec<u8>, usize> {
-    let mut random = Random(seed);
-    let mut counts = BTreeMap::new();
-    for _ in 0..3000 {
-        let text = corpus::text(&mut random, &[]);
-        let text = String::from_utf8_lossy(&text).into_owned();
-        for word in text.split_inclusive([' ', '\n']) {
-            if word.len() < 40 {
-                *counts.entry(word.as_bytes().to_vec()).or_insert(0) += 1;
-            }
-        }
+/// Words with their counts, each with the space or line feed behind it: what a vocabulary is trained on.
+pub type Words = BTreeMap<Vec<u8>, usize>;
+
+/// The words of `text` added to `words`.
+pub fn count_words(text: &str, words: &mut Words) {
+    for word in text.split_inclusive([' ', '\n']).filter(|word| word.len() < 40) {
+        *words.entry(word.as_bytes().to_vec()).or_insert(0) += 1;
     }
-    counts
+}
+
+/// Words of the seeded texts of the tests.
+pub fn words(seed: u64) -> Words {
+    let mut random = Random(seed);
+    let mut words = Words::new();
+    for _ in 0..3000 {
+        count_words(&String::from_utf8_lossy(&corpus::text(&mut random, &[])), &mut words);
+    }
+    words
 }
 
 /// How byte-level vocabularies write a byte.
@@ -265,16 +269,14 @@ pub fn dna(seed: u64) -> VocabData {
         let kmer: String = (0..6).rev().map(|i| char::from(b"ACGT"[n >> (2 * i) & 3])).collect();
         add(kmer + "\u{E000}", NORMAL);
     }
-    data.model = "hybriddna".to_owned();
-    data.pre = Some("qwen2".to_owned());
-    data
+    VocabData { model: "hybriddna".to_owned(), pre: Some("qwen2".to_owned()), ..data }
 }
 
-/// Substrings of the words that occur often, with the logarithm of their share.
-fn pieces(seed: u64, min_count: usize) -> Vec<(String, f32)> {
-    let mut counts: BTreeMap<String, usize> = BTreeMap::new();
-    for (word, count) in words(seed) {
-        let word: Vec<char> = format!("▁{}", String::from_utf8_lossy(&word).trim()).chars().collect();
+/// The `n` substrings that words most often have, with the logarithm of their share.
+fn pieces(words: &Words, n: usize) -> Vec<(String, f32)> {
+    let mut counts: HashMap<String, usize> = HashMap::new();
+    for (word, count) in words {
+        let word: Vec<char> = format!("▁{}", String::from_utf8_lossy(word).trim()).chars().collect();
         for start in 0..word.len() {
             for len in 1..=8.min(word.len() - start) {
                 *counts.entry(word[start..start + len].iter().collect()).or_insert(0) += count;
@@ -283,16 +285,19 @@ fn pieces(seed: u64, min_count: usize) -> Vec<(String, f32)> {
     }
     let total: usize = counts.values().sum();
     let share = |count: usize| (count as f64 / total as f64).ln() as f32;
-    counts.into_iter().filter(|(_, count)| *count >= min_count).map(|(text, n)| (text, share(n))).collect()
+    let mut pieces: Vec<(String, usize)> = counts.into_iter().collect();
+    pieces.sort_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
+    pieces.truncate(n);
+    pieces.into_iter().map(|(text, count)| (text, share(count))).collect()
 }
 
-/// A unigram vocabulary; `charsmap` gives it one of a few hundred rules.
-pub fn unigram(seed: u64, charsmap: bool, merge_spaces: bool) -> VocabData {
+/// A unigram vocabulary of about `n` tokens; `charsmap` gives it one of a few hundred rules.
+pub fn unigram(words: &Words, n: usize, charsmap: bool, merge_spaces: bool) -> VocabData {
     let mut tokens = Tokens::default();
     for (text, token_type) in [("<pad>", CONTROL), ("</s>", CONTROL), ("<unk>", UNKNOWN)] {
         tokens.add(text.as_bytes(), token_type, 0.0);
     }
-    for (text, score) in pieces(seed, 6) {
+    for (text, score) in pieces(words, n) {
         tokens.add(text.as_bytes(), NORMAL, score);
     }
     tokens.add_specials();
@@ -307,8 +312,8 @@ pub fn unigram(seed: u64, charsmap: bool, merge_spaces: bool) -> VocabData {
     }
 }
 
-/// RWKV: every byte, and byte strings of many lengths, escaped as its vocabularies are.
-pub fn rwkv(seed: u64) -> VocabData {
+/// RWKV: every byte, and about `n` byte strings of many lengths, escaped as its vocabularies are.
+pub fn rwkv(words: &Words, n: usize) -> VocabData {
     let mut tokens = Tokens::default();
     tokens.add(b"<s>", CONTROL, 0.0);
     let escape = |bytes: &[u8]| -> Vec<u8> {
@@ -327,12 +332,12 @@ pub fn rwkv(seed: u64) -> VocabData {
     for byte in 0..=255u8 {
         tokens.add(&escape(&[byte]), NORMAL, 0.0);
     }
-    for (text, _) in pieces(seed, 12) {
+    for (text, _) in pieces(words, n) {
         tokens.add(&escape(text.replace('▁', " ").as_bytes()), NORMAL, 0.0);
     }
-    for n in 2..24 {
-        tokens.add(&escape(&b" ".repeat(n)), NORMAL, 0.0);
-        tokens.add(&escape(&b"\n".repeat(n)), NORMAL, 0.0);
+    for len in 2..24 {
+        tokens.add(&escape(&b" ".repeat(len)), NORMAL, 0.0);
+        tokens.add(&escape(&b"\n".repeat(len)), NORMAL, 0.0);
     }
     tokens.add(b"\\xe4\\xbd", NORMAL, 0.0);
     tokens.add_specials();
@@ -342,14 +347,14 @@ pub fn rwkv(seed: u64) -> VocabData {
     }
 }
 
-/// PLaMo-2: pieces with scores, and a token for each byte.
-pub fn plamo2(seed: u64) -> VocabData {
+/// PLaMo-2: about `n` pieces with scores, and a token for each byte.
+pub fn plamo2(words: &Words, n: usize) -> VocabData {
     let mut tokens = Tokens::default();
     for text in ["<|plamo:unk|>", "<|plamo:bos|>", "<|plamo:eos|>", "<|plamo:pad|>"] {
         tokens.add(text.as_bytes(), if text.contains("unk") { UNKNOWN } else { CONTROL }, 0.0);
     }
     tokens.add_bytes();
-    for (text, score) in pieces(seed, 8) {
+    for (text, score) in pieces(words, n) {
         tokens.add(text.replace('▁', " ").as_bytes(), NORMAL, score);
     }
     tokens.add_specials();

@@ -88,9 +88,13 @@ pub fn tokenizers(checkout: Option<&Checkout>) -> Result<Vec<Row>, Error> {
     for subject in &subjects {
         rows.push(expected_ids(subject)?);
     }
-    subjects.extend(composed(folder.path())?);
+    let composed = composed(folder.path())?;
+    rows.push(recorded(&composed)?);
+    subjects.extend(composed);
     let Some(checkout) = checkout else {
-        let why = "no checkout; recorded answers are replayed by quipu-tokenizer's tests".to_owned();
+        let why =
+            "no checkout; answers recorded for real vocabularies are replayed by quipu-tokenizer's tests";
+        let why = why.to_owned();
         rows.push(Row::new("tokenizer", "all families live", Verdict::Skipped(why), ""));
         return Ok(rows);
     };
@@ -157,19 +161,82 @@ fn composed(folder: &Path) -> Result<Vec<Subject>, Error> {
     let whitespace = compose::character_bpe(4, "whitespace");
     add("model whitespace", &VocabData { pre: Some("whitespace".to_owned()), ..whitespace })?;
     add("model hybriddna", &compose::dna(5))?;
+    let words = compose::words;
     for (name, data) in [
-        ("unigram plain", compose::unigram(6, false, false)),
-        ("unigram charsmap", compose::unigram(7, true, true)),
-        ("unigram charsmap, spaces kept", compose::unigram(8, true, false)),
-        ("unigram shuffled", compose::shuffled(&compose::unigram(9, true, true), 9)),
-        ("rwkv", compose::rwkv(10)),
-        ("rwkv another", compose::rwkv(11)),
-        ("plamo2", compose::plamo2(12)),
-        ("plamo2 another", compose::plamo2(13)),
+        ("unigram plain", compose::unigram(&words(6), 2000, false, false)),
+        ("unigram charsmap", compose::unigram(&words(7), 3000, true, true)),
+        ("unigram charsmap, spaces kept", compose::unigram(&words(8), 800, true, false)),
+        ("unigram shuffled", compose::shuffled(&compose::unigram(&words(9), 2000, true, true), 9)),
+        ("rwkv", compose::rwkv(&words(10), 1000)),
+        ("rwkv another", compose::rwkv(&words(11), 5000)),
+        ("plamo2", compose::plamo2(&words(12), 1500)),
+        ("plamo2 another", compose::plamo2(&words(13), 6000)),
     ] {
         add(name, &data)?;
     }
     Ok(subjects)
+}
+
+/// Texts of each composed vocabulary in the recorded answers.
+const N_RECORDED: usize = 240;
+/// Of these, texts to a recorded number.
+const N_TOGETHER: usize = 20;
+
+/// The file of answers for composed vocabularies.
+fn goldens() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("goldens/tokenizer/composed.txt")
+}
+
+/// A number for each group of texts: the fingerprint of all their fingerprints.
+fn digest(prints: &[u32]) -> String {
+    let groups = prints.chunks(N_PRINTS * N_TOGETHER);
+    let words: Vec<String> = groups
+        .map(|group| format!("{:08x}", fingerprint(group.iter().flat_map(|print| print.to_le_bytes()))))
+        .collect();
+    words.join(" ")
+}
+
+/// The answers recorded for composed vocabularies, against ours.
+fn recorded(composed: &[Subject]) -> Result<Row, Error> {
+    let path = goldens();
+    let golden = std::fs::read_to_string(&path).map_err(Error::io(&path))?;
+    let mut lines = golden.lines().filter(|line| !line.starts_with('#'));
+    let mut wrong = Vec::new();
+    for subject in composed {
+        let texts = subject.random_texts(N_RECORDED);
+        let ours: Vec<u32> =
+            texts.iter().flat_map(|text| prints(&subject.tokenizer, text, N_PRINTS)).collect();
+        if lines.next() != Some(&format!("{}: {}", subject.name, digest(&ours))) {
+            wrong.push(subject.name.as_str());
+        }
+    }
+    let complete = lines.next().is_none() && composed.len() > 90;
+    let note = match wrong.first() {
+        Some(name) => format!("{} vocabularies differ, {name} first", wrong.len()),
+        None => format!("{} vocabularies, {N_RECORDED} texts each", composed.len()),
+    };
+    Ok(Row::judged("tokenizer", "recorded answers", wrong.is_empty() && complete, note))
+}
+
+/// Writes the reference's answers for composed vocabularies.
+///
+/// # Errors
+/// As [`tokenizers`].
+pub fn record(checkout: &Checkout, date: &str) -> Result<(), Error> {
+    let folder = tempfile::tempdir().map_err(Error::io("temporary folder"))?;
+    let live = Live { checkout, folder: folder.path() };
+    let mut out = format!(
+        "# Fingerprints of ids and texts that llama.cpp {} gave for the vocabularies of\n\
+         # parity/src/tokenizer/compose.rs, {date}. By: cargo xtask parity --llama-cpp DIR --module tokenizer\n\
+         # --record DATE. A number stands for {N_TOGETHER} texts.\n",
+        checkout.revision_or_recorded()
+    );
+    for subject in composed(folder.path())? {
+        let prints = live.ask(&subject, &subject.random_texts(N_RECORDED), N_PRINTS)?;
+        out.extend([subject.name.as_str(), ": ", &digest(&prints), "\n"]);
+    }
+    let path = goldens();
+    std::fs::write(&path, out).map_err(Error::io(&path))
 }
 
 /// The reference's `.inp` and `.out` files.
@@ -220,26 +287,29 @@ impl Live<'_> {
         Ok(Row::judged("tokenizer", format!("{} table", subject.name), equal, note))
     }
 
-    /// The first `n_prints` fingerprints of all texts.
-    fn texts(&self, subject: &Subject, what: &str, texts: &Texts, n_prints: usize) -> Result<Row, Error> {
+    /// The reference's fingerprints of all texts, `n_prints` each.
+    fn ask(&self, subject: &Subject, texts: &Texts, n_prints: usize) -> Result<Vec<u32>, Error> {
         let (input, output) = (self.folder.join("texts"), self.folder.join("prints"));
         std::fs::write(&input, texts.bytes()).map_err(Error::io(&input))?;
         let mut probe = Command::new(self.checkout.probe("tokenize")?);
-        probe.arg(&subject.path).arg("audit").arg(&input).arg(&output).arg(n_prints.to_string());
+        run(probe.arg(&subject.path).arg("audit").arg(&input).arg(&output).arg(n_prints.to_string()))?;
+        let prints = std::fs::read(&output).map_err(Error::io(&output))?;
+        Ok(prints.as_chunks::<4>().0.iter().map(|print| u32::from_le_bytes(*print)).collect())
+    }
+
+    /// The first `n_prints` fingerprints of all texts, ours against the reference's.
+    fn texts(&self, subject: &Subject, what: &str, texts: &Texts, n_prints: usize) -> Result<Row, Error> {
         // Both engines work at the same time.
-        let (answer, ours) = std::thread::scope(|scope| {
-            let answer = scope.spawn(|| run(&mut probe));
+        let (theirs, ours) = std::thread::scope(|scope| {
+            let theirs = scope.spawn(|| self.ask(subject, texts, n_prints));
             let ours: Vec<Vec<u32>> =
                 texts.iter().map(|text| prints(&subject.tokenizer, text, n_prints)).collect();
-            (answer.join(), ours)
+            (theirs.join(), ours)
         });
-        answer.map_err(|_| Error::Program {
+        let theirs = theirs.map_err(|_| Error::Program {
             program: "tokenize".to_owned(),
             message: "the thread that waits for it panicked".to_owned(),
         })??;
-        let theirs = std::fs::read(&output).map_err(Error::io(&output))?;
-        let theirs =
-            theirs.as_chunks::<4>().0.iter().map(|print| u32::from_le_bytes(*print)).collect::<Vec<_>>();
         let theirs: Vec<&[u32]> = theirs.chunks_exact(n_prints).collect();
         let mut equal = 0;
         let mut first = None;
@@ -252,7 +322,7 @@ impl Live<'_> {
             }
         }
         let n = texts.len();
-        let failed = theirs.iter().flat_map(|prints| prints.iter()).filter(|print| **print == FAILED).count();
+        let failed = theirs.iter().copied().flatten().filter(|print| **print == FAILED).count();
         let failed = if failed > 0 { format!("; {failed} calls are errors in both") } else { String::new() };
         let note = format!("{equal} of {n} texts{failed}{}", first.unwrap_or_default());
         let case = format!("{} {what}", subject.name);
@@ -286,7 +356,12 @@ fn table(tokenizer: &Tokenizer) -> Result<String, quipu_tokenizer::Error> {
         let _ = write!(out, "{} ", u8::from(flag));
     }
     out.push('\n');
-    let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+    let hex = |bytes: &[u8]| {
+        bytes.iter().fold(String::new(), |mut text, byte| {
+            let _ = write!(text, "{byte:02x}");
+            text
+        })
+    };
     for id in 0..tokenizer.n_tokens() as TokenId {
         let (attr, eog) = (tokenizer.attr(id)?.0, u8::from(tokenizer.is_eog(id)));
         let (score, text) = (tokenizer.score(id)?.to_bits(), hex(tokenizer.text(id)?));

@@ -2,36 +2,14 @@
 
 #[allow(dead_code)] // each test file uses a part of it
 mod common;
-
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::sync::atomic::{AtomicUsize, Ordering};
+#[path = "common/counting.rs"]
+mod counting;
 
 use common::{Case, bytes};
 use quipu_backend::Backend;
 use quipu_cpu_backend::CpuBackend;
 use quipu_cpu_backend::isa::Isa;
 use quipu_graph::{DType, GluOp, RopeMode, RopeParams, UnaryOp};
-
-static ALLOCATIONS: AtomicUsize = AtomicUsize::new(0);
-
-struct Counting;
-
-// SAFETY: everything is passed on to the system's allocator.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        ALLOCATIONS.fetch_add(1, Ordering::SeqCst);
-        // SAFETY: the caller's promises.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, ptr: *mut u8, layout: Layout) {
-        // SAFETY: the caller's promises.
-        unsafe { System.dealloc(ptr, layout) };
-    }
-}
-
-#[global_allocator]
-static COUNTING: Counting = Counting;
 
 #[test]
 fn a_second_run_allocates_nothing() {
@@ -81,9 +59,9 @@ fn a_second_run_allocates_nothing() {
     backend.compute(&case.graph, 0..n_nodes, &mut table, Some(&abort)).unwrap();
     // Worker threads may still be setting themselves up after the first run.
     backend.compute(&case.graph, 0..n_nodes, &mut table, Some(&abort)).unwrap();
-    let before = ALLOCATIONS.load(Ordering::SeqCst);
+    let before = counting::allocations();
     for _ in 0..10 {
         backend.compute(&case.graph, 0..n_nodes, &mut table, Some(&abort)).unwrap();
     }
-    assert_eq!(ALLOCATIONS.load(Ordering::SeqCst), before);
+    assert_eq!(counting::allocations(), before);
 }

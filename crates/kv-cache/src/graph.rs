@@ -5,20 +5,27 @@
 
 use quipu_graph::{DType, Graph, TensorId};
 
+use crate::cache::Layer;
 use crate::{Error, KvCache};
 
 /// A cache as seen by one graph. Answers to the graph half of `llama_kv_cache_context`.
 #[derive(Debug)]
 pub struct KvGraph<'a> {
     cache: &'a KvCache,
-    k: Vec<Option<TensorId>>,
-    v: Vec<Option<TensorId>>,
+    /// Leaves by layer, once a graph has asked for them: keys, then values.
+    leaves: Vec<[Option<TensorId>; 2]>,
+}
+
+/// Which half of the cache.
+#[derive(Clone, Copy)]
+enum Side {
+    K,
+    V,
 }
 
 impl<'a> KvGraph<'a> {
     pub(crate) fn new(cache: &'a KvCache) -> KvGraph<'a> {
-        let n_layer = cache.n_layer();
-        KvGraph { cache, k: vec![None; n_layer], v: vec![None; n_layer] }
+        KvGraph { cache, leaves: vec![[None; 2]; cache.n_layer()] }
     }
 
     /// The input that says which cell each token goes to: i64 `[n_tokens]` (`build_input_k_idxs`).
@@ -39,9 +46,7 @@ impl<'a> KvGraph<'a> {
         k_cur: TensorId,
         idxs: TensorId,
     ) -> Result<TensorId, Error> {
-        let n_embd_gqa = self.cache.layer(il)?.shape.n_embd_k_gqa;
-        let leaf = self.k_leaf(graph, il)?;
-        store(graph, leaf, k_cur, idxs, il, n_embd_gqa)
+        self.store(Side::K, graph, il, k_cur, idxs)
     }
 
     /// Stores values, f32 `[n_embd_head, n_head_kv, n_tokens]` or `[n_embd_v_gqa, n_tokens]` (`cpy_v`).
@@ -52,9 +57,7 @@ impl<'a> KvGraph<'a> {
         v_cur: TensorId,
         idxs: TensorId,
     ) -> Result<TensorId, Error> {
-        let n_embd_gqa = self.cache.layer(il)?.shape.n_embd_v_gqa;
-        let leaf = self.v_leaf(graph, il)?;
-        store(graph, leaf, v_cur, idxs, il, n_embd_gqa)
+        self.store(Side::V, graph, il, v_cur, idxs)
     }
 
     /// The keys of the first `n_kv` cells, `[n_embd_head, n_kv, n_head_kv]` as `Graph::flash_attn` takes
@@ -67,9 +70,8 @@ impl<'a> KvGraph<'a> {
         n_embd_head: usize,
         n_head_kv: usize,
     ) -> Result<TensorId, Error> {
-        let leaf = self.k_leaf(graph, il)?;
-        let rows = heads(graph, leaf, n_embd_head, n_embd_head, n_head_kv, n_kv)?;
-        Ok(graph.permute(rows, [0, 2, 1, 3])?)
+        let leaf = self.leaf(Side::K, graph, il)?;
+        read(graph, leaf, n_kv, n_embd_head, n_head_kv)
     }
 
     /// The values of the first `n_kv` cells, `[n_embd_head, n_kv, n_head_kv]` (`get_v`, permuted).
@@ -81,9 +83,8 @@ impl<'a> KvGraph<'a> {
         n_embd_head: usize,
         n_head_kv: usize,
     ) -> Result<TensorId, Error> {
-        let leaf = self.v_leaf(graph, il)?;
-        let rows = heads(graph, leaf, n_embd_head, n_embd_head, n_head_kv, n_kv)?;
-        Ok(graph.permute(rows, [0, 2, 1, 3])?)
+        let leaf = self.leaf(Side::V, graph, il)?;
+        read(graph, leaf, n_kv, n_embd_head, n_head_kv)
     }
 
     /// The input that says by how much each cell's position moved: i32 `[n_cells]`.
@@ -101,53 +102,68 @@ impl<'a> KvGraph<'a> {
         n_embd_head: usize,
         n_head_kv: usize,
     ) -> Result<TensorId, Error> {
-        let leaf = self.k_leaf(graph, il)?;
+        let leaf = self.leaf(Side::K, graph, il)?;
         heads(graph, leaf, n_rot, n_embd_head, n_head_kv, self.cache.n_cells())
     }
 
-    fn k_leaf(&mut self, graph: &mut Graph, il: usize) -> Result<TensorId, Error> {
+    fn leaf(&mut self, side: Side, graph: &mut Graph, il: usize) -> Result<TensorId, Error> {
         let layer = self.cache.layer(il)?;
-        if let Some(id) = self.k[il] {
+        if let Some(id) = self.leaves[il][side as usize] {
             return Ok(id);
         }
-        let ne = [layer.shape.n_embd_k_gqa, self.cache.n_cells(), 1, 1];
-        let storage = self.cache.k_storage(layer);
-        let id = graph.external(&format!("cache_k_l{il}"), self.cache.type_k, ne, storage)?;
-        self.k[il] = Some(id);
+        let (name, dtype, storage) = match side {
+            Side::K => (format!("cache_k_l{il}"), self.cache.type_k, self.cache.k_storage(layer)),
+            Side::V => (format!("cache_v_l{il}"), self.cache.type_v, self.cache.v_storage(layer)),
+        };
+        let ne = [side.n_embd_gqa(layer), self.cache.n_cells(), 1, 1];
+        let id = graph.external(&name, dtype, ne, storage)?;
+        self.leaves[il][side as usize] = Some(id);
         Ok(id)
     }
 
-    fn v_leaf(&mut self, graph: &mut Graph, il: usize) -> Result<TensorId, Error> {
-        let layer = self.cache.layer(il)?;
-        if let Some(id) = self.v[il] {
-            return Ok(id);
-        }
-        let ne = [layer.shape.n_embd_v_gqa, self.cache.n_cells(), 1, 1];
-        let storage = self.cache.v_storage(layer);
-        let id = graph.external(&format!("cache_v_l{il}"), self.cache.type_v, ne, storage)?;
-        self.v[il] = Some(id);
-        Ok(id)
+    /// Rows of `cur` written into the layer's leaf at `idxs`, heads merged into one row per token first.
+    fn store(
+        &mut self,
+        side: Side,
+        graph: &mut Graph,
+        il: usize,
+        cur: TensorId,
+        idxs: TensorId,
+    ) -> Result<TensorId, Error> {
+        let leaf = self.leaf(side, graph, il)?;
+        let n_embd_gqa = side.n_embd_gqa(self.cache.layer(il)?);
+        let (ne, nb) = (graph[cur].ne, graph[cur].nb);
+        let rows = if ne[0] == n_embd_gqa && ne[2] == 1 {
+            cur
+        } else if ne[0] * ne[1] == n_embd_gqa && nb[1] == ne[0] * nb[0] {
+            graph.view(cur, [n_embd_gqa, ne[2], 1, 1], [nb[2], nb[2] * ne[2], nb[2] * ne[2]], 0)?
+        } else {
+            return Err(Error::RowShape { il, ne, n_embd_gqa });
+        };
+        Ok(graph.set_rows(leaf, rows, idxs)?)
     }
 }
 
-/// Rows of `cur` written into `leaf` at `idxs`, heads merged into one row per token first.
-fn store(
+impl Side {
+    /// Elements of one cell's row.
+    fn n_embd_gqa(self, layer: &Layer) -> usize {
+        match self {
+            Side::K => layer.shape.n_embd_k_gqa,
+            Side::V => layer.shape.n_embd_v_gqa,
+        }
+    }
+}
+
+/// The first `n_kv` rows of a leaf as attention takes them.
+fn read(
     graph: &mut Graph,
     leaf: TensorId,
-    cur: TensorId,
-    idxs: TensorId,
-    il: usize,
-    n_embd_gqa: usize,
+    n_kv: usize,
+    n_embd_head: usize,
+    n_head_kv: usize,
 ) -> Result<TensorId, Error> {
-    let (ne, nb) = (graph[cur].ne, graph[cur].nb);
-    let rows = if ne[0] == n_embd_gqa && ne[2] == 1 {
-        cur
-    } else if ne[0] * ne[1] == n_embd_gqa && nb[1] == ne[0] * nb[0] {
-        graph.view(cur, [n_embd_gqa, ne[2], 1, 1], [nb[2], nb[2] * ne[2], nb[2] * ne[2]], 0)?
-    } else {
-        return Err(Error::RowShape { il, ne, n_embd_gqa });
-    };
-    Ok(graph.set_rows(leaf, rows, idxs)?)
+    let rows = heads(graph, leaf, n_embd_head, n_embd_head, n_head_kv, n_kv)?;
+    Ok(graph.permute(rows, [0, 2, 1, 3])?)
 }
 
 /// A window `[n, n_head, n_rows]` on a leaf whose rows hold `n_head` heads of `n_embd_head` elements.

@@ -1,5 +1,6 @@
 //! One file per architecture: which metadata, which tensors, which graph.
 
+mod dense;
 mod gpt2;
 mod llama;
 mod qwen2;

@@ -1,18 +1,16 @@
 //! `qwen3`: as llama with rotary halves and norms on the heads of queries and keys. Answers to
 //! `src/models/qwen3.cpp`.
 
-use quipu_backend::WeightUse::{Elementwise, GetRows};
 use quipu_gguf::Metadata;
 use quipu_graph::RopeMode;
 
-use super::Architecture;
-use super::llama::pre_norm_rope;
+use super::{Architecture, dense};
 use crate::build::Builder;
 use crate::error::Error;
 use crate::hparams::Hparams;
-use crate::loader::{Bias, Loader, block};
+use crate::loader::{Bias, Loader};
 use crate::model::BuiltGraph;
-use crate::weights::{Layer, Weights};
+use crate::weights::Weights;
 
 pub(super) const ARCH: Architecture = Architecture { name: "qwen3", hparams, weights, graph };
 
@@ -21,34 +19,17 @@ fn hparams(metadata: &Metadata) -> Result<Hparams, Error> {
 }
 
 fn weights(loader: &mut Loader<'_>, hparams: &Hparams) -> Result<Weights, Error> {
-    let (n_embd, d_k) = (hparams.n_embd, hparams.n_embd_head_k);
-    let tok_embd = loader.require("token_embd.weight", &[n_embd, hparams.n_vocab], GetRows)?;
-    let output_norm = loader.require("output_norm.weight", &[n_embd], Elementwise)?;
-    let output = loader.output_or_tied(hparams, Bias::Never)?;
+    let tensors = dense::Tensors {
+        output_bias: Bias::Never,
+        layer_bias: Bias::Never,
+        ffn_scales: true,
+        qk_norms: true,
+    };
     // A reranker's head: part of the file, not of generation.
     loader.classifier(hparams)?;
-    let mut layers = Vec::with_capacity(hparams.n_layer);
-    for il in 0..hparams.n_layer {
-        let n_ff = hparams.n_ff[il];
-        let n_v = hparams.n_embd_head_v * hparams.n_head[il];
-        layers.push(Layer {
-            attn_norm: loader.require(&block(il, "attn_norm.weight"), &[n_embd], Elementwise)?,
-            attn_norm_b: None,
-            qkv: loader.qkv(il, hparams)?,
-            attn_q_norm: Some(loader.require(&block(il, "attn_q_norm.weight"), &[d_k], Elementwise)?),
-            attn_k_norm: Some(loader.require(&block(il, "attn_k_norm.weight"), &[d_k], Elementwise)?),
-            wo: loader.linear(&block(il, "attn_output"), [n_v, n_embd], Bias::Never)?,
-            rope_freqs: None,
-            ffn_norm: loader.require(&block(il, "ffn_norm.weight"), &[n_embd], Elementwise)?,
-            ffn_norm_b: None,
-            ffn_gate: Some(loader.linear(&block(il, "ffn_gate"), [n_embd, n_ff], Bias::Never)?),
-            ffn_up: loader.linear(&block(il, "ffn_up"), [n_embd, n_ff], Bias::Never)?,
-            ffn_down: loader.linear(&block(il, "ffn_down"), [n_ff, n_embd], Bias::Never)?,
-        });
-    }
-    Ok(Weights { tok_embd, pos_embd: None, output_norm, output_norm_b: None, output, layers })
+    dense::weights(loader, hparams, &tensors)
 }
 
 fn graph(builder: Builder<'_>) -> Result<BuiltGraph, Error> {
-    pre_norm_rope(builder, RopeMode::Neox)
+    dense::graph(builder, RopeMode::Neox)
 }

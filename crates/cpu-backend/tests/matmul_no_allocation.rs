@@ -1,33 +1,12 @@
 //! In steady state neither a run of the pool nor a product touches the heap.
 
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::sync::atomic::{AtomicUsize, Ordering};
+#[path = "common/counting.rs"]
+mod counting;
 
 use quipu_cpu_backend::isa::Isa;
 use quipu_cpu_backend::matmul::testing::{Rng, TYPES, weights};
 use quipu_cpu_backend::matmul::{MatMul, Operands, mul_mat};
 use quipu_cpu_backend::pool::ThreadPool;
-
-struct Counting;
-
-static ALLOCATIONS: AtomicUsize = AtomicUsize::new(0);
-
-// SAFETY: every call goes to the system allocator unchanged.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
-        // SAFETY: the caller's promise.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, ptr: *mut u8, layout: Layout) {
-        // SAFETY: the caller's promise.
-        unsafe { System.dealloc(ptr, layout) }
-    }
-}
-
-#[global_allocator]
-static GLOBAL: Counting = Counting;
 
 #[derive(Clone, Copy)]
 #[repr(align(64))]
@@ -53,9 +32,9 @@ fn products_do_not_allocate() {
             // SAFETY: the vectors have the sizes of `m` and outlive the runs.
             let run = || pool.run(|team| unsafe { mul_mat(team, Isa::detect(), &m, &op) }.unwrap()).unwrap();
             run();
-            let before = ALLOCATIONS.load(Ordering::Relaxed);
+            let before = counting::allocations();
             (0..10).for_each(|_| run());
-            assert_eq!(ALLOCATIONS.load(Ordering::Relaxed), before, "{dtype}, {n_cols} columns");
+            assert_eq!(counting::allocations(), before, "{dtype}, {n_cols} columns");
         }
     }
 }

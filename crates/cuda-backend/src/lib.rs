@@ -4,3 +4,5 @@
 //!
 //! Nothing depends on this crate, and building it needs neither a toolkit nor a driver.
 #![forbid(unsafe_code)]
+
+pub mod kernels;

@@ -42,7 +42,8 @@ fn compile(here: &Path, kernels: &Path, out: &Path) -> Result<(), Failure> {
         .filter(|path| path.extension().is_some_and(|e| e == "cu"))
         .collect();
     files.sort();
-    let mut unit = String::from("#define QUIPU_EMULATE 1\n#include \"emulation.cpp\"\n#include \"quants.cuh\"\n");
+    let mut unit =
+        String::from("#define QUIPU_EMULATE 1\n#include \"emulation.cpp\"\n#include \"quants.cuh\"\n");
     for file in &files {
         let stem = file.file_stem().and_then(|s| s.to_str()).unwrap_or_default();
         // Files repeat each other's helper names.

@@ -72,9 +72,8 @@ pub unsafe fn launch(kernel: &str, grid: [u32; 3], block: u32, args: &[*const c_
     {
         let mut args: Vec<*mut c_void> = args.iter().map(|p| p.cast_mut()).collect();
         // SAFETY: the name and grid are valid for the call; the caller promises the rest.
-        let code = unsafe {
-            quipu_emulate(kernel.as_ptr(), kernel.len(), grid.as_ptr(), block, args.as_mut_ptr())
-        };
+        let code =
+            unsafe { quipu_emulate(kernel.as_ptr(), kernel.len(), grid.as_ptr(), block, args.as_mut_ptr()) };
         match code {
             0 => Ok(()),
             1 => Err(Error::NoKernel(kernel.to_owned())),
@@ -98,7 +97,8 @@ mod tests {
     fn what_does_not_exist_is_refused() {
         // SAFETY: nothing is run.
         let outcome = unsafe { launch("no_such_kernel", [1, 1, 1], 256, &[]) };
-        let expected = if is_available() { Error::NoKernel("no_such_kernel".to_owned()) } else { Error::NotBuilt };
+        let expected =
+            if is_available() { Error::NoKernel("no_such_kernel".to_owned()) } else { Error::NotBuilt };
         assert_eq!(outcome, Err(expected));
         if is_available() {
             // SAFETY: nothing is run.

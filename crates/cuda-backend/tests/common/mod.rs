@@ -124,7 +124,7 @@ impl Case {
         let mut end = 0;
         for index in 0..self.graph.tensors().len() {
             let id = self.graph.id(index).unwrap();
-            if self.graph[id].view.is_none() && self.graph[id].storage == Storage::Unbound {
+            if self.graph[id].view.is_none() {
                 self.graph[id].storage = Storage::Planned { buffer: BufferId(0), offset: end };
                 end += self.graph[id].n_bytes().next_multiple_of(64);
             }

@@ -10,7 +10,9 @@
 #include <stdint.h>
 
 // A kernel with C linkage and a fixed number of threads.
-#define KERNEL(name, block, ...) extern "C" __global__ void __launch_bounds__(block) name(__VA_ARGS__)
+#define KERNEL(name, block, ...) extern "C" __global__ void __launch_bounds__(block, 1) name(__VA_ARGS__)
+// One that takes few enough registers for two blocks to share a processor.
+#define KERNEL_PAIRED(name, block, ...) extern "C" __global__ void __launch_bounds__(block, 2) name(__VA_ARGS__)
 #define DEVICE static __device__ __forceinline__
 #define DEVICE_MEMBER static __device__ __forceinline__
 #define DEVICE_CALL __device__ __forceinline__

@@ -157,7 +157,7 @@ template <typename W> DEVICE void mat_mul(const Tensor & dst, const Tensor & w, 
 }
 
 #define MAT_MUL(name, W) \
-    KERNEL(name, 256, Tensor dst, Tensor w, const char * x, int64_t k_padded) { mat_mul<W>(dst, w, x, k_padded); }
+    KERNEL_PAIRED(name, 256, Tensor dst, Tensor w, const char * x, int64_t k_padded) { mat_mul<W>(dst, w, x, k_padded); }
 
 typedef Plain<false> PlainF16;
 typedef Plain<true> PlainBf16;

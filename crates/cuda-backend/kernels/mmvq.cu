@@ -31,7 +31,7 @@ template <typename Q, int kColumns> DEVICE void mat_vec(const Tensor & dst, cons
     }
     float sums[kRows * kColumns] = {};
     const int n_pieces = (int) (w.ne[0] / Q::kElements);
-#pragma unroll 4
+#pragma unroll(kColumns == 1 ? 4 : kColumns == 2 ? 2 : 1)
     for (int p = part * 32 + lane; p < n_pieces; p += 32 * split) {
         typename Q::Piece pieces[kRows];
 #pragma unroll

@@ -108,6 +108,8 @@ template <typename... A> Kernel make_kernel(const char * name, unsigned block, v
     static emulation::Kernel registered_##name = emulation::make_kernel(#name, block, name);              \
     static void name(__VA_ARGS__)
 
+#define KERNEL_PAIRED KERNEL
+
 #define threadIdx (emulation::current->thread)
 #define blockIdx emulation::block_index
 #define blockDim emulation::block_size

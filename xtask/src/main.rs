@@ -3,6 +3,7 @@
 
 mod bench_tokenizers;
 mod bench_vs;
+mod cuda_kernels;
 mod parity;
 mod synth_model;
 
@@ -27,6 +28,8 @@ enum Task {
     BenchVs(bench_vs::Args),
     /// Measure tokenizers: Quipu, llama.cpp and two crates on the same text.
     BenchTokenizers(bench_tokenizers::Args),
+    /// Build the CUDA kernels and write the PTX that is checked in.
+    CudaKernels(cuda_kernels::Args),
 }
 
 fn main() -> ExitCode {
@@ -35,6 +38,7 @@ fn main() -> ExitCode {
         Task::Parity(args) => parity::run(&args),
         Task::BenchVs(args) => bench_vs::run(&args),
         Task::BenchTokenizers(args) => bench_tokenizers::run(&args),
+        Task::CudaKernels(args) => cuda_kernels::run(&args),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -13,21 +13,21 @@ DEVICE float gelu_of(float x) {
     return f16_to_f32(f32_to_f16(0.5f * v * (1.0f + tanhf(0.7978845608f * v * (1.0f + 0.044715f * v * v)))));
 }
 
-// f(row of dst's number, element).
-template <typename F> DEVICE void each(const Tensor & dst, F f) {
+template <typename F> DEVICE void zip(const Tensor & dst, const Tensor & a, const Tensor & b, F f) {
     const int64_t n = dst.ne[0], total = n * n_rows(dst);
-    for (int64_t at = (int64_t) blockIdx.x * 256 + threadIdx.x; at < total; at += (int64_t) gridDim.x * 256)
-        f(at / n, at % n);
+    const bool dense = is_dense(dst, 4) && is_dense(a, 4) && is_dense(b, 4);
+    for (int64_t at = (int64_t) blockIdx.x * 256 + threadIdx.x; at < total; at += (int64_t) gridDim.x * 256) {
+        if (dense) {
+            ((float *) dst.data)[at] = f(((const float *) a.data)[at], ((const float *) b.data)[at]);
+        } else {
+            const int64_t row = at / n, i = at - row * n;
+            ((float *) row_of(dst, row))[i] = f(((const float *) row_of(a, row))[i], ((const float *) row_of(b, row))[i]);
+        }
+    }
 }
 
 template <typename F> DEVICE void map(const Tensor & dst, const Tensor & x, F f) {
-    each(dst, [&](int64_t row, int64_t i) { ((float *) row_of(dst, row))[i] = f(((const float *) row_of(x, row))[i]); });
-}
-
-template <typename F> DEVICE void zip(const Tensor & dst, const Tensor & a, const Tensor & b, F f) {
-    each(dst, [&](int64_t row, int64_t i) {
-        ((float *) row_of(dst, row))[i] = f(((const float *) row_of(a, row))[i], ((const float *) row_of(b, row))[i]);
-    });
+    zip(dst, x, x, [&](float v, float) { return f(v); });
 }
 
 KERNEL(silu, 256, Tensor dst, Tensor x) {

@@ -131,6 +131,15 @@ DEVICE char * repeated_row_of(const Tensor & t, const Tensor & like, int64_t row
            rest / like.ne[2] % t.ne[3] * t.nb[3];
 }
 
+// Rows lie one after the other: elements of `size` bytes can be counted through, without divisions.
+DEVICE bool is_dense(const Tensor & t, int64_t size) {
+    return t.nb[0] == size && t.nb[1] == t.ne[0] * size && t.nb[2] == t.nb[1] * t.ne[1] && t.nb[3] == t.nb[2] * t.ne[2];
+}
+
+DEVICE bool same_shape(const Tensor & a, const Tensor & b) {
+    return a.ne[0] == b.ne[0] && a.ne[1] == b.ne[1] && a.ne[2] == b.ne[2] && a.ne[3] == b.ne[3];
+}
+
 DEVICE bool is_aligned16(const void * p) { return ((uintptr_t) p & 15) == 0; }
 
 DEVICE float warp_sum(float v) {

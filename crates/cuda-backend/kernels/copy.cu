@@ -11,8 +11,10 @@ DEVICE char * element(const Tensor & t, int64_t i) {
 
 template <typename From, typename To, typename F> DEVICE void copy(const Tensor & dst, const Tensor & src, F f) {
     const int64_t total = dst.ne[0] * n_rows(dst);
+    const bool dense = is_dense(dst, sizeof(To)) && is_dense(src, sizeof(From));
     for (int64_t i = (int64_t) blockIdx.x * 256 + threadIdx.x; i < total; i += (int64_t) gridDim.x * 256)
-        *(To *) element(dst, i) = f(*(const From *) element(src, i));
+        if (dense) ((To *) dst.data)[i] = f(((const From *) src.data)[i]);
+        else *(To *) element(dst, i) = f(*(const From *) element(src, i));
 }
 
 KERNEL(copy_32, 256, Tensor dst, Tensor src) {

@@ -445,6 +445,31 @@ pub const KERNELS: &[Kernel] = &[
     elementwise("copy", "copy_bf16_f32", COPY),
 ];
 
+/// The PTX of each file: `generated/<file>.ptx`, for compute capability 8.0 and above, as `cargo xtask cuda-kernels`
+/// wrote it (`.version 9.0`: drivers of release 580 and newer).
+pub const PTX: &[(&str, &str)] = &[
+    ("activation", include_str!("../generated/activation.ptx")),
+    ("argmax", include_str!("../generated/argmax.ptx")),
+    ("copy", include_str!("../generated/copy.ptx")),
+    ("elementwise", include_str!("../generated/elementwise.ptx")),
+    ("flash_attn", include_str!("../generated/flash_attn.ptx")),
+    ("get_rows", include_str!("../generated/get_rows.ptx")),
+    ("mat_mul", include_str!("../generated/mat_mul.ptx")),
+    ("mat_mul_f32", include_str!("../generated/mat_mul_f32.ptx")),
+    ("mmvf", include_str!("../generated/mmvf.ptx")),
+    ("mmvq", include_str!("../generated/mmvq.ptx")),
+    ("norm", include_str!("../generated/norm.ptx")),
+    ("quantize", include_str!("../generated/quantize.ptx")),
+    ("rope", include_str!("../generated/rope.ptx")),
+    ("set_rows", include_str!("../generated/set_rows.ptx")),
+    ("soft_max", include_str!("../generated/soft_max.ptx")),
+];
+
+/// The PTX that holds the kernels of `file`.
+pub fn ptx(file: &str) -> Option<&'static str> {
+    PTX.iter().find(|(name, _)| *name == file).map(|(_, text)| *text)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

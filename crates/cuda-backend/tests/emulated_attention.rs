@@ -217,7 +217,7 @@ fn sinks_take_their_share() {
     let (k, v, mask) = (halves(1), halves(2), halves(3));
     let mut expected = vec![0f32; c.dv * c.n_head * c.n_tokens];
     for token in 0..c.n_tokens {
-        for head in 0..c.n_head {
+        for (head, sink) in sinks.iter().enumerate() {
             let head_kv = head / (c.n_head / c.n_head_kv);
             let row = token * c.n_head + head;
             let scores: Vec<f64> = (0..c.n_kv)
@@ -231,7 +231,7 @@ fn sinks_take_their_share() {
                     dot * f64::from(a.scale) + mask[token * c.n_kv + cell]
                 })
                 .collect();
-            let sum: f64 = scores.iter().map(|s| s.exp()).sum::<f64>() + f64::from(sinks[head]).exp();
+            let sum: f64 = scores.iter().map(|s| s.exp()).sum::<f64>() + f64::from(*sink).exp();
             for d in 0..c.dv {
                 let total: f64 = scores
                     .iter()

@@ -199,7 +199,7 @@ fn usages(log: &str) -> Vec<Usage> {
     let (mut out, mut kernel, mut spill_bytes) = (Vec::new(), String::new(), 0);
     for line in log.lines() {
         if line.contains("Compiling entry function") {
-            kernel = line.split('\'').nth(1).unwrap_or_default().to_owned();
+            line.split('\'').nth(1).unwrap_or_default().clone_into(&mut kernel);
             spill_bytes = 0;
         } else if line.contains("bytes spill stores") {
             spill_bytes = number_before(line, " bytes spill stores");
@@ -237,7 +237,7 @@ fn write_all(generated: &Path, ptx: &BTreeMap<String, String>, manifest: &str) -
     for entry in fs::read_dir(generated).map_err(failed)? {
         let path = entry.map_err(failed)?.path();
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        if name.ends_with(".ptx") && !ptx.contains_key(&name) {
+        if path.extension().is_some_and(|e| e == "ptx") && !ptx.contains_key(&name) {
             fs::remove_file(&path).map_err(failed)?;
         }
     }

@@ -31,6 +31,8 @@ struct Scheduler {
     unsigned generation = 0;
     int gathered = 0, result = 0;
     void * home = nullptr;
+    // Threads are resumed from the last to the first.
+    bool reversed = false;
     const Kernel * kernel = nullptr;
     void ** args = nullptr;
 };
@@ -140,7 +142,7 @@ static bool run_block() {
     while (s.live > 0) {
         bool moved = false;
         for (int i = 0; i < s.n; i++) {
-            Fiber & f = s.fibers[i];
+            Fiber & f = s.fibers[s.reversed ? s.n - 1 - i : i];
             if (f.done || (f.waits_on && *f.waits_on == f.waits_for)) continue;
             moved = true;
             current = &f;
@@ -155,7 +157,8 @@ static bool run_block() {
 
 // 0 = done, 1 = no such kernel, 2 = another block size than the kernel was written for, 3 = no memory,
 // 4 = threads waited for each other for ever.
-extern "C" int quipu_emulate(const char * name, size_t name_len, const uint32_t grid[3], uint32_t block, void ** args) {
+extern "C" int quipu_emulate(const char * name, size_t name_len, const uint32_t grid[3], uint32_t block, void ** args,
+                             int reversed) {
     using namespace emulation;
     const Kernel * k = first_kernel();
     while (k && (strlen(k->name) != name_len || memcmp(k->name, name, name_len))) k = k->next;
@@ -166,6 +169,7 @@ extern "C" int quipu_emulate(const char * name, size_t name_len, const uint32_t 
     if (!s.stacks) return 3;
     s.n = (int) block;
     s.kernel = k;
+    s.reversed = reversed != 0;
     s.args = args;
     grid_size = {grid[0], grid[1], grid[2]};
     block_size = {block, 1, 1};

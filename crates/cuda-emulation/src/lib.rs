@@ -53,6 +53,7 @@ unsafe extern "C" {
         grid: *const u32,
         block: u32,
         args: *mut *mut c_void,
+        reversed: i32,
     ) -> i32;
 }
 
@@ -68,12 +69,48 @@ unsafe extern "C" {
 /// There is an argument of the right kind for each of the kernel's parameters, and all memory it will touch is
 /// there and not used by anybody else.
 pub unsafe fn launch(kernel: &str, grid: [u32; 3], block: u32, args: &[*const c_void]) -> Result<(), Error> {
+    // SAFETY: the caller's promises.
+    unsafe { launch_in(Order::Forward, kernel, grid, block, args) }
+}
+
+/// In what order the threads of a block go on where they may. Results that depend on it are a race: a barrier is
+/// missing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Order {
+    /// From the first thread to the last.
+    Forward,
+    /// From the last thread to the first.
+    Reversed,
+}
+
+/// As [`launch`], in the order asked for.
+///
+/// # Errors
+/// See [`Error`].
+///
+/// # Safety
+/// As for [`launch`].
+pub unsafe fn launch_in(
+    order: Order,
+    kernel: &str,
+    grid: [u32; 3],
+    block: u32,
+    args: &[*const c_void],
+) -> Result<(), Error> {
     #[cfg(emulated)]
     {
         let mut args: Vec<*mut c_void> = args.iter().map(|p| p.cast_mut()).collect();
         // SAFETY: the name and grid are valid for the call; the caller promises the rest.
-        let code =
-            unsafe { quipu_emulate(kernel.as_ptr(), kernel.len(), grid.as_ptr(), block, args.as_mut_ptr()) };
+        let code = unsafe {
+            quipu_emulate(
+                kernel.as_ptr(),
+                kernel.len(),
+                grid.as_ptr(),
+                block,
+                args.as_mut_ptr(),
+                i32::from(order == Order::Reversed),
+            )
+        };
         match code {
             0 => Ok(()),
             1 => Err(Error::NoKernel(kernel.to_owned())),
@@ -84,7 +121,7 @@ pub unsafe fn launch(kernel: &str, grid: [u32; 3], block: u32, args: &[*const c_
     }
     #[cfg(not(emulated))]
     {
-        let _ = (kernel, grid, block, args);
+        let _ = (order, kernel, grid, block, args);
         Err(Error::NotBuilt)
     }
 }

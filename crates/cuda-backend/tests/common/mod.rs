@@ -11,7 +11,7 @@ use quipu_backend::{Backend, BufferTable, BufferType};
 use quipu_cpu_backend::isa::Isa;
 use quipu_cpu_backend::{CpuBackend, CpuBufferType};
 use quipu_cuda_backend::kernels::{self, Kernel, Kind, TensorArg};
-use quipu_cuda_emulation as emulation;
+use quipu_cuda_emulation::{self as emulation, Order};
 use quipu_graph::{BufferId, DType, Graph, Storage, TensorId};
 
 /// Bytes between regions.
@@ -211,11 +211,16 @@ impl Memory {
         }
     }
 
-    /// Launches, and checks that nothing but the root of `dst` changed (nothing at all for `None`).
+    /// Launches twice, with threads in either order, and checks that both give the same bits and that nothing but
+    /// the root of `dst` changed (nothing at all for `None`).
     pub fn launch(&mut self, case: &Case, name: &str, grid: [u32; 3], args: &[Arg], dst: Option<TensorId>) {
         let before = self.all().to_vec();
         let args: Vec<Value> = args.iter().map(|arg| Value::new(*arg, |id| self.arg(case, id))).collect();
-        launch(name, grid, &args);
+        launch_in(Order::Forward, name, grid, &args);
+        let forward = self.all().to_vec();
+        self.all_mut().copy_from_slice(&before);
+        launch_in(Order::Reversed, name, grid, &args);
+        assert!(forward == self.all(), "{name}: the order of threads shows in the result");
         let region = dst.map_or((0, 0), |dst| self.regions[case.root(dst).index()].unwrap());
         for (i, (a, b)) in before.iter().zip(self.all()).enumerate() {
             let inside = i >= region.0 && i < region.0 + region.1;
@@ -272,12 +277,16 @@ pub fn kernel(name: &str) -> &'static Kernel {
 
 /// Launches with arguments of the kinds that the table demands.
 pub fn launch(name: &str, grid: [u32; 3], args: &[Value]) {
+    launch_in(Order::Forward, name, grid, args);
+}
+
+fn launch_in(order: Order, name: &str, grid: [u32; 3], args: &[Value]) {
     let kernel = kernel(name);
     let kinds: Vec<Kind> = kernel.params.iter().map(|p| p.kind).collect();
     assert_eq!(args.iter().map(Value::kind).collect::<Vec<_>>(), kinds, "arguments of {name}");
     let pointers: Vec<*const c_void> = args.iter().map(Value::address).collect();
     // SAFETY: the kinds are the kernel's, and addresses are of regions that outlive the call.
-    unsafe { emulation::launch(name, grid, kernel.block, &pointers) }.unwrap();
+    unsafe { emulation::launch_in(order, name, grid, kernel.block, &pointers) }.unwrap();
 }
 
 /// A buffer between guards, for what launches hand each other.

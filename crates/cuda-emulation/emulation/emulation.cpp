@@ -139,14 +139,22 @@ static bool run_block() {
         if (i % 32 == 0) f.warp->arrived = 0, f.warp->turn = 0;
         f.stack_pointer = prepare(s.stacks + i * kStack, run_fiber);
     }
+    const int n_warps = s.n / 32;
     while (s.live > 0) {
         bool moved = false;
-        for (int i = 0; i < s.n; i++) {
-            Fiber & f = s.fibers[s.reversed ? s.n - 1 - i : i];
-            if (f.done || (f.waits_on && *f.waits_on == f.waits_for)) continue;
-            moved = true;
-            current = &f;
-            quipu_switch_stack(&s.home, f.stack_pointer);
+        // A warp goes as far as it can before the next one does: it comes where others have not been.
+        for (int w = 0; w < n_warps; w++) {
+            Fiber * lanes = s.fibers + 32 * (s.reversed ? n_warps - 1 - w : w);
+            for (bool going = true; going;) {
+                going = false;
+                for (int i = 0; i < 32; i++) {
+                    Fiber & f = lanes[s.reversed ? 31 - i : i];
+                    if (f.done || (f.waits_on && *f.waits_on == f.waits_for)) continue;
+                    going = moved = true;
+                    current = &f;
+                    quipu_switch_stack(&s.home, f.stack_pointer);
+                }
+            }
         }
         if (!moved) return false;
     }

@@ -110,8 +110,7 @@ impl Bpe {
             self.new_word(word, vocab, scratch, out);
             return;
         };
-        if let Some(tokens) = scratch.cache.get(&key) {
-            out.extend_from_slice(tokens);
+        if scratch.cache.copy(&key, out) {
             return;
         }
         let before = out.len();

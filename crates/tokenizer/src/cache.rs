@@ -4,7 +4,6 @@
 //! small and grows with the number of new words, so that short texts do not pay for long ones.
 
 use crate::TokenId;
-use crate::hash::up_to_16;
 
 /// Longest word that is kept, in bytes.
 pub(crate) const MAX_WORD: usize = 24;
@@ -14,6 +13,19 @@ pub(crate) const MAX_TOKENS: usize = 9;
 const LOG_FIRST: u32 = 10;
 /// log2 of the number of places at most: 8 MB.
 const LOG_LAST: u32 = 17;
+
+/// For each length the bits of a word that belong to it.
+const MASKS: [[u64; 3]; MAX_WORD + 1] = {
+    let mut masks = [[0; 3]; MAX_WORD + 1];
+    let mut len = 1;
+    while len <= MAX_WORD {
+        masks[len] = masks[len - 1];
+        let bit = 8 * (len - 1);
+        masks[len][bit / 64] |= 0xFF << (bit % 64);
+        len += 1;
+    }
+    masks
+};
 
 /// One cache line: the word, both lengths and the tokens.
 #[derive(Clone, Copy)]
@@ -26,6 +38,23 @@ struct Place {
 }
 
 const EMPTY: Place = Place { word: [0; 3], word_len: 0, n_tokens: 0, tokens: [0; MAX_TOKENS] };
+
+/// At most 8 bytes as a number, the first one lowest.
+#[inline]
+fn up_to_8(bytes: &[u8]) -> u64 {
+    let shift = |n: usize| 8 * (bytes.len() - n);
+    if let Some(all) = bytes.first_chunk::<8>() {
+        return u64::from_le_bytes(*all);
+    }
+    // Both ends, which may overlap.
+    if let (Some(first), Some(last)) = (bytes.first_chunk::<4>(), bytes.last_chunk::<4>()) {
+        return u64::from(u32::from_le_bytes(*first)) | u64::from(u32::from_le_bytes(*last)) << shift(4);
+    }
+    if let (Some(first), Some(last)) = (bytes.first_chunk::<2>(), bytes.last_chunk::<2>()) {
+        return u64::from(u16::from_le_bytes(*first)) | u64::from(u16::from_le_bytes(*last)) << shift(2);
+    }
+    bytes.first().copied().map_or(0, u64::from)
+}
 
 /// Words and their tokens. Belongs to one vocabulary; filled by one thread at a time.
 #[derive(Default)]
@@ -60,19 +89,27 @@ impl WordCache {
     /// Place of `word`; none if it is empty or too long to be kept.
     #[inline]
     pub(crate) fn key(word: &[u8]) -> Option<Key> {
-        let len = word.len();
+        Self::key_in(word, 0, word.len())
+    }
+
+    /// Place of the word from `start` to `end` of `text`. With text behind the word this is quicker than [`key`](Self::key):
+    /// the bytes are loaded at once, whatever their number.
+    #[inline]
+    pub(crate) fn key_in(text: &[u8], start: usize, end: usize) -> Option<Key> {
+        let len = end - start;
         if len == 0 || len > MAX_WORD {
             return None;
         }
-        let words = if let Some(head) = word.first_chunk::<16>() {
-            let (a, b) = up_to_16(head);
-            let last = word.last_chunk::<8>().map_or(0, |last| u64::from_le_bytes(*last));
-            [a, b, last]
-        } else {
-            let (a, b) = up_to_16(word);
-            [a, b, 0]
+        let word = match text[start..].first_chunk::<MAX_WORD>() {
+            Some(chunk) => {
+                let (words, _) = chunk.as_chunks::<8>();
+                std::array::from_fn(|i| u64::from_le_bytes(words[i]) & MASKS[len][i])
+            }
+            None => {
+                std::array::from_fn(|i| up_to_8(&text[end.min(start + 8 * i)..end.min(start + 8 * i + 8)]))
+            }
         };
-        Some(Key::new(words, len as u8))
+        Some(Key::new(word, len as u8))
     }
 
     /// The high bits of the hash: words stay in order when the table grows. Without places any number will do.
@@ -99,6 +136,18 @@ impl WordCache {
         let place = self.places.get(self.index(key))?;
         let hit = place.word == key.word && place.word_len == key.len;
         hit.then(|| &place.tokens[..usize::from(place.n_tokens).min(MAX_TOKENS)])
+    }
+
+    /// Appends the tokens of the word at `key`, if it is kept.
+    #[inline]
+    pub(crate) fn copy(&self, key: &Key, out: &mut Vec<TokenId>) -> bool {
+        match self.get(key) {
+            // Most words are one token.
+            Some([token]) => out.push(*token),
+            Some(tokens) => out.extend_from_slice(tokens),
+            None => return false,
+        }
+        true
     }
 
     /// Keeps what a word became, unless that is too much.
@@ -144,6 +193,12 @@ mod tests {
                 assert!(found.is_none_or(|ids| ids == [other_n as TokenId]), "{n} {other_n}");
             }
             assert_eq!(cache.get(&key), Some([n as TokenId].as_slice()));
+        }
+        for len in 1..=MAX_WORD {
+            let text: Vec<u8> = (1..=60).collect();
+            let (long, short) = (WordCache::key_in(&text, 3, 3 + len), WordCache::key(&text[3..3 + len]));
+            let (long, short) = (long.expect("short enough"), short.expect("short enough"));
+            assert_eq!((long.word, long.hash), (short.word, short.hash), "{len}");
         }
         assert!(WordCache::key(b"").is_none() && WordCache::key(&[b'a'; MAX_WORD + 1]).is_none());
         assert_eq!(size_of::<Place>(), 64);

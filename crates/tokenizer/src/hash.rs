@@ -53,7 +53,7 @@ fn halves(chunk: &[u8; 16]) -> (u64, u64) {
 
 /// At most 16 bytes as two words; different texts of one length give different words.
 #[inline]
-pub(crate) fn up_to_16(text: &[u8]) -> (u64, u64) {
+fn up_to_16(text: &[u8]) -> (u64, u64) {
     if let (Some(first), Some(last)) = (text.first_chunk::<8>(), text.last_chunk::<8>()) {
         return (u64::from_le_bytes(*first), u64::from_le_bytes(*last));
     }

@@ -135,12 +135,11 @@ impl Plamo2 {
             let end = self.neighbours.end(text, start);
             let segment = &text[start..end];
             start = end;
-            let Some(key) = WordCache::key(segment) else {
+            let Some(key) = WordCache::key_in(text, end - segment.len(), end) else {
                 self.cheapest(segment, &mut scratch.plamo2, out);
                 continue;
             };
-            if let Some(tokens) = scratch.cache.get(&key) {
-                out.extend_from_slice(tokens);
+            if scratch.cache.copy(&key, out) {
                 continue;
             }
             let before = out.len();

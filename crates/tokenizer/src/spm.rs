@@ -66,12 +66,11 @@ impl Spm {
             let end = self.neighbours.end(text, start);
             let segment = &text[start..end];
             start = end;
-            let Some(key) = WordCache::key(segment) else {
+            let Some(key) = WordCache::key_in(text, end - segment.len(), end) else {
                 self.merge(segment, vocab, scratch, out)?;
                 continue;
             };
-            if let Some(tokens) = scratch.cache.get(&key) {
-                out.extend_from_slice(tokens);
+            if scratch.cache.copy(&key, out) {
                 continue;
             }
             let before = out.len();

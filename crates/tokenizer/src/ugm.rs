@@ -134,10 +134,8 @@ impl Ugm {
             let end = raw[start..].iter().position(|&byte| byte == b' ').map_or(raw.len(), |len| start + len);
             let before = out.len();
             // With the space before it a word is no other segment's key: those have none.
-            let key = WordCache::key(&raw[start.saturating_sub(1)..end]).filter(|_| start > 0);
-            if let Some(tokens) = key.as_ref().and_then(|key| scratch.cache.get(key)) {
-                out.extend_from_slice(tokens);
-            } else {
+            let key = start.checked_sub(1).and_then(|space| WordCache::key_in(raw, space, end));
+            if !key.as_ref().is_some_and(|key| scratch.cache.copy(key, out)) {
                 text.clear();
                 self.normalize(&raw[start..end], text)?;
                 if std::str::from_utf8(text).is_err() {
@@ -172,10 +170,8 @@ impl Ugm {
             let segment = &text[start..end];
             start = end;
             let before = out.len();
-            let key = WordCache::key(segment);
-            if let Some(tokens) = key.as_ref().and_then(|key| scratch.cache.get(key)) {
-                out.extend_from_slice(tokens);
-            } else {
+            let key = WordCache::key_in(text, end - segment.len(), end);
+            if !key.as_ref().is_some_and(|key| scratch.cache.copy(key, out)) {
                 self.best_tokens(segment, unk, &mut scratch.unigram, out)?;
                 if let Some(key) = key {
                     scratch.cache.put(&key, &out[before..]);

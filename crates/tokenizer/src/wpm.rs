@@ -61,12 +61,11 @@ impl Wpm {
             let end = if class & (PUNCTUATION | SYMBOL) != 0 { start + 1 } else { segment_end(raw, start) };
             let segment = &raw[start..end];
             start = end;
-            let Some(key) = WordCache::key(segment) else {
+            let Some(key) = WordCache::key_in(raw, end - segment.len(), end) else {
                 self.words(segment, unk, scratch, out)?;
                 continue;
             };
-            if let Some(tokens) = scratch.cache.get(&key) {
-                out.extend_from_slice(tokens);
+            if scratch.cache.copy(&key, out) {
                 continue;
             }
             let before = out.len();

@@ -3,7 +3,8 @@
 //   tokenize VOCAB.gguf audit TEXTS OUT N                     N = 1 to 6 fingerprints of every text, see below
 //   tokenize VOCAB.gguf hash TEXTS                            fingerprints of the ids of NUL-separated texts: plain, add,
 //                                                             parse, both
-//   tokenize VOCAB.gguf table                                 special ids, then per token: attr, eog, score, text, pieces
+//   tokenize VOCAB.gguf table                                 special ids, flags, kind, size, warnings, then per token:
+//                                                             attr, eog, score, text, pieces
 //   tokenize VOCAB.gguf time TEXTS                            seconds to load the vocabulary, seconds for all
 //                                                             NUL-separated texts, number of tokens
 //
@@ -20,6 +21,21 @@
 #include <sstream>
 #include <string>
 #include <vector>
+
+static std::string logged;
+
+// The id that the description of the vocabulary gives for a token, of those that llama.h has no function for.
+static int logged_id(const char * name) {
+    const size_t at = logged.find(name);
+    const size_t equals = at == std::string::npos ? at : logged.find('=', at);
+    return equals == std::string::npos ? -1 : std::atoi(logged.c_str() + equals + 1);
+}
+
+static int n_logged(const char * what) {
+    int n = 0;
+    for (size_t at = 0; (at = logged.find(what, at)) != std::string::npos; at++) { n++; }
+    return n;
+}
 
 static std::string slurp(const char * path) {
     std::ifstream file(path, std::ios::binary);
@@ -54,7 +70,8 @@ static std::vector<std::string> texts_of(const char * path) {
 
 int main(int argc, char ** argv) {
     if (argc < 3) { return 2; }
-    llama_log_set([](ggml_log_level, const char *, void *) {}, nullptr);
+    const bool keep = std::string(argv[2]) == "table";
+    llama_log_set([](ggml_log_level, const char * text, void * keep) { if (keep) { logged += text; } }, keep ? (void *) &logged : nullptr);
     llama_backend_init();
     auto params = llama_model_default_params();
     params.vocab_only = true;
@@ -103,12 +120,20 @@ int main(int argc, char ** argv) {
             std::printf("\n");
         }
     } else if (mode == "table") {
-        std::printf("%d %d %d %d %d %d %d %d %d %d %d %d %d %d %d %d \n", llama_vocab_bos(vocab), llama_vocab_eos(vocab), llama_vocab_eot(vocab),
+        std::printf("%d %d %d %d %d %d %d %d %d %d %d %d %d %d %d %d ", llama_vocab_bos(vocab), llama_vocab_eos(vocab), llama_vocab_eot(vocab),
             llama_vocab_sep(vocab), llama_vocab_nl(vocab), llama_vocab_pad(vocab), llama_vocab_mask(vocab),
             llama_vocab_fim_pre(vocab), llama_vocab_fim_suf(vocab), llama_vocab_fim_mid(vocab), llama_vocab_fim_pad(vocab),
             llama_vocab_fim_rep(vocab), llama_vocab_fim_sep(vocab), (int) llama_vocab_get_add_bos(vocab), (int) llama_vocab_get_add_eos(vocab), (int) llama_vocab_get_add_sep(vocab));
+        std::printf("%d %d %d %d", logged_id("EOM token"), logged_id("UNK token"), (int) llama_vocab_type(vocab), llama_vocab_n_tokens(vocab));
+        // Warnings at load, by kind.
+        for (const char * what : { "control-looking token", "out of vocab range, disabling", "bad special token", "is not in special_eog_ids",
+                "setting token '", "token from EOG list", "empty token at index", "Mask token", "for Gemma4", "missing pre-tokenizer type" }) {
+            std::printf(" %d", n_logged(what));
+        }
+        std::printf("\n");
         std::vector<char> buffer(1 << 16);
-        for (llama_token id = 0; id < llama_vocab_n_tokens(vocab); id++) {
+        const bool none = llama_vocab_type(vocab) == LLAMA_VOCAB_TYPE_NONE;
+        for (llama_token id = 0; !none && id < llama_vocab_n_tokens(vocab); id++) {
             const float score = llama_vocab_get_score(vocab, id);
             unsigned bits;
             std::memcpy(&bits, &score, 4);
@@ -119,6 +144,8 @@ int main(int argc, char ** argv) {
                 std::printf(" ");
                 print_hex(buffer.data(), llama_token_to_piece(vocab, id, buffer.data(), buffer.size(), 0, special));
             }
+            std::printf(" ");
+            print_hex(buffer.data(), llama_token_to_piece(vocab, id, buffer.data(), buffer.size(), 2, true));
             std::printf("\n");
         }
     } else if (mode == "time" && argc == 4) {

@@ -179,8 +179,9 @@ impl Tokenizer {
                 "tokenizer.ggml.pre: missing, the default pre-tokenizer may not fit the model".to_owned(),
             );
         }
-        if pre.is_some_and(|pre| pre.gemma4) && data.add_bos == Some(false) {
-            warnings.push("tokenizer.ggml.add_bos_token: false, but gemma4 needs BOS and gets it".to_owned());
+        if pre.is_some_and(|pre| pre.gemma4) && data.add_bos != Some(true) {
+            warnings
+                .push("tokenizer.ggml.add_bos_token: not true, but gemma4 needs BOS and gets it".to_owned());
         }
         for id in (0..data.tokens.len()).filter(|&id| data.tokens[id].is_empty()) {
             warnings.push(format!("tokenizer.ggml.tokens: token {id} is empty, it is called [EMPTY_{id}]"));

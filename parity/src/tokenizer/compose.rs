@@ -501,7 +501,11 @@ pub fn gguf(data: &VocabData) -> Result<Vec<u8>, Error> {
     let fail = Error::engine::<quipu_gguf::Error>("composed vocabulary");
     let mut writer = GgufWriter::new();
     let metadata = &mut writer.metadata;
-    metadata.set("general.architecture", Value::from(data.architecture.as_deref().unwrap_or("llama")));
+    let architecture = data.architecture.as_deref().unwrap_or("llama");
+    metadata.set("general.architecture", Value::from(architecture));
+    if let Some(n_tokens) = data.vocab_size {
+        metadata.set(&format!("{architecture}.vocab_size"), Value::U32(n_tokens));
+    }
     if let Some(name) = &data.general_name {
         metadata.set("general.name", Value::from(name.as_str()));
     }
@@ -511,7 +515,9 @@ pub fn gguf(data: &VocabData) -> Result<Vec<u8>, Error> {
         metadata.set(&key("pre"), Value::from(pre.as_str()));
     }
     let strings = |texts: &[Vec<u8>]| Value::Array(Array::String(texts.iter().collect()));
-    metadata.set(&key("tokens"), strings(&data.tokens));
+    if data.model != "none" {
+        metadata.set(&key("tokens"), strings(&data.tokens));
+    }
     if let Some(merges) = &data.merges {
         metadata.set(&key("merges"), strings(merges));
     }
@@ -528,8 +534,21 @@ pub fn gguf(data: &VocabData) -> Result<Vec<u8>, Error> {
     for (name, id) in [
         ("bos_token_id", ids.bos),
         ("eos_token_id", ids.eos),
+        ("eot_token_id", ids.eot),
+        ("eom_token_id", ids.eom),
         ("unknown_token_id", ids.unk),
+        ("seperator_token_id", ids.sep),
         ("padding_token_id", ids.pad),
+        ("mask_token_id", ids.mask),
+        ("fim_pre_token_id", ids.fim_pre),
+        ("fim_suf_token_id", ids.fim_suf),
+        ("fim_mid_token_id", ids.fim_mid),
+        ("fim_pad_token_id", ids.fim_pad),
+        ("fim_rep_token_id", ids.fim_rep),
+        ("fim_sep_token_id", ids.fim_sep),
+        ("prefix_token_id", ids.prefix),
+        ("suffix_token_id", ids.suffix),
+        ("middle_token_id", ids.middle),
     ] {
         if let Some(id) = id {
             metadata.set(&key(name), Value::U32(id));
@@ -538,8 +557,11 @@ pub fn gguf(data: &VocabData) -> Result<Vec<u8>, Error> {
     for (name, flag) in [
         ("add_bos_token", data.add_bos),
         ("add_eos_token", data.add_eos),
+        ("add_sep_token", data.add_sep),
         ("add_space_prefix", data.add_space_prefix),
         ("remove_extra_whitespaces", data.remove_extra_whitespaces),
+        ("normalizer.lowercase", data.lowercase),
+        ("normalizer.strip_accents", data.strip_accents),
     ] {
         if let Some(flag) = flag {
             metadata.set(&key(name), Value::Bool(flag));

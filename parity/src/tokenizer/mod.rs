@@ -6,6 +6,7 @@
 pub mod compose;
 #[path = "../../../crates/tokenizer/tests/common/corpus.rs"]
 mod corpus;
+mod special;
 mod texts;
 
 use std::path::{Path, PathBuf};
@@ -24,6 +25,8 @@ const N_TEXTS: usize = 1_000_000;
 /// Of these, texts for each of the many BPE vocabularies; the rest is for one that the reference is quick with: where it
 /// leaves splitting to a general engine it takes milliseconds for a text.
 const N_TEXTS_BPE: usize = 2_000;
+/// Texts for each vocabulary of `special`.
+const N_TEXTS_SPECIAL: usize = 4_000;
 /// What a call that failed leaves as a fingerprint.
 const FAILED: u32 = u32::MAX;
 /// Fingerprints of a text: ids in the four combinations of `add_special` and `parse_special`, and the text that
@@ -57,6 +60,11 @@ impl Subject {
         Subject::open(name.to_owned(), path)
     }
 
+    /// Whether it is one of `special`.
+    fn is_special(&self) -> bool {
+        self.name.starts_with("special ")
+    }
+
     fn special_texts(&self) -> Vec<&[u8]> {
         let special = TokenAttr::CONTROL | TokenAttr::USER_DEFINED | TokenAttr::UNKNOWN;
         let ids = 0..self.tokenizer.n_tokens() as TokenId;
@@ -68,7 +76,10 @@ impl Subject {
     fn random_texts(&self, n: usize) -> Texts {
         let special: Vec<&[u8]> = self.special_texts();
         let seed = crate::random::fnv1a(self.name.as_bytes());
-        texts::random(seed, n, &special)
+        match self.is_special() {
+            true => texts::around_specials(seed, n, &special),
+            false => texts::random(seed, n, &special),
+        }
     }
 }
 
@@ -99,11 +110,24 @@ pub fn tokenizers(checkout: Option<&Checkout>) -> Result<Vec<Row>, Error> {
         return Ok(rows);
     };
     let live = Live { checkout, folder: folder.path() };
+    for n_tokens in [0, 50] {
+        let subject =
+            Subject::composed(&format!("none of {n_tokens}"), &special::none(n_tokens), folder.path())?;
+        rows.push(live.table(&subject)?);
+    }
+    rows.push(live.refused()?);
     for family in
         [VocabType::Spm, VocabType::Bpe, VocabType::Wpm, VocabType::Ugm, VocabType::Rwkv, VocabType::Plamo2]
     {
-        let members: Vec<&Subject> =
-            subjects.iter().filter(|subject| subject.tokenizer.vocab_type() == family).collect();
+        let (special, members): (Vec<&Subject>, Vec<&Subject>) = subjects
+            .iter()
+            .filter(|subject| subject.tokenizer.vocab_type() == family)
+            .partition(|subject| subject.is_special());
+        for subject in special {
+            rows.push(live.table(subject)?);
+            let texts = subject.random_texts(N_TEXTS_SPECIAL);
+            rows.push(live.texts(subject, "texts around special tokens", &texts, N_PRINTS)?);
+        }
         let share = N_TEXTS.div_ceil(members.len().max(1)).min(match family {
             VocabType::Bpe => N_TEXTS_BPE,
             _ => N_TEXTS,
@@ -174,6 +198,9 @@ fn composed(folder: &Path) -> Result<Vec<Subject>, Error> {
     ] {
         add(name, &data)?;
     }
+    for (name, data) in special::mixed() {
+        add(&name, &data)?;
+    }
     Ok(subjects)
 }
 
@@ -196,6 +223,11 @@ fn digest(prints: &[u32]) -> String {
     words.join(" ")
 }
 
+/// A line of recorded answers.
+fn line(subject: &Subject, table: &str, prints: &[u32]) -> String {
+    format!("{}: {:08x} {}", subject.name, fingerprint(table.bytes()), digest(prints))
+}
+
 /// The answers recorded for composed vocabularies, against ours.
 fn recorded(composed: &[Subject]) -> Result<Row, Error> {
     let path = goldens();
@@ -206,13 +238,14 @@ fn recorded(composed: &[Subject]) -> Result<Row, Error> {
         let texts = subject.random_texts(N_RECORDED);
         let ours: Vec<u32> =
             texts.iter().flat_map(|text| prints(&subject.tokenizer, text, N_PRINTS)).collect();
-        if lines.next() != Some(&format!("{}: {}", subject.name, digest(&ours))) {
+        let table = table(&subject.tokenizer).map_err(Error::engine(&subject.name))?;
+        if lines.next() != Some(&line(subject, &table, &ours)) {
             wrong.push(subject.name.as_str());
         }
     }
-    let complete = lines.next().is_none() && composed.len() > 90;
+    let complete = lines.next().is_none() && composed.len() > 150;
     let note = match wrong.first() {
-        Some(name) => format!("{} vocabularies differ, {name} first", wrong.len()),
+        Some(_) => format!("{} vocabularies differ: {}", wrong.len(), wrong.join(", ")),
         None => format!("{} vocabularies, {N_RECORDED} texts each", composed.len()),
     };
     Ok(Row::judged("tokenizer", "recorded answers", wrong.is_empty() && complete, note))
@@ -228,12 +261,12 @@ pub fn record(checkout: &Checkout, date: &str) -> Result<(), Error> {
     let mut out = format!(
         "# Fingerprints of ids and texts that llama.cpp {} gave for the vocabularies of\n\
          # parity/src/tokenizer/compose.rs, {date}. By: cargo xtask parity --llama-cpp DIR --module tokenizer\n\
-         # --record DATE. A number stands for {N_TOGETHER} texts.\n",
+         # --record DATE. The first number stands for the table, each other for {N_TOGETHER} texts.\n",
         checkout.revision_or_recorded()
     );
     for subject in composed(folder.path())? {
         let prints = live.ask(&subject, &subject.random_texts(N_RECORDED), N_PRINTS)?;
-        out.extend([subject.name.as_str(), ": ", &digest(&prints), "\n"]);
+        out.extend([&line(&subject, &live.ask_table(&subject)?, &prints), "\n"]);
     }
     let path = goldens();
     std::fs::write(&path, out).map_err(Error::io(&path))
@@ -268,10 +301,37 @@ struct Live<'a> {
 }
 
 impl Live<'_> {
-    /// Flags, special ids, and of every token: attribute, end of generation, score, text and pieces.
-    fn table(&self, subject: &Subject) -> Result<Row, Error> {
+    fn ask_table(&self, subject: &Subject) -> Result<String, Error> {
         let mut probe = Command::new(self.checkout.probe("tokenize")?);
-        let answer = run(probe.arg(&subject.path).arg("table"))?;
+        run(probe.arg(&subject.path).arg("table"))
+    }
+
+    /// Vocabularies that neither engine takes.
+    fn refused(&self) -> Result<Row, Error> {
+        let cases = special::refused();
+        let mut taken = Vec::new();
+        for (name, data) in &cases {
+            let path = self.folder.join("refused.gguf");
+            std::fs::write(&path, compose::gguf(data)?).map_err(Error::io(&path))?;
+            let file = GgufFile::open(&path).map_err(Error::engine(name))?;
+            if Tokenizer::from_gguf(file.metadata()).is_ok() {
+                taken.push(format!("{name} by quipu"));
+            }
+            let mut probe = Command::new(self.checkout.probe("tokenize")?);
+            if run(probe.arg(&path).arg("table")).is_ok() {
+                taken.push(format!("{name} by the reference"));
+            }
+        }
+        let note = match taken.is_empty() {
+            true => format!("{} vocabularies", cases.len()),
+            false => format!("taken: {}", taken.join(", ")),
+        };
+        Ok(Row::judged("tokenizer", "vocabularies refused by both", taken.is_empty(), note))
+    }
+
+    /// Flags, special ids, kinds of warnings, and of every token: attribute, end of generation, score, text and pieces.
+    fn table(&self, subject: &Subject) -> Result<Row, Error> {
+        let answer = self.ask_table(subject)?;
         let ours = table(&subject.tokenizer).map_err(Error::engine(&subject.name))?;
         let differs = answer.lines().zip(ours.lines()).position(|(a, b)| a != b);
         let n_lines = (answer.lines().count(), ours.lines().count());
@@ -283,7 +343,8 @@ impl Live<'_> {
             ),
             None => format!("{} tokens", n_lines.0.saturating_sub(1)),
         };
-        let equal = differs.is_none() && n_lines.0 == n_lines.1 && n_lines.0 > 1;
+        let none = subject.tokenizer.vocab_type() == VocabType::None;
+        let equal = differs.is_none() && n_lines.0 == n_lines.1 && n_lines.0 > usize::from(!none);
         Ok(Row::judged("tokenizer", format!("{} table", subject.name), equal, note))
     }
 
@@ -330,6 +391,33 @@ impl Live<'_> {
     }
 }
 
+/// Words of our warnings, in the order of those that the probe counts.
+const WARNINGS: [&str; 10] = [
+    "looks like a control token",
+    "tokens, there is none",
+    "tokens, using ",
+    "is none that ends generation",
+    "is made user-defined",
+    "does not end generation",
+    "is empty, it is called",
+    "which this model should have",
+    "gemma4 needs BOS",
+    "the default pre-tokenizer may not fit",
+];
+
+/// `enum llama_vocab_type`.
+fn type_number(family: VocabType) -> i32 {
+    match family {
+        VocabType::Spm => 1,
+        VocabType::Bpe => 2,
+        VocabType::Wpm => 3,
+        VocabType::Ugm => 4,
+        VocabType::Rwkv => 5,
+        VocabType::Plamo2 => 6,
+        _ => 0,
+    }
+}
+
 /// As the probe's `table`.
 fn table(tokenizer: &Tokenizer) -> Result<String, quipu_tokenizer::Error> {
     use std::fmt::Write as _;
@@ -355,7 +443,17 @@ fn table(tokenizer: &Tokenizer) -> Result<String, quipu_tokenizer::Error> {
     for flag in [tokenizer.add_bos(), tokenizer.add_eos(), tokenizer.add_sep()] {
         let _ = write!(out, "{} ", u8::from(flag));
     }
+    for id in [special.eom, special.unk] {
+        let _ = write!(out, "{} ", id.map_or(-1, i64::from));
+    }
+    let _ = write!(out, "{} {}", type_number(tokenizer.vocab_type()), tokenizer.n_tokens());
+    for kind in WARNINGS {
+        let _ = write!(out, " {}", tokenizer.warnings().iter().filter(|text| text.contains(kind)).count());
+    }
     out.push('\n');
+    if tokenizer.vocab_type() == VocabType::None {
+        return Ok(out);
+    }
     let hex = |bytes: &[u8]| {
         bytes.iter().fold(String::new(), |mut text, byte| {
             let _ = write!(text, "{byte:02x}");
@@ -369,6 +467,7 @@ fn table(tokenizer: &Tokenizer) -> Result<String, quipu_tokenizer::Error> {
         for special in [false, true] {
             let _ = write!(out, " {}", hex(tokenizer.token_to_piece(id, 0, special)?));
         }
+        let _ = write!(out, " {}", hex(tokenizer.token_to_piece(id, 2, true)?));
         out.push('\n');
     }
     Ok(out)

@@ -71,6 +71,31 @@ pub(super) fn random(seed: u64, n: usize, special: &[&[u8]]) -> Texts {
     texts
 }
 
+/// Texts mostly of special tokens and of what may stand beside them: whitespace, parts of their own texts, letters.
+pub(super) fn around_specials(seed: u64, n: usize, special: &[&[u8]]) -> Texts {
+    let mut random = Random(seed);
+    let mut texts = Texts::default();
+    for i in 0..n {
+        if i % 3 == 0 || special.is_empty() {
+            texts.push(&corpus::text(&mut random, special));
+            continue;
+        }
+        let mut text = Vec::new();
+        for _ in 0..random.below(12) {
+            let token = special[random.below(special.len())];
+            match random.below(8) {
+                0..=2 => text.extend(token),
+                3 | 4 => text.extend((0..random.below(4)).map(|_| b" \n\t\r\x0b\x0c"[random.below(6)])),
+                5 => text.extend(&token[..random.below(token.len() + 1)]),
+                6 => text.extend(["é", "\u{a0}", "\u{3000}", "▁", "\u{85}"][random.below(5)].bytes()),
+                _ => text.extend((0..random.below(6)).map(|_| b"aabthe.'"[random.below(8)])),
+            }
+        }
+        texts.push(&text);
+    }
+    texts
+}
+
 /// Every code point from 0 to 0x10FFFF as a text of its own.
 pub(super) fn code_points() -> Texts {
     let mut texts = Texts::default();

@@ -1,7 +1,7 @@
 //! Proof that the audit can fail: spoil one type's matrix products and see the rows that cover it go red,
 //! and no others.
 
-use quipu_parity::{Verdict, goldens};
+use quipu_parity::{Verdict, goldens, tokenizer};
 use quipu_quant::DType;
 
 fn red_rows(sabotage: DType) -> (Vec<String>, Vec<String>) {
@@ -17,5 +17,26 @@ fn spoiling_one_type_turns_its_rows_red_and_no_others() {
         let covers = |case: &String| case.ends_with(&format!(" {dtype}"));
         assert!(red.len() >= 4 && red.iter().all(covers), "{dtype}: red {red:?}");
         assert!(!green.iter().any(covers), "{dtype}: green {green:?}");
+    }
+}
+
+#[test]
+fn spoiling_vocabularies_turns_their_rows_red_and_no_others() {
+    let spoiled = [
+        "pre qwen2",
+        "pre deepseek-llm",
+        "pre tekken",
+        "unigram charsmap",
+        "rwkv",
+        "plamo2",
+        "special 2 bert",
+    ];
+    let rows = tokenizer::replay(&spoiled).expect("readable goldens");
+    let red: Vec<&str> =
+        rows.iter().filter(|row| row.verdict != Verdict::Equal).map(|row| row.case.as_str()).collect();
+    assert_eq!(red, spoiled);
+    for row in rows.iter().filter(|row| row.case.starts_with("pre ") && row.verdict != Verdict::Equal) {
+        let n: usize = row.note.split(' ').next().and_then(|n| n.parse().ok()).expect("begins with a number");
+        assert!(n >= 10, "{}: ids differ, not only the table: {}", row.case, row.note);
     }
 }

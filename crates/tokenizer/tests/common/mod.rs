@@ -105,3 +105,42 @@ pub fn tiny_wpm() -> VocabData {
         ..VocabData::default()
     }
 }
+
+/// Unigram: pad 0, eos 1, unk 2, then "▁", "a", "b", "ab", "▁a", "é", "中", "." from id 3, then `<user>` (user-defined).
+pub fn tiny_ugm() -> VocabData {
+    VocabData {
+        model: "t5".into(),
+        tokens: bytes(&["<pad>", "</s>", "<unk>", "▁", "a", "b", "ab", "▁a", "é", "中", ".", "<user>"]),
+        token_types: Some(vec![3, 3, 2, 1, 1, 1, 1, 1, 1, 1, 1, 4]),
+        scores: Some(vec![0.0, 0.0, 0.0, -2.0, -3.0, -3.5, -4.0, -4.5, -5.0, -6.0, -3.0, 0.0]),
+        ..VocabData::default()
+    }
+}
+
+/// RWKV: bytes from id 1, then "ab", "  ", "中" and two of its bytes.
+pub fn tiny_rwkv() -> VocabData {
+    let mut tokens = bytes(&["<s>"]);
+    tokens.extend((0..=255u8).map(|b| format!("\\x{b:02x}").into_bytes()));
+    tokens.extend(bytes(&["ab", "  ", "中", "\\xe4\\xb8"]));
+    let mut token_types = vec![3];
+    token_types.extend([1; 260]);
+    VocabData { model: "rwkv".into(), token_types: Some(token_types), tokens, ..VocabData::default() }
+}
+
+/// PLaMo-2: unk 0, bos 1, eos 2, pad 3, bytes from id 4, then "a", "b", "ab", " a", "中", "é".
+pub fn tiny_plamo2() -> VocabData {
+    let mut tokens = bytes(&["<unk>", "<s>", "</s>", "<pad>"]);
+    tokens.extend((0..=255u8).map(|b| format!("<0x{b:02X}>").into_bytes()));
+    tokens.extend(bytes(&["a", "b", "ab", " a", "中", "é"]));
+    let mut token_types = vec![2, 3, 3, 3];
+    token_types.extend([6; 256]);
+    token_types.extend([1; 6]);
+    let scores = (0..tokens.len()).map(|id| -(id as f32) / 64.0).collect();
+    VocabData {
+        model: "plamo2".into(),
+        scores: Some(scores),
+        token_types: Some(token_types),
+        tokens,
+        ..VocabData::default()
+    }
+}

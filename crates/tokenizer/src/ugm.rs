@@ -5,7 +5,7 @@ use crate::cache::WordCache;
 use crate::charsmap::Charsmap;
 use crate::scratch::Scratch;
 use crate::segment::{Neighbours, SPACE};
-use crate::trie::{ROOT, Trie};
+use crate::trie::Trie;
 use crate::unicode::{sequence_len, utf8_len};
 use crate::vocab::Vocab;
 use crate::{Error, TokenAttr, TokenId, VocabData};
@@ -203,17 +203,12 @@ impl Ugm {
             let so_far = best[start].score;
             let len = utf8_len(text[start]).min(text.len() - start);
             let mut covered = false;
-            let mut node = ROOT;
-            for (i, &byte) in text[start..].iter().enumerate() {
-                let Some(next) = self.tokens.child(node, byte) else { break };
-                node = next;
-                if let Some(token) = self.tokens.value(node) {
-                    covered |= i + 1 == len;
-                    let score = so_far + self.scores[token as usize];
-                    let champion = &mut best[start + i + 1];
-                    if score > champion.score {
-                        *champion = Best { score, from: start as u32, token };
-                    }
+            for (n, token) in self.tokens.prefixes(&text[start..]) {
+                covered |= n == len;
+                let score = so_far + self.scores[token as usize];
+                let champion = &mut best[start + n];
+                if score > champion.score {
+                    *champion = Best { score, from: start as u32, token };
                 }
             }
             if !covered {
@@ -273,7 +268,7 @@ impl Ugm {
         let mut i = 0;
         while i < raw.len() {
             let next = raw.get(i + 1).copied().unwrap_or(0);
-            if self.charsmap.keeps(raw[i], next) && self.user_defined.child(ROOT, raw[i]).is_none() {
+            if self.charsmap.keeps(raw[i], next) && self.user_defined.child(self.user_defined.root(), raw[i]).is_none() {
                 push(&raw[i..=i]);
                 i += 1;
                 continue;

@@ -4,7 +4,7 @@
 use crate::cache::WordCache;
 use crate::scratch::Scratch;
 use crate::segment::SPACE;
-use crate::trie::{ROOT, Trie};
+use crate::trie::Trie;
 use crate::unicode::class::{CONTROL, MARK, PUNCTUATION, SYMBOL, WHITESPACE};
 use crate::unicode::{ASCII_CLASS, REPLACEMENT, class_of, decode_one, nfd_first, push_utf8, to_lower};
 use crate::vocab::Vocab;
@@ -144,12 +144,12 @@ impl Wpm {
 
     /// Longest token that `lead` and `word`, one after the other, begin with.
     fn longest(&self, lead: &[u8], word: &[u8]) -> Option<(TokenId, usize)> {
-        let mut node = ROOT;
+        let mut node = self.trie.root();
         let mut found = None;
         for (i, &byte) in lead.iter().chain(word).enumerate() {
             let Some(next) = self.trie.child(node, byte) else { break };
             node = next;
-            if let Some(id) = self.trie.value(node) {
+            if let Some(id) = node.value() {
                 found = Some((id, i + 1));
             }
         }

@@ -97,7 +97,7 @@ impl Plamo2 {
             }
             let mut best =
                 Step { cost: steps[i + len].cost + UNKNOWN_COST, len: len as u32, token: UNKNOWN };
-            for (len, token) in self.tokens.prefixes(&text[i..]) {
+            for (len, token, _) in self.tokens.prefixes(&text[i..]) {
                 let cost = steps[i + len].cost - i64::from(self.scores[token as usize]);
                 // Of equal ways the one that begins with the longest token.
                 if cost <= best.cost {

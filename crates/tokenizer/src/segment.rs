@@ -50,8 +50,9 @@ impl Neighbours {
         }
     }
 
+    /// Whether some token may have `right` behind `left`; the escaped space is the space.
     #[inline]
-    fn contains(&self, left: u32, right: u32) -> bool {
+    pub(crate) fn contains(&self, left: u32, right: u32) -> bool {
         if left | right < 0x80 {
             self.ascii[left as usize][right as usize >> 6] >> (right & 63) & 1 != 0
         } else {
@@ -91,7 +92,7 @@ fn character(text: &[u8]) -> (u32, usize) {
 
 /// As [`character`], at `i` of sound text.
 #[inline]
-fn sound_character(text: &[u8], i: usize) -> (u32, usize) {
+pub(crate) fn sound_character(text: &[u8], i: usize) -> (u32, usize) {
     if text[i] < 0x80 {
         return (u32::from(text[i]), 1);
     }

@@ -14,9 +14,10 @@ struct Unit {
     /// The parent, [`NONE`] where nobody lives.
     parent: u32,
     value: u32,
+    score: f32,
 }
 
-const FREE: Unit = Unit { base: 0, parent: NONE, value: NONE };
+const FREE: Unit = Unit { base: 0, parent: NONE, value: NONE, score: 0.0 };
 
 /// A static map from byte strings to numbers below 2^32 - 1; of equal strings the last one counts.
 #[derive(Debug, Clone, Default)]
@@ -30,6 +31,7 @@ pub(crate) struct Node {
     at: u32,
     base: u32,
     value: u32,
+    score: f32,
 }
 
 impl Node {
@@ -43,7 +45,12 @@ impl Node {
 impl Trie {
     /// A trie of `entries`, in any order.
     pub(crate) fn new<'a>(entries: impl Iterator<Item = (&'a [u8], u32)>) -> Self {
-        let mut entries: Vec<(&[u8], u32)> = entries.collect();
+        Self::with_scores(entries.map(|(text, value)| (text, value, 0.0)))
+    }
+
+    /// A trie of `entries`, in any order, whose values have scores.
+    pub(crate) fn with_scores<'a>(entries: impl Iterator<Item = (&'a [u8], u32, f32)>) -> Self {
+        let mut entries: Vec<(&[u8], u32, f32)> = entries.collect();
         // Stable: among equal strings the order of entry decides.
         entries.sort_by_key(|entry| entry.0);
         Builder::new(&entries).build()
@@ -53,8 +60,8 @@ impl Trie {
     #[inline]
     pub(crate) fn root(&self) -> Node {
         match self.units.first() {
-            Some(unit) => Node { at: 0, base: unit.base, value: unit.value },
-            None => Node { at: 0, base: 0, value: NONE },
+            Some(unit) => Node { at: 0, base: unit.base, value: unit.value, score: unit.score },
+            None => Node { at: 0, base: 0, value: NONE, score: 0.0 },
         }
     }
 
@@ -63,12 +70,12 @@ impl Trie {
     pub(crate) fn child(&self, node: Node, byte: u8) -> Option<Node> {
         let at = node.base ^ u32::from(byte);
         let unit = self.units.get(at as usize)?;
-        (unit.parent == node.at).then_some(Node { at, base: unit.base, value: unit.value })
+        (unit.parent == node.at).then_some(Node { at, base: unit.base, value: unit.value, score: unit.score })
     }
 
-    /// The strings that `text` begins with, shortest first: lengths and values. The empty string does not count.
+    /// The strings that `text` begins with, shortest first: lengths, values and scores. The empty string does not count.
     #[inline]
-    pub(crate) fn prefixes(&self, text: &[u8]) -> impl Iterator<Item = (usize, u32)> {
+    pub(crate) fn prefixes(&self, text: &[u8]) -> impl Iterator<Item = (usize, u32, f32)> {
         let mut node = self.root();
         let mut bytes = text.iter().enumerate();
         std::iter::from_fn(move || {
@@ -76,7 +83,7 @@ impl Trie {
                 let (i, &byte) = bytes.next()?;
                 node = self.child(node, byte)?;
                 if node.value != NONE {
-                    return Some((i + 1, node.value));
+                    return Some((i + 1, node.value, node.score));
                 }
             }
         })
@@ -97,20 +104,20 @@ impl Trie {
     /// The longest string that `text` begins with: its length and value. The empty string does not count.
     #[inline]
     pub(crate) fn longest(&self, text: &[u8]) -> Option<(usize, u32)> {
-        self.prefixes(text).last()
+        self.prefixes(text).last().map(|(len, value, _)| (len, value))
     }
 }
 
 /// Fills the array node by node.
 struct Builder<'e, 'a> {
-    entries: &'e [(&'a [u8], u32)],
+    entries: &'e [(&'a [u8], u32, f32)],
     units: Vec<Unit>,
     /// A free place points to itself, others to a place closer to the next free one.
     next_free: Vec<u32>,
 }
 
 impl<'e, 'a> Builder<'e, 'a> {
-    fn new(entries: &'e [(&'a [u8], u32)]) -> Self {
+    fn new(entries: &'e [(&'a [u8], u32, f32)]) -> Self {
         let mut builder = Self { entries, units: Vec::new(), next_free: Vec::new() };
         builder.grow();
         builder.next_free[0] = 1;
@@ -143,7 +150,8 @@ impl<'e, 'a> Builder<'e, 'a> {
         let mut children: Vec<(u8, usize, usize)> = Vec::new();
         while let Some((node, depth, mut first, last)) = todo.pop() {
             while first < last && self.entries[first].0.len() == depth {
-                self.units[node as usize].value = self.entries[first].1;
+                let unit = &mut self.units[node as usize];
+                (unit.value, unit.score) = (self.entries[first].1, self.entries[first].2);
                 first += 1;
             }
             children.clear();

@@ -135,7 +135,8 @@ impl WordCache {
     pub(crate) fn copy(&self, key: &Key, out: &mut Vec<TokenId>) -> bool {
         let Some(place) = self.places.get(self.index(key)) else { return false };
         // Number by number: a comparison of the whole would send the key through memory.
-        let differs = (0..3).fold(u64::from(place.word_len ^ key.len), |bits, i| bits | place.word[i] ^ key.word[i]);
+        let differs =
+            (0..3).fold(u64::from(place.word_len ^ key.len), |bits, i| bits | place.word[i] ^ key.word[i]);
         if differs != 0 {
             return false;
         }

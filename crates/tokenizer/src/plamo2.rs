@@ -95,8 +95,7 @@ impl Plamo2 {
             if text[i] & 0xC0 == 0x80 {
                 continue;
             }
-            let mut best =
-                Step { cost: steps[i + len].cost + UNKNOWN_COST, len: len as u32, token: UNKNOWN };
+            let mut best = Step { cost: steps[i + len].cost + UNKNOWN_COST, len: len as u32, token: UNKNOWN };
             for (len, token, _) in self.tokens.prefixes(&text[i..]) {
                 let cost = steps[i + len].cost - i64::from(self.scores[token as usize]);
                 // Of equal ways the one that begins with the longest token.

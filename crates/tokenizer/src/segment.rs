@@ -25,7 +25,8 @@ pub(crate) struct Neighbours {
 impl Neighbours {
     /// Pairs within each of `texts`. Where `escaped`, U+2581 and the space are one.
     pub(crate) fn new<'a>(texts: impl Iterator<Item = &'a [u8]>) -> Self {
-        let mut pairs = Self { ascii: [[0; 2]; 128], keys: Keys::default(), others: vec![0; 1 << (LOG_BITS - 6)] };
+        let mut pairs =
+            Self { ascii: [[0; 2]; 128], keys: Keys::default(), others: vec![0; 1 << (LOG_BITS - 6)] };
         for text in texts {
             let mut rest = text;
             let mut left = None;

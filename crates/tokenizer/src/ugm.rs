@@ -206,9 +206,10 @@ impl Ugm {
         let mut left = None;
         // Within ASCII most characters go on; what ends here, or may end, is looked at below.
         while let Some(&[this, next]) = raw.get(i..).and_then(<[u8]>::first_chunk)
-            && self.joined.get(usize::from(this)).is_some_and(|bits| {
-                next < 0x80 && bits[usize::from(next >> 6)] >> (next & 63) & 1 != 0
-            })
+            && self
+                .joined
+                .get(usize::from(this))
+                .is_some_and(|bits| next < 0x80 && bits[usize::from(next >> 6)] >> (next & 63) & 1 != 0)
         {
             left = Some(u32::from(this));
             i += 1;
@@ -342,7 +343,9 @@ impl Ugm {
         let mut i = 0;
         while i < raw.len() {
             let next = raw.get(i + 1).copied().unwrap_or(0);
-            if self.charsmap.keeps(raw[i], next) && self.user_defined.child(self.user_defined.root(), raw[i]).is_none() {
+            if self.charsmap.keeps(raw[i], next)
+                && self.user_defined.child(self.user_defined.root(), raw[i]).is_none()
+            {
                 push(&raw[i..=i]);
                 i += 1;
                 continue;
@@ -375,7 +378,7 @@ fn find_space(text: &[u8], start: usize) -> usize {
     let mut i = start;
     while let Some(chunk) = text[i..].first_chunk::<8>() {
         // Spaces are zeros now; the lowest byte whose borrow sets bit 7 is one.
-        let bytes = u64::from_le_bytes(*chunk) ^ ONES * u64::from(b' ');
+        let bytes = u64::from_le_bytes(*chunk) ^ (ONES * u64::from(b' '));
         let zeros = bytes.wrapping_sub(ONES) & !bytes & ONES << 7;
         if zeros != 0 {
             return i + zeros.trailing_zeros() as usize / 8;

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use quipu_chat::ChatTemplate;
 use quipu_cpu_backend::{CpuDevice, CpuOptions};
@@ -31,6 +32,7 @@ struct Inner {
     weights: Arc<quipu_model::Model>,
     tokenizer: Option<Tokenizer>,
     chat_template: Option<String>,
+    load_time: Duration,
 }
 
 impl Model {
@@ -81,6 +83,7 @@ impl Model {
         name: &str,
         params: &mut LoadParams<'_>,
     ) -> Result<Model, Error> {
+        let start = Instant::now();
         let device = Arc::new(CpuDevice::new(CpuOptions::default()));
         let weights = quipu_model::Model::load_set(set, device.as_ref(), params)
             .map_err(|source| Error::Load { name: name.to_owned(), source })?;
@@ -98,6 +101,8 @@ impl Model {
         }
         let type_name = bytes_of.iter().max().map_or("empty", |(_, name)| name);
         let weights = Arc::new(weights);
+        let load_time = start.elapsed();
+        tracing::info!(name: "load", bytes = weights.load_stats().bytes_total, seconds = load_time.as_secs_f64());
         Ok(Model {
             inner: Arc::new(Inner {
                 name: name.to_owned(),
@@ -106,6 +111,7 @@ impl Model {
                 weights,
                 tokenizer,
                 chat_template,
+                load_time,
             }),
         })
     }
@@ -133,6 +139,11 @@ impl Model {
     /// What opening it did.
     pub fn load_stats(&self) -> LoadStats {
         self.inner.weights.load_stats()
+    }
+
+    /// Time that loading weights and vocabulary took.
+    pub fn load_time(&self) -> Duration {
+        self.inner.load_time
     }
 
     /// The device the weights are on.

@@ -1,0 +1,87 @@
+//! Log-probabilities of the chosen token and of the likeliest ones, as the reference's server reports them
+//! (`populate_token_probs`).
+
+use quipu_sampler::{Candidates, Error, Sampler, TokenData, TopK};
+use quipu_tokenizer::Tokenizer;
+
+use crate::TokenId;
+
+/// Probabilities at one place of the text.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TokenLogprobs {
+    /// Natural logarithm of the chosen token's probability; `f32::MIN` for a probability of 0.
+    pub logprob: f32,
+    /// The likeliest tokens, the likeliest first; the chosen one need not be among them.
+    pub top: Vec<TopToken>,
+}
+
+/// One of the likeliest tokens.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TopToken {
+    /// The token.
+    pub id: TokenId,
+    /// Bytes it stands for; none for control tokens, unless the text shows them.
+    pub bytes: Vec<u8>,
+    /// Natural logarithm of its probability; `f32::MIN` for a probability of 0.
+    pub logprob: f32,
+}
+
+/// Computes them, with memory that is used again for each token.
+#[derive(Debug)]
+pub(crate) struct Logprobs {
+    n_probs: usize,
+    /// From what the samplers left, not from the logits.
+    post_sampling: bool,
+    special: bool,
+    candidates: Candidates,
+}
+
+impl Logprobs {
+    /// `None` if no probabilities are asked for.
+    pub fn new(n_probs: usize, post_sampling: bool, special: bool) -> Option<Logprobs> {
+        (n_probs > 0).then(|| Logprobs { n_probs, post_sampling, special, candidates: Candidates::new() })
+    }
+
+    /// Those of `token`, which was chosen from `logits`; `left` is what the samplers left of them.
+    pub fn of(
+        &mut self,
+        token: TokenId,
+        logits: &[f32],
+        left: &Candidates,
+        tokenizer: &Tokenizer,
+    ) -> Result<TokenLogprobs, Error> {
+        let special = self.special;
+        let named = |c: &TokenData, p: f32| {
+            let id = c.id as TokenId;
+            let bytes = tokenizer.piece(id, special).unwrap_or_default().to_vec();
+            TopToken { id, bytes, logprob: logarithm(p) }
+        };
+        if self.post_sampling {
+            self.candidates.data.clone_from(&left.data);
+            self.candidates.data.sort_by(|a, b| b.p.total_cmp(&a.p));
+            // The reference starts from certainty, for samplers that keep no probabilities.
+            let chosen = left.data.iter().find(|c| c.id as TokenId == token).map_or(1.0, |c| c.p);
+            let likely = self.candidates.data.iter().take(self.n_probs).take_while(|c| c.p != 0.0);
+            return Ok(TokenLogprobs {
+                logprob: logarithm(chosen),
+                top: likely.map(|c| named(c, c.p)).collect(),
+            });
+        }
+        let k = i32::try_from(self.n_probs.min(logits.len())).unwrap_or(i32::MAX);
+        // Selects and orders as std::partial_sort, so ties stand as in the reference.
+        TopK::new(k).apply_to_row(logits, &mut self.candidates)?;
+        let max = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+        let sum: f64 = logits.iter().map(|l| f64::from((l - max).exp())).sum();
+        let probability = |logit: f32| ((logit - max).exp()) / sum as f32;
+        let chosen = logits.get(token as usize).map_or(1.0, |logit| probability(*logit));
+        Ok(TokenLogprobs {
+            logprob: logarithm(chosen),
+            top: self.candidates.data.iter().map(|c| named(c, probability(c.logit))).collect(),
+        })
+    }
+}
+
+/// JSON knows no infinity, so a probability of 0 gets the least number (`completion_token_output::logarithm`).
+fn logarithm(p: f32) -> f32 {
+    if p == 0.0 { f32::MIN } else { p.ln() }
+}

@@ -1,0 +1,108 @@
+//! A full context that shifts: what is kept, what is forgotten, and the text that follows.
+
+mod common;
+
+use common::{generate, greedy, model, seeded, session, session_of};
+use quipu::{ContextFull, Event, Flow, GenerateOptions, StopReason, TokenId};
+
+const PROMPT: &str = "Once upon a time there was a little fox";
+
+fn shifting(n_keep: i32, options: GenerateOptions) -> GenerateOptions {
+    GenerateOptions { context_full: ContextFull::Shift { n_keep }, ignore_eog: true, ..options }
+}
+
+/// Text and shifts as llama-completion had them (`goldens/shift/PROVENANCE.md`).
+#[test]
+fn shifts_as_llama_completion_does() {
+    let model = model();
+    let cases = [
+        (0, (1, 127), include_str!("goldens/shift/keep_0.txt")),
+        (4, (5, 125), include_str!("goldens/shift/keep_4.txt")),
+        (-1, (10, 122), include_str!("goldens/shift/keep_all.txt")),
+        // Beyond the prompt is the whole prompt too.
+        (200, (10, 122), include_str!("goldens/shift/keep_all.txt")),
+    ];
+    for (n_keep, (kept, discarded), expected) in cases {
+        let mut session = session_of(&model, 128);
+        let prompt = model.tokenizer().unwrap().encode(PROMPT, true, true).unwrap();
+        let mut shifts = Vec::new();
+        let outcome = session
+            .generate_events(&prompt, &shifting(n_keep, greedy(900)), |event| {
+                if let Event::Shifted { n_keep, n_discard, n_past } = event {
+                    shifts.push((*n_keep, *n_discard, *n_past));
+                }
+                Flow::Continue
+            })
+            .expect("a generation");
+        assert_eq!(shifts, [(kept, discarded, 255 - discarded); 6], "--keep {n_keep}");
+        assert_eq!((outcome.n_shifts, outcome.n_generated), (6, 900));
+        assert_eq!(outcome.stop, StopReason::MaxTokens);
+        assert_eq!(outcome.text, expected, "--keep {n_keep}");
+        assert_eq!(session.metrics().n_shifts, 6);
+    }
+}
+
+/// The tokens that remain after one shift, computed by hand: the first `kept`, then those after the discarded.
+#[test]
+fn the_rest_moves_up() {
+    let model = model();
+    let mut session = session_of(&model, 128);
+    let options = shifting(4, greedy(300));
+    let prompt = model.tokenizer().unwrap().encode(PROMPT, true, true).unwrap();
+    let outcome = session.generate_from(&prompt, &options, |_| Flow::Continue).expect("a generation");
+    let all: Vec<TokenId> = prompt.iter().chain(&outcome.tokens).copied().collect();
+    assert_eq!((all.len(), outcome.n_shifts), (310, 1));
+    let (kept, discarded) = (5, 125);
+    // The last token was chosen and not computed.
+    let held: Vec<TokenId> = all[..kept].iter().chain(&all[kept + discarded..309]).copied().collect();
+    assert_eq!(session.held_tokens(), held);
+    let memory = session.context().memory();
+    assert_eq!((memory.seq_pos_min(0), memory.seq_pos_max(0)), (0, held.len() as i32 - 1));
+}
+
+/// Keys and values after the kept tokens still know of the forgotten ones, so a prompt that begins with those
+/// tokens computes them again.
+#[test]
+fn shifted_tokens_are_not_taken_for_a_prompt() {
+    let model = model();
+    let mut used = session_of(&model, 128);
+    generate(&mut used, PROMPT, &shifting(4, greedy(300)));
+    let held = used.held_tokens().to_vec();
+    let options = greedy(30);
+    let again = used.generate_from(&held[..100], &options, |_| Flow::Continue).expect("a generation");
+    let fresh = session_of(&model, 128).generate_from(&held[..100], &options, |_| Flow::Continue);
+    assert_eq!(again.n_cached, 5);
+    assert_eq!(again.tokens, fresh.expect("a generation").tokens);
+}
+
+#[test]
+fn nothing_to_forget_ends_the_generation() {
+    let model = model();
+    let mut session = session_of(&model, 256);
+    let prompt: Vec<TokenId> = (0..250).map(|i| 10 + i % 500).collect();
+    let outcome = session
+        .generate_from(&prompt, &shifting(-1, seeded(1, 1000)), |_| Flow::Continue)
+        .expect("a generation");
+    // Room shrinks by halves until two tokens are left, of which one can always go.
+    assert_eq!((outcome.stop, outcome.n_generated), (StopReason::MaxTokens, 1000));
+    assert!(outcome.n_shifts > 300, "{}", outcome.n_shifts);
+
+    let prompt: Vec<TokenId> = (0..255).map(|i| 10 + i % 500).collect();
+    let outcome = session
+        .generate_from(&prompt, &shifting(-1, seeded(1, 1000)), |_| Flow::Continue)
+        .expect("a generation");
+    assert_eq!((outcome.stop, outcome.n_shifts), (StopReason::ContextFull, 0));
+    assert_eq!(outcome.n_generated, 2);
+}
+
+#[test]
+fn without_a_shift_the_last_place_stays_free() {
+    let model = model();
+    let mut session = session(&model);
+    let options = GenerateOptions { max_tokens: None, ignore_eog: true, ..greedy(0) };
+    let outcome = generate(&mut session, PROMPT, &options);
+    assert_eq!(outcome.stop, StopReason::ContextFull);
+    // As llama-completion without --context-shift: the token that fills the context is shown, not computed.
+    assert_eq!(outcome.n_prompt + outcome.n_generated, 512);
+    assert_eq!(session.held_tokens().len(), 511);
+}

@@ -16,11 +16,13 @@ fn shifting(n_keep: i32, options: GenerateOptions) -> GenerateOptions {
 fn shifts_as_llama_completion_does() {
     let model = model();
     let cases = [
-        (0, (1, 127), include_str!("goldens/shift/keep_0.txt")),
-        (4, (5, 125), include_str!("goldens/shift/keep_4.txt")),
-        (-1, (10, 122), include_str!("goldens/shift/keep_all.txt")),
+        // Here the reference says two things: after 1945 characters two tokens lie so close that it chooses the
+        // other one with -fa off.
+        (0, (1, 127), vec![include_str!("goldens/shift/keep_0.txt"), include_str!("goldens/shift/keep_0_fa_off.txt")]),
+        (4, (5, 125), vec![include_str!("goldens/shift/keep_4.txt")]),
+        (-1, (10, 122), vec![include_str!("goldens/shift/keep_all.txt")]),
         // Beyond the prompt is the whole prompt too.
-        (200, (10, 122), include_str!("goldens/shift/keep_all.txt")),
+        (200, (10, 122), vec![include_str!("goldens/shift/keep_all.txt")]),
     ];
     for (n_keep, (kept, discarded), expected) in cases {
         let mut session = session_of(&model, 128);
@@ -37,7 +39,7 @@ fn shifts_as_llama_completion_does() {
         assert_eq!(shifts, [(kept, discarded, 255 - discarded); 6], "--keep {n_keep}");
         assert_eq!((outcome.n_shifts, outcome.n_generated), (6, 900));
         assert_eq!(outcome.stop, StopReason::MaxTokens);
-        assert_eq!(outcome.text, expected, "--keep {n_keep}");
+        assert!(expected.contains(&outcome.text.as_str()), "--keep {n_keep}: {}", outcome.text);
         assert_eq!(session.metrics().n_shifts, 6);
     }
 }

@@ -122,6 +122,12 @@ pub enum Error {
     /// A grammar is meant for llguidance, which this build does not have.
     #[error("the grammar begins with %llguidance, and this build has no feature 'llguidance'")]
     NoLlguidance,
+    /// llguidance refused a schema, grammar, pattern or token.
+    #[error("llguidance: {message}")]
+    Llguidance {
+        /// Its first line about it.
+        message: String,
+    },
     /// A trigger pattern of a lazy grammar cannot be used.
     #[error("trigger pattern '{pattern}': {message}")]
     TriggerPattern {

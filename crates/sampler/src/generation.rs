@@ -51,6 +51,8 @@ pub struct GenerationSampler {
 #[derive(Debug, Clone)]
 enum Constraint {
     Gbnf(Box<Grammar>),
+    #[cfg(feature = "llguidance")]
+    Llguidance(Box<crate::LlGuidance>),
 }
 
 impl Constraint {
@@ -58,24 +60,32 @@ impl Constraint {
     fn allows(&mut self, token: TokenId) -> Result<bool, Error> {
         match self {
             Self::Gbnf(grammar) => grammar.allows(token),
+            #[cfg(feature = "llguidance")]
+            Self::Llguidance(constraint) => constraint.allows(token),
         }
     }
 
     fn apply(&mut self, candidates: &mut Candidates) -> Result<(), Error> {
         match self {
             Self::Gbnf(grammar) => grammar.apply(candidates),
+            #[cfg(feature = "llguidance")]
+            Self::Llguidance(constraint) => constraint.apply(candidates),
         }
     }
 
     fn accept(&mut self, token: TokenId) -> Result<(), Error> {
         match self {
             Self::Gbnf(grammar) => grammar.accept_token(token),
+            #[cfg(feature = "llguidance")]
+            Self::Llguidance(constraint) => constraint.accept_token(token),
         }
     }
 
     fn reset(&mut self) {
         match self {
             Self::Gbnf(grammar) => grammar.reset(),
+            #[cfg(feature = "llguidance")]
+            Self::Llguidance(constraint) => constraint.reset(),
         }
     }
 }
@@ -120,7 +130,9 @@ impl GenerationSampler {
         }
         sampler.budget = params.reasoning.sampler(sampler.lazy, vocabulary);
         if let Some(budget) = &mut sampler.budget {
-            prefill.iter().for_each(|&token| budget.accept(token));
+            for &token in &prefill {
+                budget.accept(token);
+            }
         }
         Ok(sampler)
     }
@@ -143,6 +155,15 @@ impl GenerationSampler {
     pub fn with_grammar(mut self, grammar: Grammar) -> Self {
         self.lazy = grammar.is_lazy();
         self.grammar = Some(Constraint::Gbnf(Box::new(grammar)));
+        self
+    }
+
+    /// With this constraint, in place of another or a grammar.
+    #[cfg(feature = "llguidance")]
+    #[must_use]
+    pub fn with_llguidance(mut self, constraint: crate::LlGuidance) -> Self {
+        self.lazy = false;
+        self.grammar = Some(Constraint::Llguidance(Box::new(constraint)));
         self
     }
 
@@ -311,6 +332,8 @@ impl GenerationSampler {
     pub fn grammar(&self) -> Option<&Grammar> {
         match self.grammar.as_ref()? {
             Constraint::Gbnf(grammar) => Some(grammar),
+            #[cfg(feature = "llguidance")]
+            Constraint::Llguidance(_) => None,
         }
     }
 
@@ -372,6 +395,13 @@ fn constraint(
     Ok(Constraint::Gbnf(Box::new(grammar?)))
 }
 
+#[cfg(feature = "llguidance")]
+fn llguidance(text: &str, vocabulary: &Arc<dyn Vocabulary>) -> Result<Constraint, Error> {
+    let tokens = crate::LlTokens::new(vocabulary)?;
+    Ok(Constraint::Llguidance(Box::new(crate::LlGuidance::lark(&tokens, text)?)))
+}
+
+#[cfg(not(feature = "llguidance"))]
 fn llguidance(_text: &str, _vocabulary: &Arc<dyn Vocabulary>) -> Result<Constraint, Error> {
     Err(Error::NoLlguidance)
 }

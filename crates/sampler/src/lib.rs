@@ -34,6 +34,8 @@ mod greedy;
 mod infill;
 pub mod json_schema;
 mod kind;
+#[cfg(feature = "llguidance")]
+mod llguidance;
 mod logit_bias;
 mod min_p;
 mod mirostat;
@@ -68,6 +70,8 @@ pub use greedy::Greedy;
 pub use infill::Infill;
 pub use json_schema::json_schema_to_grammar;
 pub use kind::SamplerKind;
+#[cfg(feature = "llguidance")]
+pub use llguidance::{LlGuidance, LlTokens};
 pub use logit_bias::LogitBias;
 pub use min_p::MinP;
 pub use mirostat::{Mirostat, MirostatV2};

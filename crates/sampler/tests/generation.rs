@@ -254,6 +254,7 @@ fn bad_parameters_are_errors() {
     assert!(matches!(of(GrammarParams::gbnf("root ::= )")), Error::GrammarSyntax { .. }));
     assert!(matches!(of(GrammarParams::gbnf("rot ::= \"a\"")), Error::GrammarUndefined { .. }));
     assert!(matches!(of(GrammarParams::json_schema("{\"type\": 3}")), Error::Schema { .. }));
+    #[cfg(not(feature = "llguidance"))]
     assert_eq!(of(GrammarParams::gbnf("%llguidance {}\nstart: \"a\"")), Error::NoLlguidance);
     let mut params = greedy(None);
     params.grammar = Some(GrammarParams::gbnf(""));

@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use crate::{
-    AdaptiveP, Chain, DEFAULT_SEED, Dist, Dry, Error, Infill, LogitBias, MinP, Mirostat, MirostatV2,
-    Penalties, SamplerKind, Temp, TempExt, TokenId, TopK, TopNSigma, TopP, Typical, Vocabulary, Xtc,
+    AdaptiveP, Chain, DEFAULT_SEED, Dist, Dry, Error, GrammarParams, Infill, LogitBias, MinP, Mirostat,
+    MirostatV2, Penalties, ReasoningParams, SamplerKind, Temp, TempExt, TokenId, TopK, TopNSigma, TopP,
+    Typical, Vocabulary, Xtc,
 };
 
 /// Candidates from which mirostat 1.0 estimates its exponent.
@@ -68,8 +69,19 @@ pub struct SamplerParams {
     pub mirostat_eta: f32,
     /// Added to the logits of tokens before everything else.
     pub logit_bias: Vec<(TokenId, f32)>,
+    /// Forbids the tokens that end generation, if the vocabulary has an end of the sequence.
+    pub ignore_eos: bool,
     /// Candidates that top-p, min-p, typical and XTC always keep.
     pub min_keep: usize,
+    /// Accepted tokens that [`crate::GenerationSampler::history`] remembers; at least 32.
+    pub n_prev: usize,
+    /// What the text must be. Chains leave it aside, [`crate::GenerationSampler`] obeys it, as all that follows.
+    pub grammar: Option<GrammarParams>,
+    /// How long the model may think.
+    pub reasoning: ReasoningParams,
+    /// End of the prompt that is the beginning of the answer: the reasoning budget takes it first, and the grammar
+    /// if [`GrammarParams::prefill`] says so.
+    pub generation_prompt: String,
 }
 
 impl Default for SamplerParams {
@@ -102,7 +114,12 @@ impl Default for SamplerParams {
             mirostat_tau: 5.0,
             mirostat_eta: 0.1,
             logit_bias: Vec::new(),
+            ignore_eos: false,
             min_keep: 0,
+            n_prev: 64,
+            grammar: None,
+            reasoning: ReasoningParams::default(),
+            generation_prompt: String::new(),
         }
     }
 }
@@ -149,7 +166,8 @@ impl SamplerParams {
 }
 
 impl Chain {
-    /// The chain that `params` describe for a vocabulary of `n_vocab` tokens, of whose texts nothing is known.
+    /// The chain that `params` describe for a vocabulary of `n_vocab` tokens, of which nothing else is known (`ignore_eos`
+    /// does nothing).
     /// With `temp <= 0` the draw sees one candidate above `-inf`, so it is greedy.
     ///
     /// # Errors
@@ -174,8 +192,9 @@ fn build(
 ) -> Result<Chain, Error> {
     params.validate()?;
     let mut chain = Chain::new();
-    if !params.logit_bias.is_empty() {
-        chain.add(LogitBias::new(&params.logit_bias));
+    let biases = biases(params, vocab.map(AsRef::as_ref));
+    if !biases.is_empty() {
+        chain.add(LogitBias::new(&biases));
     }
     if params.mirostat != 0 {
         chain.add(Temp::new(params.temp));
@@ -196,6 +215,19 @@ fn build(
         chain.add(Dist::new(params.seed));
     }
     Ok(chain)
+}
+
+/// The biases asked for, then those against ending, then those against what the model's file suppresses.
+fn biases(params: &SamplerParams, vocab: Option<&dyn Vocabulary>) -> Vec<(TokenId, f32)> {
+    let mut biases = params.logit_bias.clone();
+    let Some(vocab) = vocab else { return biases };
+    let never = |token: TokenId| (token, f32::NEG_INFINITY);
+    if params.ignore_eos && vocab.end_of_sequence().is_some() {
+        let n_tokens = TokenId::try_from(vocab.n_tokens()).unwrap_or(TokenId::MAX);
+        biases.extend((0..n_tokens).filter(|&token| vocab.is_eog(token)).map(never));
+    }
+    biases.extend(vocab.suppressed().into_iter().map(never));
+    biases
 }
 
 fn add(

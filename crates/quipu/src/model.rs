@@ -1,13 +1,14 @@
 //! Opening a model: file, vocabulary, weights and chat template together.
 
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use quipu_chat::ChatTemplate;
 use quipu_cpu_backend::{CpuDevice, CpuOptions};
 use quipu_gguf::{GgufFile, GgufSet};
 use quipu_model::{Hparams, LoadParams, LoadStats};
+use quipu_sampler::{Pieces, Vocabulary};
 use quipu_tokenizer::Tokenizer;
 
 use crate::error::Error;
@@ -32,6 +33,8 @@ struct Inner {
     weights: Arc<quipu_model::Model>,
     tokenizer: Option<Tokenizer>,
     chat_template: Option<String>,
+    /// Made for the first grammar.
+    pieces: OnceLock<Arc<Pieces>>,
     load_time: Duration,
 }
 
@@ -111,6 +114,7 @@ impl Model {
                 weights,
                 tokenizer,
                 chat_template,
+                pieces: OnceLock::new(),
                 load_time,
             }),
         })
@@ -157,6 +161,23 @@ impl Model {
     /// The file has no vocabulary.
     pub fn tokenizer(&self) -> Result<&Tokenizer, Error> {
         self.inner.tokenizer.as_ref().ok_or(Error::NoVocabulary { name: self.inner.name.clone() })
+    }
+
+    /// The vocabulary as samplers ask it.
+    ///
+    /// # Errors
+    /// The file has no vocabulary.
+    pub fn vocabulary(&self) -> Result<Arc<dyn Vocabulary>, Error> {
+        Ok(Arc::new(self.tokenizer()?.clone()))
+    }
+
+    /// The vocabulary as grammars need it, sorted once for all of them.
+    ///
+    /// # Errors
+    /// The file has no vocabulary.
+    pub fn pieces(&self) -> Result<&Arc<Pieces>, Error> {
+        let vocabulary = self.vocabulary()?;
+        Ok(self.inner.pieces.get_or_init(|| Arc::new(Pieces::new(vocabulary))))
     }
 
     /// The model's chat template, or ChatML where it has none.

@@ -71,7 +71,7 @@ impl<'s> Generation<'s> {
         let tokenizer = session.model.tokenizer()?.clone();
         session.check_prompt(prompt)?;
         let shift = Shift::new(options.context_full, prompt.len(), &tokenizer, session)?;
-        let sampler = TokenSampler::new(options, &tokenizer, session.n_ctx())?;
+        let sampler = TokenSampler::new(options, &session.model, session.n_ctx())?;
         Ok(Generation {
             prompt: prompt.to_vec(),
             sampler,
@@ -162,7 +162,7 @@ impl<'s> Generation<'s> {
 
     fn begin(&mut self) -> Result<(), Error> {
         self.session.context.set_abort_callback(self.interrupt.abort_callback());
-        self.sampler.accept_prompt(&self.prompt);
+        self.sampler.accept_prompt(&self.prompt)?;
         let n_cached = self.session.begin_prompt(&self.prompt)?;
         self.outcome.n_cached = n_cached;
         self.state = State::Prefill(n_cached);
@@ -208,7 +208,7 @@ impl<'s> Generation<'s> {
         let sampler = &mut self.sampler;
         let id = tracing::trace_span!("sample").in_scope(|| sampler.sample(logits))?;
         let logprobs = match &mut self.logprobs {
-            Some(logprobs) => Some(logprobs.of(id, logits, self.sampler.candidates(), &self.tokenizer)?),
+            Some(logprobs) => Some(logprobs.of(id, logits, &mut self.sampler, &self.tokenizer)?),
             None => None,
         };
         let piece = self.tokenizer.piece(id, self.special)?.to_vec();

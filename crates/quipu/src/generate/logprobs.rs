@@ -5,6 +5,7 @@ use quipu_sampler::{Candidates, Error, Sampler, TokenData, TopK};
 use quipu_tokenizer::Tokenizer;
 
 use crate::TokenId;
+use crate::generate::sampling::TokenSampler;
 
 /// Probabilities at one place of the text.
 #[derive(Clone, Debug, PartialEq)]
@@ -42,12 +43,12 @@ impl Logprobs {
         (n_probs > 0).then(|| Logprobs { n_probs, post_sampling, special, candidates: Candidates::new() })
     }
 
-    /// Those of `token`, which was chosen from `logits`; `left` is what the samplers left of them.
+    /// Those of `token`, which `sampler` chose from `logits`.
     pub fn of(
         &mut self,
         token: TokenId,
         logits: &[f32],
-        left: &Candidates,
+        sampler: &mut TokenSampler,
         tokenizer: &Tokenizer,
     ) -> Result<TokenLogprobs, Error> {
         let special = self.special;
@@ -57,11 +58,10 @@ impl Logprobs {
             TopToken { id, bytes, logprob: logarithm(p) }
         };
         if self.post_sampling {
-            self.candidates.data.clone_from(&left.data);
-            self.candidates.data.sort_by(|a, b| b.p.total_cmp(&a.p));
+            let left = sampler.sorted_candidates();
             // The reference starts from certainty, for samplers that keep no probabilities.
             let chosen = left.data.iter().find(|c| c.id as TokenId == token).map_or(1.0, |c| c.p);
-            let likely = self.candidates.data.iter().take(self.n_probs).take_while(|c| c.p != 0.0);
+            let likely = left.data.iter().take(self.n_probs).take_while(|c| c.p != 0.0);
             return Ok(TokenLogprobs {
                 logprob: logarithm(chosen),
                 top: likely.map(|c| named(c, c.p)).collect(),

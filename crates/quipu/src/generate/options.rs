@@ -28,10 +28,11 @@ pub struct GenerateOptions {
     pub max_tokens: Option<usize>,
     /// Time for prompt and text together; `None` = no limit.
     pub time_limit: Option<Duration>,
-    /// Sampling parameters, with llama.cpp's defaults; the same seed gives the same text.
+    /// Sampling parameters, with llama.cpp's defaults; the same seed gives the same text. A grammar and a reasoning
+    /// budget are among them.
     pub sampling: SamplerParams,
-    /// Samplers of the caller's own instead of those that [`GenerateOptions::sampling`] describes. The generation
-    /// works on a copy with their present states.
+    /// Samplers of the caller's own instead of all that [`GenerateOptions::sampling`] describes. The generation works
+    /// on a copy with their present states.
     pub chain: Option<Chain>,
     /// Strings that end the text and are not part of it.
     pub stop: Vec<String>,

@@ -247,7 +247,8 @@ impl Context {
             rope: self.rope,
             from_embeddings: !ubatch.embd.is_empty(),
         };
-        let span = tracing::trace_span!("ubatch", n_tokens = params.n_tokens, n_kv = params.n_kv, reused = Empty);
+        let span =
+            tracing::trace_span!("ubatch", n_tokens = params.n_tokens, n_kv = params.n_kv, reused = Empty);
         let _entered = span.enter();
         let last = self.graph.take().filter(|(last, _)| *last == params);
         let built = if let Some((_, built)) = last {

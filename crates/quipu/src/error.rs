@@ -85,7 +85,9 @@ pub enum Error {
     #[error("cancelled by the caller")]
     Cancelled,
     /// A request to shift the context of a model whose positions cannot be shifted.
-    #[error("{name}: the context cannot be shifted, expected rotary positions or a generation that stops when it is full")]
+    #[error(
+        "{name}: the context cannot be shifted, expected rotary positions or a generation that stops when it is full"
+    )]
     CannotShift {
         /// Path or name of the model.
         name: String,

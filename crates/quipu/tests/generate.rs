@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 use common::{generate, greedy, model, seeded, session, session_of};
 use quipu::sampler::{Candidates, Greedy, Sampler};
 use quipu::{
-    CancelToken, Chain, ContextFull, Error, Event, Flow, GenerateOptions, SessionOptions, StopReason, TokenId,
-    TokenLogprobs,
+    CancelToken, Chain, ContextFull, Error, Event, Flow, GenerateOptions, SessionOptions, StopReason,
+    TokenId, TokenLogprobs,
 };
 
 const PROMPT: &str = "Once upon a time";

@@ -3,7 +3,7 @@
 mod common;
 
 use common::{generate, greedy, model, seeded, session, session_of};
-use quipu::{ContextFull, Event, Flow, GenerateOptions, StopReason, TokenId};
+use quipu::{ContextFull, Error, Event, Flow, GenerateOptions, Model, StopReason, TokenId};
 
 const PROMPT: &str = "Once upon a time there was a little fox";
 
@@ -18,7 +18,11 @@ fn shifts_as_llama_completion_does() {
     let cases = [
         // Here the reference says two things: after 1945 characters two tokens lie so close that it chooses the
         // other one with -fa off.
-        (0, (1, 127), vec![include_str!("goldens/shift/keep_0.txt"), include_str!("goldens/shift/keep_0_fa_off.txt")]),
+        (
+            0,
+            (1, 127),
+            vec![include_str!("goldens/shift/keep_0.txt"), include_str!("goldens/shift/keep_0_fa_off.txt")],
+        ),
         (4, (5, 125), vec![include_str!("goldens/shift/keep_4.txt")]),
         (-1, (10, 122), vec![include_str!("goldens/shift/keep_all.txt")]),
         // Beyond the prompt is the whole prompt too.
@@ -107,4 +111,74 @@ fn without_a_shift_the_last_place_stays_free() {
     // As llama-completion without --context-shift: the token that fills the context is shown, not computed.
     assert_eq!(outcome.n_prompt + outcome.n_generated, 512);
     assert_eq!(session.held_tokens().len(), 511);
+}
+
+/// A GPT-2 of one layer with the demo model's vocabulary: its positions are learned, not rotated.
+fn learned_positions() -> tempfile::NamedTempFile {
+    use quipu::gguf::{GgufFile, GgufWriter, Value};
+    let demo =
+        GgufFile::from_static(include_bytes!("../../../models/stories-1m.gguf")).expect("the demo model");
+    let mut writer = GgufWriter::new();
+    for (key, value) in demo.metadata().iter().filter(|(key, _)| key.starts_with("tokenizer.")) {
+        writer.metadata.set(key, value.clone());
+    }
+    writer.metadata.set("general.architecture", Value::from("gpt2"));
+    for (key, value) in [
+        ("block_count", 1),
+        ("embedding_length", 32),
+        ("attention.head_count", 4),
+        ("feed_forward_length", 64),
+        ("context_length", 512),
+    ] {
+        writer.metadata.set(&format!("gpt2.{key}"), Value::U32(value));
+    }
+    writer.metadata.set("gpt2.attention.layer_norm_epsilon", Value::F32(1e-5));
+    let tensors: [(&str, &[u64]); 16] = [
+        ("token_embd.weight", &[32, 1024]),
+        ("position_embd.weight", &[32, 512]),
+        ("output_norm.weight", &[32]),
+        ("output_norm.bias", &[32]),
+        ("blk.0.attn_norm.weight", &[32]),
+        ("blk.0.attn_norm.bias", &[32]),
+        ("blk.0.attn_qkv.weight", &[32, 96]),
+        ("blk.0.attn_qkv.bias", &[96]),
+        ("blk.0.attn_output.weight", &[32, 32]),
+        ("blk.0.attn_output.bias", &[32]),
+        ("blk.0.ffn_norm.weight", &[32]),
+        ("blk.0.ffn_norm.bias", &[32]),
+        ("blk.0.ffn_up.weight", &[32, 64]),
+        ("blk.0.ffn_up.bias", &[64]),
+        ("blk.0.ffn_down.weight", &[64, 32]),
+        ("blk.0.ffn_down.bias", &[32]),
+    ];
+    for (name, dims) in tensors {
+        writer.add_tensor(name, quipu::DType::F32, dims).expect("a tensor");
+    }
+    let mut file = tempfile::NamedTempFile::new().expect("a temporary file");
+    let mut state = 1u32;
+    let written = writer.write_to(&mut file, |i, sink| {
+        for _ in 0..tensors[i].1.iter().product::<u64>() {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            let value = (state >> 8) as f32 / (1 << 23) as f32 - 1.0;
+            sink.write_all(&(value * 0.3).to_le_bytes())?;
+        }
+        Ok(())
+    });
+    written.expect("a file");
+    file
+}
+
+#[test]
+fn positions_that_are_not_rotated_cannot_be_shifted() {
+    let file = learned_positions();
+    let model = Model::open(file.path()).expect("a model");
+    let mut session = session_of(&model, 256);
+    let refused = session.generate(PROMPT, &shifting(0, greedy(10)), |_| Flow::Continue);
+    let error = refused.expect_err("positions that cannot be shifted");
+    assert!(matches!(error, Error::CannotShift { .. }), "{error}");
+    assert!(error.to_string().contains("cannot be shifted"), "{error}");
+    // Everything else works, to the end of the context.
+    let endless = GenerateOptions { max_tokens: None, ignore_eog: true, ..greedy(0) };
+    let outcome = generate(&mut session, PROMPT, &endless);
+    assert_eq!((outcome.stop, outcome.n_prompt + outcome.n_generated), (StopReason::ContextFull, 256));
 }

@@ -90,7 +90,11 @@ fn a_dropped_iterator_leaves_the_session_usable() {
         }
         drop(generation);
         let after: Outcome = generate(&mut used, PROMPT, &seeded(9, 30));
-        assert_eq!((after.tokens, after.text), (expected.tokens.clone(), expected.text.clone()), "{n} events");
+        assert_eq!(
+            (after.tokens, after.text),
+            (expected.tokens.clone(), expected.text.clone()),
+            "{n} events"
+        );
     }
 }
 

@@ -108,7 +108,10 @@ fn json_lines_tell_the_whole_story() {
         assert_eq!(all(name).len(), n, "{name}");
     }
     let shift = all("shift")[0];
-    assert_eq!((&shift["n_keep"], &shift["n_discard"], &shift["n_past"]), (&1.into(), &127.into(), &128.into()));
+    assert_eq!(
+        (&shift["n_keep"], &shift["n_discard"], &shift["n_past"]),
+        (&1.into(), &127.into(), &128.into())
+    );
     let end = all("generation")[0];
     assert_eq!((&end["n_generated"], &end["stop"]), (&300.into(), &"max_tokens".into()));
     let decode = all("decode")[0];

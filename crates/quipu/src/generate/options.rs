@@ -23,6 +23,7 @@ pub enum ContextFull {
 
 /// What to generate.
 #[derive(Clone, Debug)]
+#[allow(clippy::struct_excessive_bools, reason = "independent switches, each one a flag of the reference")]
 pub struct GenerateOptions {
     /// Most tokens to generate; `None` = until the model or the context ends.
     pub max_tokens: Option<usize>,

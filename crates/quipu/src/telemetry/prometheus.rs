@@ -48,11 +48,8 @@ pub fn prometheus(metrics: &Metrics) -> String {
     let mut text = String::new();
     for (kind, rows) in [("counter", &counters[..]), ("gauge", &gauges[..])] {
         for (name, help, value) in rows {
-            write!(
-                text,
-                "# HELP quipu:{name} {help}\n# TYPE quipu:{name} {kind}\nquipu:{name} {value}\n"
-            )
-            .expect("a String takes everything");
+            write!(text, "# HELP quipu:{name} {help}\n# TYPE quipu:{name} {kind}\nquipu:{name} {value}\n")
+                .expect("a String takes everything");
         }
     }
     text

@@ -85,3 +85,46 @@ impl Logprobs {
 fn logarithm(p: f32) -> f32 {
     if p == 0.0 { f32::MIN } else { p.ln() }
 }
+
+#[cfg(test)]
+mod tests {
+    use quipu_sampler::{Chain, GenerationSampler, Greedy};
+
+    use super::*;
+
+    #[test]
+    fn probability_zero_has_a_logarithm() {
+        assert_eq!(logarithm(0.0), f32::MIN);
+        assert_eq!(logarithm(1.0), 0.0);
+    }
+
+    #[test]
+    fn no_probabilities_unless_asked_for() {
+        assert!(Logprobs::new(0, true, false).is_none());
+    }
+
+    #[cfg(feature = "embedded-model")]
+    #[test]
+    fn softmax_of_the_logits() {
+        let model = crate::Model::embedded().expect("the demo model");
+        let tokenizer = model.tokenizer().expect("a vocabulary");
+        let mut chain = Chain::new();
+        chain.add(Greedy);
+        let mut sampler = TokenSampler::from(GenerationSampler::from_chain(chain));
+        // exp: 1, 2, 4, 1, 0, and a logit too small for any probability.
+        let logits = [0.0, 2f32.ln(), 4f32.ln(), 0.0, f32::NEG_INFINITY, -200.0];
+        let mut probs = Logprobs::new(4, false, false).expect("asked for");
+        let found = probs.of(1, &logits, &mut sampler, tokenizer).expect("probabilities");
+        assert_eq!(found.top.iter().map(|t| t.id).collect::<Vec<_>>()[..2], [2, 1]);
+        for (top, p) in found.top.iter().zip([0.5f32, 0.25, 0.125, 0.125]) {
+            assert!((top.logprob - p.ln()).abs() < 1e-6, "{found:?}");
+        }
+        assert_eq!(found.logprob, found.top[1].logprob);
+        for id in [4, 5] {
+            assert_eq!(
+                probs.of(id, &logits, &mut sampler, tokenizer).expect("probabilities").logprob,
+                f32::MIN
+            );
+        }
+    }
+}

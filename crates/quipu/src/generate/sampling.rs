@@ -16,7 +16,7 @@ impl TokenSampler {
     /// The caller's own chain, or what the parameters describe for a context of `n_ctx` tokens.
     pub fn new(options: &GenerateOptions, model: &Model, n_ctx: usize) -> Result<TokenSampler, Error> {
         if let Some(chain) = &options.chain {
-            return Ok(TokenSampler(GenerationSampler::from_chain(chain.clone())));
+            return Ok(GenerationSampler::from_chain(chain.clone()).into());
         }
         let mut sampling = options.sampling.clone();
         if sampling.penalty_last_n < 0 {
@@ -28,7 +28,7 @@ impl TokenSampler {
         } else {
             GenerationSampler::new(&sampling, &model.vocabulary()?)
         };
-        Ok(TokenSampler(sampler?))
+        Ok(sampler?.into())
     }
 
     /// Tells the chain of the prompt, in which repetitions count; a grammar is not asked.
@@ -46,6 +46,12 @@ impl TokenSampler {
     /// What the samplers left of the last row, by descending probability.
     pub fn sorted_candidates(&mut self) -> &Candidates {
         self.0.sorted_candidates()
+    }
+}
+
+impl From<GenerationSampler> for TokenSampler {
+    fn from(sampler: GenerationSampler) -> TokenSampler {
+        TokenSampler(sampler)
     }
 }
 

@@ -6,7 +6,9 @@ use std::time::{Duration, Instant};
 
 use quipu_chat::ChatTemplate;
 use quipu_cpu_backend::{CpuDevice, CpuOptions};
-use quipu_gguf::{GgufFile, GgufSet};
+#[cfg(feature = "embedded-model")]
+use quipu_gguf::GgufFile;
+use quipu_gguf::GgufSet;
 use quipu_model::{Hparams, LoadParams, LoadStats};
 use quipu_sampler::{Pieces, Vocabulary};
 use quipu_tokenizer::Tokenizer;

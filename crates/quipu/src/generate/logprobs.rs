@@ -86,7 +86,7 @@ fn logarithm(p: f32) -> f32 {
     if p == 0.0 { f32::MIN } else { p.ln() }
 }
 
-#[cfg(test)]
+#[cfg(all(test, feature = "embedded-model"))]
 mod tests {
     use quipu_sampler::{Chain, GenerationSampler, Greedy};
 
@@ -103,7 +103,6 @@ mod tests {
         assert!(Logprobs::new(0, true, false).is_none());
     }
 
-    #[cfg(feature = "embedded-model")]
     #[test]
     fn softmax_of_the_logits() {
         let model = crate::Model::embedded().expect("the demo model");

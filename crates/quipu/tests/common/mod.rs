@@ -5,7 +5,8 @@ use quipu::{Flow, GenerateOptions, Model, Outcome, SamplerParams, Session, Sessi
 
 /// The demo model.
 pub fn model() -> Model {
-    Model::embedded().expect("the demo model")
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../models/stories-1m.gguf");
+    Model::open(path).expect("the demo model")
 }
 
 /// A session of two threads with a context of 512.

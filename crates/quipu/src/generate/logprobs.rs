@@ -71,6 +71,7 @@ impl Logprobs {
         // Selects and orders as std::partial_sort, so ties stand as in the reference.
         TopK::new(k).apply_to_row(logits, &mut self.candidates)?;
         let max = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+        // Nearer to the truth than the server's sum in f32, whose error grows with the vocabulary.
         let sum: f64 = logits.iter().map(|l| f64::from((l - max).exp())).sum();
         let probability = |logit: f32| ((logit - max).exp()) / sum as f32;
         let chosen = logits.get(token as usize).map_or(1.0, |logit| probability(*logit));
@@ -124,6 +125,38 @@ mod tests {
                 probs.of(id, &logits, &mut sampler, tokenizer).expect("probabilities").logprob,
                 f32::MIN
             );
+        }
+    }
+
+    /// Ids, order and probabilities of `get_token_probabilities` (`tests/goldens/logprobs/PROVENANCE.md`).
+    #[test]
+    fn the_likeliest_are_those_of_the_server() {
+        let model = crate::Model::embedded().expect("the demo model");
+        let tokenizer = model.tokenizer().expect("a vocabulary");
+        let mut sampler = TokenSampler::from(GenerationSampler::from_chain(Chain::new()));
+        let cases: [(&[u8], &str); 2] = [
+            (
+                include_bytes!("../../tests/goldens/logprobs/plain.f32"),
+                include_str!("../../tests/goldens/logprobs/plain.txt"),
+            ),
+            (
+                include_bytes!("../../tests/goldens/logprobs/ties.f32"),
+                include_str!("../../tests/goldens/logprobs/ties.txt"),
+            ),
+        ];
+        for (row, expected) in cases {
+            let (row, _) = row.as_chunks::<4>();
+            let logits: Vec<f32> = row.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect();
+            let mut probs = Logprobs::new(20, false, false).expect("asked for");
+            let found = probs.of(0, &logits, &mut sampler, tokenizer).expect("probabilities").top;
+            assert_eq!(found.len(), expected.lines().count());
+            for (found, line) in found.iter().zip(expected.lines()) {
+                let (id, p) = line.split_once(' ').expect("an id and a probability");
+                assert_eq!(found.id.to_string(), id);
+                let p: f32 = p.parse().expect("a number");
+                // The server adds up the 1024 probabilities in f32 and is off by that.
+                assert!((found.logprob - p.ln()).abs() < 1e-5, "{id}: {} {}", found.logprob, p.ln());
+            }
         }
     }
 }

@@ -8,7 +8,9 @@ mod commands;
 mod fail;
 mod input;
 mod options;
+mod sampling;
 
+use std::ffi::OsString;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -55,8 +57,13 @@ enum Command {
     Convert(commands::convert::Args),
 }
 
+/// Short flags of two letters, which the reference has and the parser does not.
+fn long_form(arg: OsString) -> OsString {
+    if arg == "-jf" { "--json-schema-file".into() } else { arg }
+}
+
 fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
+    let cli = match Cli::try_parse_from(std::env::args_os().map(long_form)) {
         Ok(cli) => cli,
         // Help and version are answers, everything else is a failure like any other.
         Err(error) if !error.use_stderr() => {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use quipu_sampler::{Chain, Sampler, SamplerParams};
+use quipu_sampler::{GenerationSampler, SamplerParams, Vocabulary};
 
 use crate::TokenId;
 use crate::error::Error;
@@ -149,9 +149,10 @@ impl Session {
         if sampling.penalty_last_n < 0 {
             sampling.penalty_last_n = self.n_ctx() as i32;
         }
-        let mut chain = Chain::from_params(&sampling, self.model.hparams().n_vocab)?;
+        let vocabulary: Arc<dyn Vocabulary> = Arc::new(tokenizer.clone());
+        let mut sampler = GenerationSampler::new(&sampling, &vocabulary)?;
         for token in prompt {
-            chain.accept(*token as i32);
+            sampler.accept(*token as i32, false)?;
         }
         let cancel = options.cancel.as_ref();
         let mut out = Outcome {
@@ -182,7 +183,9 @@ impl Session {
                 out.stop = StopReason::Cancelled;
                 break;
             }
-            let token = chain.sample(self.context.logits(-1)?)? as TokenId;
+            let token = sampler.sample(self.context.logits(-1)?)?;
+            sampler.accept(token, true)?;
+            let token = token as TokenId;
             out.tokens.push(token);
             out.n_generated += 1;
             if tokenizer.is_eog(token) && !options.ignore_eog {

@@ -64,6 +64,9 @@ pub use quipu_quant::DType;
 /// The GGUF reader, for programs that look into files.
 pub use quipu_gguf as gguf;
 
+/// Samplers, grammars and their parameters.
+pub use quipu_sampler as sampler;
+
 /// Token id in a model's vocabulary.
 pub type TokenId = u32;
 

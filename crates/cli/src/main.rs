@@ -43,6 +43,8 @@ enum Command {
     Perplexity(commands::perplexity::Args),
     /// Show a GGUF file's metadata, tensors and type histogram.
     Inspect(commands::inspect::Args),
+    /// Tell whether a text is a sentence of a GBNF grammar, as llama's gbnf-validator does.
+    GrammarCheck(commands::grammar_check::Args),
     /// Convert a model to another mixture of tensor types, as llama-quantize does.
     Quantize(commands::quantize::Args),
     /// Collect an importance matrix over a text, as llama-imatrix does.
@@ -84,6 +86,7 @@ fn main() -> ExitCode {
         Command::Embed(args) => commands::embed::run(&args),
         Command::Perplexity(args) => commands::perplexity::run(&args),
         Command::Inspect(args) => commands::inspect::run(&args),
+        Command::GrammarCheck(args) => commands::grammar_check::run(&args),
         Command::Quantize(args) => commands::quantize::run(&args),
         Command::Imatrix(args) => commands::imatrix::run(&args),
         Command::Split(args) => commands::split::run(&args),

@@ -27,9 +27,9 @@ pub(crate) struct Args {
     #[arg(long = "stop", value_name = "TEXT")]
     stop: Vec<String>,
     #[command(flatten)]
-    sampling: SamplingArgs,
-    #[command(flatten)]
     context: ContextArgs,
+    #[command(flatten)]
+    sampling: SamplingArgs,
 }
 
 pub(crate) fn run(args: &Args) -> Result<(), Failure> {

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use quipu::gguf::{GgufFile, Value};
 use quipu::sampler::{GrammarParams, SamplerKind};
-use quipu::{GenerateOptions, SamplerParams};
+use quipu::{GenerateOptions, Model, SamplerParams};
 
 use crate::fail::Failure;
 use crate::input::read_text;
@@ -13,6 +13,7 @@ use crate::input::read_text;
 /// (`general.sampling.*`) counts unless a flag says something else.
 #[derive(Debug, Default, clap::Args)]
 #[command(next_help_heading = "Sampling")]
+#[allow(clippy::doc_link_with_quotes)] // a default in brackets, as the parser prints its own
 pub(crate) struct SamplingArgs {
     /// Samplers in their order, separated by ';'; names: penalties, dry, top_n_sigma, top_k, typ_p, top_p, min_p,
     /// xtc, temperature, infill, adaptive_p [default: penalties;dry;top_n_sigma;top_k;typ_p;top_p;min_p;xtc;temperature].
@@ -148,6 +149,14 @@ impl SamplingArgs {
             stop: stop.to_vec(),
             ..GenerateOptions::default()
         })
+    }
+
+    /// What can only be told with the vocabulary: whether the grammar makes sense.
+    pub fn check_grammar(options: &GenerateOptions, model: &Model) -> Result<(), Failure> {
+        match &options.sampling.grammar {
+            Some(grammar) => Ok(grammar.check(model.tokenizer()?)?),
+            None => Ok(()),
+        }
     }
 
     /// Puts what was given in the place of what was there.

@@ -28,6 +28,7 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     let options = args.sampling.options(args.model.model.as_deref(), args.n_predict, &[])?;
     let model = args.model.open()?;
+    SamplingArgs::check_grammar(&options, &model)?;
     let template = model.chat_template()?;
     let tokenizer = model.tokenizer()?;
     let mut session = model.session(&args.context.session())?;

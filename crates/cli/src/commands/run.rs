@@ -40,6 +40,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     };
     let options = args.sampling.options(args.model.model.as_deref(), args.n_predict, &args.stop)?;
     let model = args.model.open()?;
+    SamplingArgs::check_grammar(&options, &model)?;
     let mut session = model.session(&args.context.session())?;
     let mut stdout = std::io::stdout().lock();
     let mut failed = write!(stdout, "{prompt}").and_then(|()| stdout.flush()).err();

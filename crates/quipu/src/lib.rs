@@ -68,7 +68,7 @@ pub use quipu_quant::DType;
 /// The GGUF reader, for programs that look into files.
 pub use quipu_gguf as gguf;
 
-/// The samplers, for programs that bring a chain of their own.
+/// Samplers, grammars and their parameters.
 pub use quipu_sampler as sampler;
 
 /// Token id in a model's vocabulary.

@@ -5,15 +5,11 @@ use std::sync::Arc;
 
 use crate::{
     BudgetState, Candidates, Chain, Error, Grammar, Pieces, ReasoningBudget, Sampler, SamplerParams,
-    TokenData, TokenId, Vocabulary,
-    grammar_params::{GrammarParams, GrammarText},
-    sort,
+    TokenData, TokenId, Vocabulary, grammar_params::GrammarParams, sort,
 };
 
 /// Least length of the history (`common_sampler::prev`).
 const MIN_HISTORY: usize = 32;
-/// The text a grammar for llguidance begins with.
-const LLGUIDANCE: &str = "%llguidance";
 
 /// Chooses the tokens of one sequence (`common_sampler`).
 ///
@@ -381,12 +377,10 @@ fn constraint(
     vocabulary: &Arc<dyn Vocabulary>,
     pieces: &mut dyn FnMut() -> Arc<Pieces>,
 ) -> Result<Constraint, Error> {
-    if let GrammarText::Gbnf(text) = &params.text
-        && text.starts_with(LLGUIDANCE)
-    {
-        return llguidance(text, vocabulary);
-    }
     let text = params.to_gbnf()?;
+    if params.is_llguidance() {
+        return llguidance(&text, vocabulary);
+    }
     let grammar = if params.lazy {
         Grammar::lazy(&pieces(), &text, &params.root, &params.to_triggers())
     } else {

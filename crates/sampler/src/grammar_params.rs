@@ -4,8 +4,12 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use crate::{
-    BudgetParams, BudgetState, Error, ReasoningBudget, TokenId, Triggers, Vocabulary, json_schema_to_grammar,
+    BudgetParams, BudgetState, Error, Gbnf, ReasoningBudget, TokenId, Triggers, Vocabulary,
+    json_schema_to_grammar,
 };
+
+/// What a grammar for llguidance begins with.
+const LLGUIDANCE: &str = "%llguidance";
 
 /// What a grammar is written in.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -78,6 +82,26 @@ impl GrammarParams {
                 json_schema_to_grammar(&schema).map(Cow::Owned)
             }
         }
+    }
+
+    /// Tells whether the grammar can be used with this vocabulary, without making ready to use it. A text for
+    /// llguidance is not looked into.
+    ///
+    /// # Errors
+    /// As [`GrammarParams::to_gbnf`] and [`Gbnf::parse`]; [`Error::NoLlguidance`].
+    pub fn check(&self, vocabulary: &dyn Vocabulary) -> Result<(), Error> {
+        if self.is_llguidance() {
+            return if cfg!(feature = "llguidance") { Ok(()) } else { Err(Error::NoLlguidance) };
+        }
+        if self.is_empty() {
+            return Ok(());
+        }
+        Gbnf::parse(&self.to_gbnf()?, &self.root, Some(vocabulary)).map(|_| ())
+    }
+
+    /// Whether the text is meant for llguidance.
+    pub(crate) fn is_llguidance(&self) -> bool {
+        matches!(&self.text, GrammarText::Gbnf(text) if text.starts_with(LLGUIDANCE))
     }
 
     /// The triggers as the grammar takes them: patterns keep their order, words become patterns.

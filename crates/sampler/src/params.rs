@@ -165,6 +165,42 @@ impl SamplerParams {
     }
 }
 
+impl SamplerParams {
+    /// Takes what a model's file says about sampling, so it must come before what a user says
+    /// (`common_init_sampler_from_model`). `value` is asked for metadata keys under `general.sampling.` and answers
+    /// with the value's text. What is no number, and samplers of unknown names, are passed over, as in the reference.
+    pub fn take_model_defaults(&mut self, value: impl Fn(&str) -> Option<String>) {
+        let value = |name: &str| value(&format!("general.sampling.{name}"));
+        let number = |name: &str, place: &mut f32| {
+            if let Some(number) = value(name).and_then(|text| text.trim().parse().ok()) {
+                *place = number;
+            }
+        };
+        let integer = |name: &str, place: &mut i32| {
+            let text = value(name);
+            let whole =
+                text.as_deref().map(|text| text.trim().split_once('.').map_or(text, |(whole, _)| whole));
+            if let Some(number) = whole.and_then(|text| text.trim().parse().ok()) {
+                *place = number;
+            }
+        };
+        if let Some(names) = value("sequence") {
+            self.samplers = names.split(';').filter_map(|name| SamplerKind::from_name(name).ok()).collect();
+        }
+        integer("top_k", &mut self.top_k);
+        number("top_p", &mut self.top_p);
+        number("min_p", &mut self.min_p);
+        number("xtc_probability", &mut self.xtc_probability);
+        number("xtc_threshold", &mut self.xtc_threshold);
+        number("temp", &mut self.temp);
+        integer("penalty_last_n", &mut self.penalty_last_n);
+        number("penalty_repeat", &mut self.penalty_repeat);
+        integer("mirostat", &mut self.mirostat);
+        number("mirostat_tau", &mut self.mirostat_tau);
+        number("mirostat_eta", &mut self.mirostat_eta);
+    }
+}
+
 impl Chain {
     /// The chain that `params` describe for a vocabulary of `n_vocab` tokens, of which nothing else is known (`ignore_eos`
     /// does nothing).
@@ -276,5 +312,37 @@ fn dry(p: &SamplerParams, vocab: Option<&Arc<dyn Vocabulary>>) -> Result<Dry, Er
             Ok(Dry::with_token_breakers(p.dry_multiplier, p.dry_base, length, last_n, &[]))
         }
         None => Err(Error::NoVocabulary { sampler: "dry" }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_model_says_how_it_is_sampled() {
+        let mut params = SamplerParams::default();
+        params.take_model_defaults(|_| None);
+        assert_eq!(params, SamplerParams::default());
+        params.take_model_defaults(|key| {
+            let text = match key.strip_prefix("general.sampling.")? {
+                "sequence" => "temperature;what;top_k",
+                "top_k" => "20",
+                "penalty_last_n" => "7.000000",
+                "temp" => "0.600000",
+                "top_p" => "much",
+                "mirostat" => "x",
+                _ => return None,
+            };
+            Some(text.to_owned())
+        });
+        let want = SamplerParams {
+            samplers: vec![SamplerKind::Temperature, SamplerKind::TopK],
+            top_k: 20,
+            penalty_last_n: 7,
+            temp: 0.6,
+            ..SamplerParams::default()
+        };
+        assert_eq!(params, want);
     }
 }

@@ -5,6 +5,9 @@ mod common;
 use common::{generate, model, seeded, session_of};
 use quipu::{ContextFull, GenerateOptions, SamplerParams, StopReason};
 
+/// What a case changes in the default parameters.
+type Change<'a> = &'a dyn Fn(&mut SamplerParams);
+
 #[test]
 fn the_same_seed_gives_llama_completions_text() {
     let model = model();
@@ -20,7 +23,7 @@ fn the_same_seed_gives_llama_completions_text() {
         sampling.mirostat = 2;
     };
     let none = |_: &mut SamplerParams| {};
-    let cases: [(u32, bool, &dyn Fn(&mut SamplerParams), &str); 6] = [
+    let cases: [(u32, bool, Change<'_>, &str); 6] = [
         (2, false, &penalties, include_str!("goldens/seeded/2.txt")),
         (5, true, &penalties, include_str!("goldens/seeded/5.txt")),
         (4, false, &none, include_str!("goldens/seeded/4.txt")),

@@ -9,7 +9,7 @@ use std::time::Duration;
 pub struct Metrics {
     /// Time that loading the model took.
     pub load: Duration,
-    /// Time since the start of loading.
+    /// Time since the start of loading, of a recorder since it was made.
     pub total: Duration,
     /// Tokens computed in calls with several tokens.
     pub n_prompt: u64,

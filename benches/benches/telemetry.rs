@@ -1,16 +1,16 @@
 //! Telemetry: what a generated token of the demo model costs without a subscriber, with one that adds up, and with
-//! one that also writes JSON lines. Rounds of the three alternate, so that a busy machine is busy for all; medians
-//! and ratios are printed. The last row is the spans and events of one token alone, without a subscriber.
+//! one that also writes JSON lines. Rounds of the three alternate, so that a busy machine is busy for all; median
+//! times are printed, and median ratios of neighbouring rounds. The last row is the spans and events of one token alone, without a subscriber.
 
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
-use quipu::telemetry::Recorder;
+use quipu::telemetry::{Recorder, prometheus};
 use quipu::{Flow, GenerateOptions, Model, SamplerParams, Session, SessionOptions};
 use tracing::field::Empty;
 
-const ROUNDS: usize = 101;
-const N_TOKENS: usize = 200;
+const ROUNDS: usize = 301;
+const N_TOKENS: usize = 100;
 const N_SPANS: u32 = 1_000_000;
 
 /// Decodes and samples, the default chain; the prompt's time is in it too.
@@ -30,9 +30,19 @@ fn round(session: &mut Session) -> Duration {
     spent
 }
 
-fn median(times: &mut [Duration]) -> f64 {
-    times.sort();
-    times[times.len() / 2].as_secs_f64() * 1e6 / N_TOKENS as f64
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
+}
+
+/// Median time in us of a token.
+fn per_token(times: &[Duration]) -> f64 {
+    median(times.iter().map(|time| time.as_secs_f64() * 1e6 / N_TOKENS as f64).collect())
+}
+
+/// Median ratio of rounds that ran one after the other.
+fn ratio(times: &[Duration], off: &[Duration]) -> f64 {
+    median(times.iter().zip(off).map(|(time, off)| time.as_secs_f64() / off.as_secs_f64()).collect())
 }
 
 /// The spans of one token: decode and its ubatch, sample, detokenize, and the generation entered twice.
@@ -69,15 +79,22 @@ fn main() {
             _ => tracing::subscriber::with_default(writing.clone(), || round(&mut session)),
         });
     }
-    let [off, add, write] = times.map(|mut times| median(&mut times));
+    let [off, add, write] = times;
     let start = Instant::now();
     for i in 0..N_SPANS {
         spans(black_box(i));
     }
     let alone = start.elapsed().as_secs_f64() * 1e6 / f64::from(N_SPANS);
     println!("decode + sample, 1 thread, median of {rounds} rounds of {N_TOKENS} tokens, alternating");
-    println!("off          {off:8.2} us/token");
-    println!("recorder     {add:8.2} us/token  {:.4}x", add / off);
-    println!("JSON lines   {write:8.2} us/token  {:.4}x", write / off);
-    println!("spans alone, off {:8.2} ns/token  {:.5}x of a token", alone * 1e3, alone / off);
+    println!("off          {:8.2} us/token", per_token(&off));
+    println!("recorder     {:8.2} us/token  {:.4}x", per_token(&add), ratio(&add, &off));
+    println!("JSON lines   {:8.2} us/token  {:.4}x", per_token(&write), ratio(&write, &off));
+    let metrics = adding.metrics();
+    let start = Instant::now();
+    for _ in 0..1000 {
+        black_box(prometheus(black_box(&metrics)));
+    }
+    let text = start.elapsed().as_secs_f64() * 1e3;
+    println!("spans alone, off {:8.2} ns/token  {:.5}x of a token", alone * 1e3, alone / per_token(&off));
+    println!("Prometheus   {text:8.2} us a scrape");
 }

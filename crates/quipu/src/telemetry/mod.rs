@@ -18,7 +18,7 @@
 //! | `generation` | event, info | `n_prompt`, `n_generated`, `seconds`, `stop` |
 //!
 //! Metrics are written as the reference prints them at the end of a run ([`Summary`]), and, with the feature
-//! `prometheus`, as text for a scraper ([`prometheus`](fn@prometheus)). Serving that text is the server's business.
+//! `prometheus`, as text for a scraper (the function of that name). Serving that text is the server's business.
 
 mod json;
 mod metrics;

@@ -31,7 +31,7 @@ fn time_limit() {
     });
     let outcome = outcome.expect("a generation");
     assert_eq!(outcome.stop, StopReason::TimeLimit);
-    assert!((1..12).contains(&outcome.n_generated), "{}", outcome.n_generated);
+    assert!(outcome.n_generated < 12, "{}", outcome.n_generated);
 
     // Longer than any clock counts is no limit.
     let long = GenerateOptions { time_limit: Some(Duration::MAX), ..greedy(5) };

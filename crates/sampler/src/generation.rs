@@ -182,9 +182,9 @@ impl GenerationSampler {
     /// nothing: [`GenerationSampler::accept`] must follow.
     ///
     /// # Errors
-    /// As [`Chain::sample`]; [`Error::GrammarLimit`]; [`Error::NoTokenAllowed`] where the grammar and the reasoning
-    /// budget leave no token with a finite logit (the reference returns one of the forbidden, and throws or aborts
-    /// when that is accepted).
+    /// As [`Chain::sample`]; [`Error::GrammarLimit`]; [`Error::NoTokenAllowed`] where the grammar, after the
+    /// reasoning budget, leaves no token with a finite logit (the reference returns one of the forbidden, and throws
+    /// or aborts when that is accepted).
     pub fn sample(&mut self, logits: &[f32]) -> Result<TokenId, Error> {
         let applies = self.grammar_applies();
         if !(applies && self.grammar_first) {

@@ -205,7 +205,7 @@ impl Engine {
         let c = rules.classes[class];
         let stacks = self.sets[set as usize].stacks.clone();
         self.spend(stacks.len())?;
-        let mut next = Vec::new();
+        let mut after_all = Vec::new();
         for &stack in stacks.iter().filter(|s| **s != EMPTY_STACK) {
             let node = self.nodes[stack as usize];
             if matches!(rules.at(node.place).kind, Kind::Token | Kind::TokenNot) {
@@ -214,10 +214,10 @@ impl Engine {
             let after = rules.after_class(node.place);
             self.spend((after - node.place) as usize / CLASS_PER_STACK)?;
             if rules.matches(node.place, c) {
-                let after = self.push_unless_end(node.below, after)?;
-                self.advance(after, &mut next)?;
+                after_all.push(self.push_unless_end(node.below, after)?);
             }
         }
+        let next = self.advance_all(after_all)?;
         let next = self.intern(next)?;
         let table = &mut self.sets[set as usize].next;
         if table.is_empty() {
@@ -235,7 +235,7 @@ impl Engine {
         let rules = Arc::clone(&self.rules);
         let stacks = self.sets[set as usize].stacks.clone();
         self.spend(stacks.len())?;
-        let mut by_token = Vec::new();
+        let mut after_token = Vec::new();
         let mut by_class = Vec::new();
         for &stack in stacks.iter().filter(|s| **s != EMPTY_STACK) {
             let node = self.nodes[stack as usize];
@@ -243,8 +243,7 @@ impl Engine {
             match element.kind {
                 Kind::Token | Kind::TokenNot => {
                     if (element.value == token) == (element.kind == Kind::Token) {
-                        let after = self.push_unless_end(node.below, node.place + 1)?;
-                        self.advance(after, &mut by_token)?;
+                        after_token.push(self.push_unless_end(node.below, node.place + 1)?);
                     }
                 }
                 _ => by_class.push(stack),
@@ -254,6 +253,7 @@ impl Engine {
         for &c in chars {
             on_class = self.next(on_class, c)?;
         }
+        let mut by_token = self.advance_all(after_token)?;
         by_token.extend_from_slice(&self.sets[on_class as usize].stacks);
         self.intern(by_token)
     }
@@ -311,6 +311,17 @@ impl Engine {
         self.nodes.push(node);
         self.node_ids.insert(node, id);
         Ok(id)
+    }
+
+    /// The stacks with a terminal on top (or empty) that these stacks lead to, each looked at once.
+    fn advance_all(&mut self, mut stacks: Vec<StackId>) -> Result<Vec<StackId>, Error> {
+        stacks.sort_unstable();
+        stacks.dedup();
+        let mut into = Vec::new();
+        for stack in stacks {
+            self.advance(stack, &mut into)?;
+        }
+        Ok(into)
     }
 
     /// Adds the stacks with a terminal on top (or empty) that `stack` leads to (`llama_grammar_advance_stack`).

@@ -6,6 +6,10 @@
 // OUT receives lines `key value` of the sampling parameters as they were parsed, up to a line `end`, and then for each
 // token chosen its id and n_vocab logits (little-endian i32 and f32). Floats are written as their bits, texts as x and
 // hexadecimal bytes.
+//
+// Compiled with common/ and vendor/ among the includes and with -lllama-common, unlike the other probes:
+//   c++ -std=c++20 -O2 -DNDEBUG -I SRC/include -I SRC/ggml/include -I SRC/common -I SRC/vendor common_sampler.cpp
+//       -o common_sampler -L BUILD/bin -lllama-common -lllama -lggml -lggml-base -Wl,-rpath,BUILD/bin
 #include "arg.h"
 #include "common.h"
 #include "log.h"

@@ -26,7 +26,7 @@ fn number<T: std::str::FromStr>(text: &str) -> T {
 }
 
 fn unhex(text: &str) -> String {
-    let digits = text[1..].as_bytes();
+    let digits = &text.as_bytes()[1..];
     let bytes = digits.chunks(2).map(|d| u8::from_str_radix(std::str::from_utf8(d).expect("ASCII"), 16));
     String::from_utf8(bytes.collect::<Result<_, _>>().expect("hexadecimal")).expect("UTF-8")
 }

@@ -105,7 +105,6 @@ fn mistakes_name_what_there_is() {
         ["-l", "15043"],
         ["--grammar", "root ::= \"a\" )"],
         ["--grammar", "root ::= root \"a\""],
-        ["--grammar", "%llguidance {}"],
         ["-j", "{\"type\": \"strange\"}"],
         ["-j", "{"],
         ["-jf", "/nonexistent.json"],
@@ -116,6 +115,10 @@ fn mistakes_name_what_there_is() {
         writeln!(report, "{} {}: {line}", flags[0], flags[1]).expect("memory");
     }
     compare("sampling-mistakes.txt", &report);
+    if cfg!(not(feature = "llguidance")) {
+        let text = failure(&["run", "-p", "", "--grammar", "%llguidance {}\nstart: \"a\""]);
+        assert!(text.contains("this build has no feature 'llguidance'"), "{text}");
+    }
 }
 
 #[test]

@@ -176,23 +176,23 @@ fn large_classes_and_many_alternatives() {
 }
 
 #[test]
-fn hundreds_of_thousands_of_tokens_by_id() {
+fn a_hundred_thousand_tokens_by_id() {
     let texts: Vec<Vec<u8>> = (0..20_000_u32).map(|i| format!("{}", i % 5000).into_bytes()).collect();
     let n = texts.len();
     let pieces = Arc::new(Pieces::new(Arc::new(Texts(texts)) as Arc<dyn Vocabulary>));
     for not in ["", "!"] {
-        let by_id: Vec<String> = (0..200_000).map(|i| format!("{not}<[{i}]>")).collect();
+        let by_id: Vec<String> = (0..100_000).map(|i| format!("{not}<[{i}]>")).collect();
         let grammar = format!("root ::= ({} | [0-9] | \"12\" <[7]>)+", by_id.join(" | "));
         let allowed = bounded("tokens by id", SOON, || {
             let mut grammar = Grammar::new(&pieces, &grammar, "root").unwrap();
             let mut candidates = Candidates::from_logits(&vec![0.0; n]);
             grammar.apply(&mut candidates).unwrap();
-            let one_by_one = (0..200).filter(|&token| grammar.allows(token).unwrap()).count();
+            let one_by_one = (0..50).filter(|&token| grammar.allows(token).unwrap()).count();
             grammar.accept_token(3).unwrap();
             grammar.apply(&mut candidates).unwrap();
             (candidates.data.iter().filter(|c| c.logit == 0.0).count(), one_by_one)
         });
-        assert_eq!(allowed, (n, 200));
+        assert_eq!(allowed, (n, 50));
     }
 }
 

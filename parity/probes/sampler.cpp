@@ -14,6 +14,7 @@
 // A line "rejected" instead of a result: a grammar did not take a token accepted before; the case ends there.
 #include "llama.h"
 
+#include <algorithm>
 #include <chrono>
 #include <cinttypes>
 #include <cmath>
@@ -112,7 +113,7 @@ static void gen(int n, uint64_t seed, bool with_vocab) {
         const bool infill = with_vocab && g.next() % 3 == 0;
         const int grammar = with_vocab ? (int) (g.next() % 3) : 0;
         if (with_vocab) n_vocab = 1 + (int) (g.next() % (infill ? 250 : g.next() % 8 == 0 ? 32000 : 1000));
-        if (grammar) n_vocab += 259;
+        if (grammar) n_vocab = std::min(n_vocab + 259, 32000);
         const int kind = (int) (g.next() % N_KINDS);
         printf("%d %d %" PRIu64 " %d %d", n_vocab, kind, g.next() % 1000000, grammar == 1 ? 0 : (int) (g.next() % 40), 1 + (int) (g.next() % 4));
         if (grammar == 1) { printf(" ; grammar"); hex(g.pick(grammars)); }

@@ -11,8 +11,10 @@
 //   floats are 8 hex digits of their bits, texts are bytes in hex
 //   "clone" is no sampler: after the first draw a clone of the chain goes on in its place
 // A result line: CHOSEN N_LEFT SORTED HASH(ids, logits) HASH(p) then up to 4 survivors as ID:LOGIT:P (hex bits).
+// A line "rejected" instead of a result: a grammar did not take a token accepted before; the case ends there.
 #include "llama.h"
 
+#include <algorithm>
 #include <chrono>
 #include <cinttypes>
 #include <cmath>
@@ -97,13 +99,25 @@ static void gen(int n, uint64_t seed, bool with_vocab) {
     const float bias[]     = { 1.0f, -1.0f, 100.0f, 0.25f, -INFINITY };
     const int   vocab[]    = { 1, 2, 3, 16, 17, 100, 128, 129, 256, 500, 1024, 1025, 2000, 5000 };
     const char * texts[]   = { "\n", ":", "\"", "*", ".", " the", "and ", "</s>", "ing", "\n\n", "\xc3\xa9", "abcdefghijklmnopqrstuvwxyzabcdefghijklmnopqrstuvwxyz" };
+    const char * grammars[] = {
+        "root ::= .*", "root ::= [a-z ]+ [.!]?", "root ::= \"yes\" | \"no\" | [0-9]{2,}", "root ::= ([^a-m] [^\\n])* \"x\"",
+        "root ::= \"{\" pair (\",\" pair)* \"}\"\npair ::= [a-c]+ \":\" (pair | [0-9]*)", "root ::= !<[300]> <[301]>? root | \"\"",
+    };
+    const char * patterns[] = { "[a-m]", "([0-9])", "x[^y]*(y)", "^[\\s\\S]*( [\\s\\S]*)$" };
+    const auto hex = [](const char * t) { for (printf(" x"); *t; ++t) printf("%02x", (uint8_t) *t); };
     enum { N = 11 };
     for (int c = 0; c < n; ++c) {
         int n_vocab = g.next() % 50 == 0 ? 32000 : g.pick(vocab);
         if (g.next() % 3 == 0) n_vocab = 1 + (int) (g.next() % n_vocab);
-        if (with_vocab) n_vocab = 1 + (int) (g.next() % (g.next() % 8 == 0 ? 32000 : 1000));
+        // The reference's infill compares all pairs of candidates; a grammar needs the bytes, which are the first tokens.
+        const bool infill = with_vocab && g.next() % 3 == 0;
+        const int grammar = with_vocab ? (int) (g.next() % 3) : 0;
+        if (with_vocab) n_vocab = 1 + (int) (g.next() % (infill ? 250 : g.next() % 8 == 0 ? 32000 : 1000));
+        if (grammar) n_vocab = std::min(n_vocab + 259, 32000);
         const int kind = (int) (g.next() % N_KINDS);
-        printf("%d %d %" PRIu64 " %d %d", n_vocab, kind, g.next() % 1000000, (int) (g.next() % 40), 1 + (int) (g.next() % 4));
+        printf("%d %d %" PRIu64 " %d %d", n_vocab, kind, g.next() % 1000000, grammar == 1 ? 0 : (int) (g.next() % 40), 1 + (int) (g.next() % 4));
+        if (grammar == 1) { printf(" ; grammar"); hex(g.pick(grammars)); }
+        if (grammar == 2) { printf(" ; grammar_lazy"); hex(g.pick(grammars)); hex(g.pick(patterns)); printf(" %d", (int) (g.next() % 400)); }
         // The common order; a third of the cases shuffle it, and each sampler is often left out.
         int order[N] = { 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10 };
         if (g.next() % 3 == 0) {
@@ -167,7 +181,7 @@ static void gen(int n, uint64_t seed, bool with_vocab) {
                     printf(" ; temp_ext %08x %08x %08x", bits(t), bits(d), bits(e));
                     break;
                 }
-                case 10: if (with_vocab && g.next() % 2) printf(" ; infill"); break;
+                case 10: if (infill) printf(" ; infill"); break;
             }
         }
         const int end = g.next() % 12;
@@ -187,6 +201,12 @@ static uint64_t fnv(uint64_t h, uint32_t v) {
         h = (h ^ ((v >> (8 * i)) & 0xff)) * 0x100000001b3ull;
     }
     return h;
+}
+
+static std::string unhex(const std::string & text) {
+    std::string out;
+    for (size_t i = 1; i + 1 < text.size(); i += 2) out.push_back((char) std::stoi(text.substr(i, 2), nullptr, 16));
+    return out;
 }
 
 static llama_sampler * parse(const std::string & text, int n_vocab, const llama_vocab * vocab) {
@@ -265,8 +285,32 @@ static llama_sampler * parse(const std::string & text, int n_vocab, const llama_
         return llama_sampler_init_dry(vocab, m, b, len, last_n, breakers.data(), breakers.size());
     }
     if (name == "infill") return llama_sampler_init_infill(vocab);
+    if (name == "grammar") {
+        std::string grammar;
+        in >> grammar;
+        return llama_sampler_init_grammar(vocab, unhex(grammar).c_str(), "root");
+    }
+    if (name == "grammar_lazy") {
+        std::string grammar, pattern;
+        llama_token token = 0;
+        in >> grammar >> pattern >> token;
+        const std::string text = unhex(pattern);
+        const char * patterns[] = { text.c_str() };
+        return llama_sampler_init_grammar_lazy_patterns(vocab, unhex(grammar).c_str(), "root", patterns, 1, &token, 1);
+    }
     fprintf(stderr, "unknown sampler '%s'\n", name.c_str());
     exit(1);
+}
+
+// False where a grammar does not take it. The end of generation is never told to a grammar here: out of place it aborts.
+static bool accept(llama_sampler * chain, llama_token token, const llama_vocab * eog_of) {
+    if (eog_of && llama_vocab_is_eog(eog_of, token)) return true;
+    try {
+        llama_sampler_accept(chain, token);
+    } catch (const std::exception &) {
+        return false;
+    }
+    return true;
 }
 
 static void run(const llama_vocab * vocab) {
@@ -289,8 +333,17 @@ static void run(const llama_vocab * vocab) {
             else llama_sampler_chain_add(chain, parse(part, n_vocab, vocab));
         }
         splitmix g{seed};
-        for (int i = 0; i < n_prime; ++i) llama_sampler_accept(chain, (llama_token) (g.next() % n_vocab));
+        const llama_vocab * eog_of = line.find("; grammar") == std::string::npos ? nullptr : vocab;
+        bool taken = true;
+        for (int i = 0; i < n_prime; ++i) {
+            const auto token = (llama_token) (g.next() % n_vocab);
+            taken = taken && accept(chain, token, eog_of);
+        }
         for (int d = 0; d < n_draws; ++d) {
+            if (!taken) {
+                printf("rejected\n");
+                break;
+            }
             data.resize(n_vocab);
             for (int i = 0; i < n_vocab; ++i) data[i] = { i, logit_of(kind, g.next(), i, n_vocab), 0.0f };
             if (d == 1 && clone) {
@@ -301,7 +354,7 @@ static void run(const llama_vocab * vocab) {
             llama_token_data_array cur = { data.data(), data.size(), -1, false };
             llama_sampler_apply(chain, &cur);
             const llama_token chosen = cur.selected < 0 ? -1 : cur.data[cur.selected].id;
-            if (chosen >= 0) llama_sampler_accept(chain, chosen);
+            if (chosen >= 0) taken = accept(chain, chosen, eog_of);
             uint64_t hl = 0xcbf29ce484222325ull, hp = hl;
             for (size_t i = 0; i < cur.size; ++i) {
                 hl = fnv(fnv(hl, (uint32_t) cur.data[i].id), bits(cur.data[i].logit));

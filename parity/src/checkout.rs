@@ -153,28 +153,6 @@ impl Checkout {
         })?;
         Ok((logits, tensors))
     }
-
-    /// Token ids the reference generates, one line per prompt.
-    ///
-    /// # Errors
-    /// As [`Checkout::logits`].
-    pub fn generate(
-        &self,
-        model: &Path,
-        prompts: &[Vec<u32>],
-        n_predict: usize,
-        options: &[String],
-    ) -> Result<Vec<Vec<u32>>, Error> {
-        let dir = tempfile::tempdir().map_err(Error::io("temporary folder"))?;
-        let file = dir.path().join("prompts");
-        let line = |ids: &Vec<u32>| ids.iter().map(u32::to_string).collect::<Vec<_>>().join(" ");
-        let text: Vec<String> = prompts.iter().map(line).collect();
-        std::fs::write(&file, text.join("\n")).map_err(Error::io(&file))?;
-        let mut probe = Command::new(self.probe("generate")?);
-        probe.arg(model).arg(&file).arg(n_predict.to_string()).args(options);
-        let out = run(&mut probe)?;
-        Ok(out.lines().map(|line| line.split(' ').filter_map(|id| id.parse().ok()).collect()).collect())
-    }
 }
 
 /// Runs a program to its end and returns what it printed.

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use crate::checkout::{Checkout, LogitsRequest, floats};
 use crate::engine;
 use crate::error::Error;
-use crate::generation::{self, GenerationGolden};
+use crate::generation::{self, GenerationCase, GenerationGolden};
 use crate::logits::{N_TOKENS, TOKEN_SEED, WEIGHT_SEED, bound, nmse, toy_cases};
 use crate::random::fnv1a;
 use crate::report::{Row, Verdict};
@@ -163,8 +163,16 @@ pub fn replay_logits(sabotage: Option<DType>) -> Result<Vec<Row>, Error> {
 /// # Errors
 /// As [`replay_logits`].
 pub fn replay_generation() -> Result<Vec<Row>, Error> {
+    generation::replay(&recorded_generations()?)
+}
+
+/// The generations recorded.
+///
+/// # Errors
+/// A file that cannot be read.
+pub fn recorded_generations() -> Result<Vec<GenerationCase>, Error> {
     let golden: GenerationGolden = read_json(&folder().join("generation.json"))?;
-    generation::compare(&golden.cases)
+    Ok(golden.cases)
 }
 
 /// How many types the recorded cases cover.

@@ -11,8 +11,8 @@ use crate::tokenizer::vocabulary_folder;
 
 /// Cases of random chains: batches, and cases in each.
 const SAMPLER_BATCHES: [usize; 2] = [10, 100_000];
-/// Cases with samplers that ask a vocabulary. Few: the reference's infill compares all pairs of candidates.
-const N_VOCABULARY_CASES: usize = 400;
+/// Cases with samplers that ask a vocabulary: DRY with texts, infill, grammars, lazy grammars.
+const N_VOCABULARY_CASES: usize = 50_000;
 /// Random grammars, with 6 texts each.
 const N_GRAMMARS: usize = 20_000;
 /// Token runs through grammars, each step with the mask over a vocabulary.

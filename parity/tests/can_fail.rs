@@ -1,7 +1,7 @@
 //! Proof that the audit can fail: spoil one type's matrix products and see the rows that cover it go red,
 //! and no others.
 
-use quipu_parity::{Verdict, goldens, tokenizer};
+use quipu_parity::{Verdict, generation, goldens, tokenizer};
 use quipu_quant::DType;
 
 fn red_rows(sabotage: DType) -> (Vec<String>, Vec<String>) {
@@ -39,4 +39,27 @@ fn spoiling_vocabularies_turns_their_rows_red_and_no_others() {
         let n: usize = row.note.split(' ').next().and_then(|n| n.parse().ok()).expect("begins with a number");
         assert!(n >= 10, "{}: ids differ, not only the table: {}", row.case, row.note);
     }
+}
+
+/// One id of a recorded run changed, and one seed: exactly these runs turn red, and nothing excuses them.
+#[test]
+fn spoiling_recorded_generations_turns_them_red_and_no_others() {
+    let mut cases = goldens::recorded_generations().expect("readable goldens");
+    cases.retain(|case| case.model == "stories F32");
+    let replay = |cases: &[generation::GenerationCase]| generation::replay(cases).expect("readable cases");
+    let before = replay(&cases);
+    assert!(before.iter().all(|row| row.verdict == Verdict::Equal), "{before:#?}");
+    let mut ids: Vec<u32> =
+        cases[2].expected.split(' ').map(|id| id.parse().expect("recorded ids are numbers")).collect();
+    ids[100] ^= 1;
+    cases[2].expected = ids.iter().map(u32::to_string).collect::<Vec<_>>().join(" ");
+    let seed = cases[4].chain.rsplit(' ').next().expect("a chain ends in its seed").to_owned();
+    cases[4].chain = cases[4].chain.replace(&seed, "1");
+    let red: Vec<usize> = replay(&cases)
+        .iter()
+        .enumerate()
+        .filter(|(_, row)| row.verdict != Verdict::Equal && row.allowed_by.is_none())
+        .map(|(i, _)| i)
+        .collect();
+    assert_eq!(red, [2, 4]);
 }

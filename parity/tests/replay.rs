@@ -16,18 +16,20 @@ fn logits_of_every_architecture_and_type() {
     assert_eq!(goldens::n_types(), 10);
 }
 
-/// Equal ids, or a divergence that is shown to be a near tie or the one between the reference's two attention
-/// paths. The demo model, whose logits are not flat, is held to at most one.
+/// Equal ids, or a parting at a near tie. Where both engines compute in f32 all the way none of the recorded runs
+/// parts on the machine they were recorded on; on others one may.
 #[test]
 fn generated_tokens() {
     let rows = goldens::replay_generation().expect("readable goldens");
     let wrong: Vec<&Row> =
         rows.iter().filter(|row| row.verdict != Verdict::Equal && row.allowed_by.is_none()).collect();
     assert!(wrong.is_empty(), "{wrong:#?}");
-    assert_eq!(rows.len(), 90);
-    let stories: Vec<&Row> = rows.iter().filter(|row| row.case.starts_with("stories")).collect();
-    let equal = stories.iter().filter(|row| row.verdict == Verdict::Equal).count();
-    assert!(stories.len() == 18 && equal > 16, "{equal} of {}", stories.len());
+    assert_eq!(rows.len(), 144);
+    for model in ["stories F32", "llama-plain", "qwen2-plain", "qwen3-plain"] {
+        let rows: Vec<&Row> = rows.iter().filter(|row| row.case.starts_with(model)).collect();
+        let equal = rows.iter().filter(|row| row.verdict == Verdict::Equal).count();
+        assert!(rows.len() == 24 && equal >= 23, "{model}: {equal} of {}", rows.len());
+    }
 }
 
 #[test]

@@ -13,8 +13,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use quipu_sampler::{
-    AdaptiveP, Candidates, Chain, Dist, Dry, Greedy, Infill, LogitBias, MinP, Mirostat, MirostatV2,
-    Penalties, Sampler, Temp, TempExt, TokenData, TopK, TopNSigma, TopP, Typical, Vocabulary, Xtc,
+    AdaptiveP, Candidates, Chain, Dist, Dry, Error, Grammar, Greedy, Infill, LogitBias, MinP, Mirostat,
+    MirostatV2, Penalties, Pieces, Sampler, Temp, TempExt, TokenData, TopK, TopNSigma, TopP, Triggers,
+    Typical, Xtc,
 };
 
 struct SplitMix(u64);
@@ -56,7 +57,8 @@ fn logit_of(kind: u32, r: u64, i: usize, n: usize) -> f32 {
     }
 }
 
-fn add_sampler(chain: &mut Chain, text: &str, n_vocab: usize, vocab: Option<&Arc<dyn Vocabulary>>) {
+fn add_sampler(chain: &mut Chain, text: &str, n_vocab: usize, pieces: Option<&Arc<Pieces>>) {
+    let vocab = pieces.map(|pieces| pieces.vocabulary());
     let words: Vec<&str> = text.split_whitespace().collect();
     let int = |i: usize| words[i].parse::<i32>().expect("integer argument");
     let float = |i: usize| f32::from_bits(u32::from_str_radix(words[i], 16).expect("float bits"));
@@ -98,6 +100,16 @@ fn add_sampler(chain: &mut Chain, text: &str, n_vocab: usize, vocab: Option<&Arc
             chain.add(Dry::new(vocab, float(1), float(2), int(3), int(4), &breakers))
         }
         "infill" => chain.add(Infill::new(Arc::clone(vocab.expect("a vocabulary")))),
+        "grammar" => {
+            let text = plain(words[1]);
+            chain.add(Grammar::new(pieces.expect("a vocabulary"), &text, "root").expect("a grammar"))
+        }
+        "grammar_lazy" => {
+            let (patterns, tokens) = (vec![plain(words[2])], vec![int(3)]);
+            let triggers = Triggers { patterns, tokens, ..Triggers::default() };
+            let pieces = pieces.expect("a vocabulary");
+            chain.add(Grammar::lazy(pieces, &plain(words[1]), "root", &triggers).expect("a grammar"))
+        }
         other => panic!("unknown sampler {other}"),
     };
 }
@@ -107,10 +119,23 @@ fn bytes(hex: &str) -> Vec<u8> {
     (0..hex.len()).step_by(2).map(byte).collect()
 }
 
-fn vocabulary() -> Option<Arc<dyn Vocabulary>> {
+/// A text behind an x.
+fn plain(hex: &str) -> String {
+    String::from_utf8(bytes(&hex[1..])).expect("UTF-8")
+}
+
+fn vocabulary() -> Option<Arc<Pieces>> {
     let path = std::env::var_os("QUIPU_SAMPLER_VOCAB")?;
     let file = quipu_gguf::GgufFile::open(std::path::Path::new(&path)).expect("a vocabulary file");
-    Some(Arc::new(quipu_tokenizer::Tokenizer::from_gguf(file.metadata()).expect("a vocabulary")))
+    let tokenizer = quipu_tokenizer::Tokenizer::from_gguf(file.metadata()).expect("a vocabulary");
+    Some(Arc::new(Pieces::new(Arc::new(tokenizer))))
+}
+
+/// What the probe's `accept` tells the chain.
+fn accept(chain: &mut Chain, token: i32, eog_of: Option<&Arc<Pieces>>) {
+    if !eog_of.is_some_and(|pieces| pieces.vocabulary().is_eog(token)) {
+        chain.accept(token);
+    }
 }
 
 fn bits(f: f32) -> u32 {
@@ -145,7 +170,7 @@ fn the_reference_agrees() {
     let own = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../parity/goldens/sampler");
     let dir = std::env::var_os("QUIPU_SAMPLER_GOLDENS").map_or(own, PathBuf::from);
     let text = std::fs::read_to_string(dir.join("expected.txt")).expect("recorded results");
-    let vocab = vocabulary();
+    let pieces = vocabulary();
     let mut lines = text.lines().filter(|l| !l.starts_with('#'));
 
     let (mut n_cases, mut n_draws_total, mut n_p_inexact) = (0, 0, 0);
@@ -162,12 +187,13 @@ fn the_reference_agrees() {
             if part.trim() == "clone" {
                 clones = true;
             } else {
-                add_sampler(&mut chain, part, n_vocab, vocab.as_ref());
+                add_sampler(&mut chain, part, n_vocab, pieces.as_ref());
             }
         }
         let mut rng = SplitMix(seed);
+        let eog_of = pieces.as_ref().filter(|_| case.contains("; grammar"));
         for _ in 0..head[3] {
-            chain.accept((rng.next() % n_vocab as u64) as i32);
+            accept(&mut chain, (rng.next() % n_vocab as u64) as i32, eog_of);
         }
         let mut candidates = Candidates::new();
         let mut case_ok = true;
@@ -177,13 +203,19 @@ fn the_reference_agrees() {
             }
             let logits: Vec<f32> = (0..n_vocab).map(|i| logit_of(kind, rng.next(), i, n_vocab)).collect();
             candidates.load(&logits);
-            chain.apply(&mut candidates).expect("no case is empty");
+            let expected = lines.next().expect("a result line");
+            let applied = chain.apply(&mut candidates);
+            if expected == "rejected" {
+                case_ok &= matches!(applied, Err(Error::GrammarRejected { .. }));
+                break;
+            }
+            applied.expect("no case is empty");
             let chosen = candidates.selected_token().unwrap_or(-1);
             if chosen >= 0 {
-                chain.accept(chosen);
+                accept(&mut chain, chosen, eog_of);
             }
             let (exact, hash_p) = result_of(&candidates, chosen);
-            let expected: Vec<&str> = lines.next().expect("a result line").split(' ').collect();
+            let expected: Vec<&str> = expected.split(' ').collect();
             let survivors = expected[5..].iter().zip(&candidates.data).all(|(w, &c)| survivor_matches(w, c));
             case_ok &= exact == expected[..4].join(" ") && survivors;
             n_p_inexact += usize::from(hash_p != expected[4]);

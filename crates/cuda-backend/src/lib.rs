@@ -10,20 +10,39 @@
 
 mod backend;
 mod buffer;
+#[cfg(all(feature = "driver", target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")))]
+mod cust_driver;
 mod device;
 pub mod driver;
 pub mod kernels;
 mod ledger;
 mod ops;
 mod plan;
+#[cfg(all(feature = "driver", target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")))]
+mod raw;
 mod recording;
 mod shared;
 mod staging;
 mod support;
 mod types;
 
+#[cfg(not(all(
+    feature = "driver",
+    target_os = "linux",
+    any(target_arch = "x86_64", target_arch = "aarch64")
+)))]
+mod no_driver;
+
 pub use backend::CudaBackend;
 pub use buffer::{CudaBuffer, CudaBufferType};
+#[cfg(all(feature = "driver", target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")))]
+pub use cust_driver::{ProbeError, probe};
 pub use device::CudaDevice;
 pub use ledger::{Ledger, Purpose};
+#[cfg(not(all(
+    feature = "driver",
+    target_os = "linux",
+    any(target_arch = "x86_64", target_arch = "aarch64")
+)))]
+pub use no_driver::{ProbeError, probe};
 pub use recording::{Call, RecordingDriver};

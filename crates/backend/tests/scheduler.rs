@@ -4,11 +4,12 @@ use std::any::Any;
 use std::ops::Range;
 use std::sync::{Arc, Mutex};
 
-use quipu_backend::{Abort, Backend, Buffer, BufferTable, BufferType, Error, Scheduler, WeightSpec};
-use quipu_graph::{DType, Graph, Op, TensorId};
+use quipu_backend::{Abort, Backend, Buffer, BufferTable, BufferType, Error, Observer, Scheduler, WeightSpec};
+use quipu_graph::{DType, Graph, Op, Storage, TensorId};
 
+/// Bytes, and the name of the memory they are in.
 #[derive(Debug)]
-struct VecBuffer(Vec<u8>);
+struct VecBuffer(Vec<u8>, &'static str);
 
 impl Buffer for VecBuffer {
     fn size(&self) -> usize {
@@ -16,7 +17,7 @@ impl Buffer for VecBuffer {
     }
 
     fn type_name(&self) -> &'static str {
-        "VEC"
+        self.1
     }
 
     fn read(&self, offset: usize, out: &mut [u8]) -> Result<(), Error> {
@@ -56,11 +57,12 @@ impl Buffer for VecBuffer {
 #[derive(Debug)]
 struct VecType {
     limit: usize,
+    memory: &'static str,
 }
 
 impl BufferType for VecType {
     fn name(&self) -> &'static str {
-        "VEC"
+        self.memory
     }
 
     fn alignment(&self) -> usize {
@@ -79,7 +81,7 @@ impl BufferType for VecType {
         if size > self.limit {
             return Err(Error::OutOfMemory { buffer_type: "VEC".to_owned(), size });
         }
-        Ok(Box::new(VecBuffer(vec![0; size])))
+        Ok(Box::new(VecBuffer(vec![0; size], self.memory)))
     }
 }
 
@@ -91,6 +93,7 @@ struct VecBackend {
     name: &'static str,
     adds: bool,
     limit: usize,
+    memory: &'static str,
     log: Log,
 }
 
@@ -106,7 +109,7 @@ impl Backend for VecBackend {
     }
 
     fn buffer_type(&self) -> Arc<dyn BufferType> {
-        Arc::new(VecType { limit: self.limit })
+        Arc::new(VecType { limit: self.limit, memory: self.memory })
     }
 
     fn supports_op(&self, graph: &Graph, node: TensorId) -> bool {
@@ -114,7 +117,7 @@ impl Backend for VecBackend {
     }
 
     fn supports_buffer(&self, buffer: &dyn Buffer) -> bool {
-        buffer.type_name() == "VEC"
+        buffer.type_name() == self.memory
     }
 
     fn set_n_threads(&mut self, _: usize) -> Result<(), Error> {
@@ -148,7 +151,12 @@ impl Backend for VecBackend {
 }
 
 fn backend(name: &'static str, adds: bool, log: &Log) -> Box<dyn Backend> {
-    Box::new(VecBackend { name, adds, limit: 1 << 20, log: Arc::clone(log) })
+    Box::new(VecBackend { name, adds, limit: 1 << 20, memory: "VEC", log: Arc::clone(log) })
+}
+
+/// As [`backend`], with memory that no other backend reads.
+fn apart(name: &'static str, adds: bool, log: &Log) -> Box<dyn Backend> {
+    Box::new(VecBackend { name, adds, limit: 1 << 20, memory: name, log: Arc::clone(log) })
 }
 
 /// `(2 x + 1) + (3 x)`, then halved.
@@ -209,10 +217,144 @@ fn what_nobody_computes_is_named() {
 
 #[test]
 fn memory_that_is_not_to_be_had_is_an_error_and_the_next_graph_runs() {
-    let tight = VecBackend { name: "tight", adds: true, limit: 2000, log: Log::default() };
+    let tight = VecBackend { name: "tight", adds: true, limit: 2000, memory: "VEC", log: Log::default() };
     let mut scheduler = Scheduler::new(vec![Box::new(tight)]).expect("valid memory");
     let mut buffers = BufferTable::new();
     let error = run(&mut scheduler, &mut buffers, 5000).expect_err("too large");
     assert!(matches!(error, Error::OutOfMemory { .. }), "{error}");
     assert_eq!(run(&mut scheduler, &mut buffers, 100).expect("computes"), expected(100));
+}
+
+fn bytes(values: impl IntoIterator<Item = f32>) -> Vec<u8> {
+    values.into_iter().flat_map(f32::to_le_bytes).collect()
+}
+
+#[test]
+fn operands_in_memory_of_another_backend_are_copied_and_counted() {
+    let log = Log::default();
+    let backends = vec![apart("first", false, &log), apart("second", true, &log)];
+    let mut scheduler = Scheduler::new(backends).expect("valid memory");
+    let mut buffers = BufferTable::new();
+    for round in 1..4u64 {
+        assert_eq!(run(&mut scheduler, &mut buffers, 10).expect("computes"), expected(10));
+        let [first, second] = scheduler.stats().backends.as_slice() else { panic!("two backends") };
+        assert_eq!((first.n_nodes, first.n_splits), (3 * round, 2 * round));
+        assert_eq!((second.n_nodes, second.n_splits), (round, round));
+        // Both summands one way, the sum the other way.
+        assert_eq!((second.n_copies, second.copied_bytes), (2 * round, 80 * round));
+        assert_eq!((first.n_copies, first.copied_bytes), (round, 40 * round));
+        assert_eq!(scheduler.stats().n_fallback_nodes(), round);
+    }
+    // Compute memory of both, and both's memory for copies.
+    assert_eq!(buffers.len(), 4);
+    assert!(scheduler.compute_bytes() > 0);
+    assert_eq!(run(&mut scheduler, &mut buffers, 500).expect("computes"), expected(500));
+    assert_eq!(buffers.len(), 4);
+}
+
+/// `(2 x) + w`, plus `w`; `w` lies in the memory called `home`.
+fn with_weight(backends: Vec<Box<dyn Backend>>, home: &'static str) -> (Vec<f32>, Scheduler) {
+    let mut buffers = BufferTable::new();
+    let weight = VecBuffer(bytes((0..6).map(|i| 100.0 * i as f32)), home);
+    let buffer = buffers.add_shared(Arc::new(weight));
+    let mut scheduler = Scheduler::new(backends).expect("valid memory");
+    let mut graph = Graph::new();
+    let ne = [6, 1, 1, 1];
+    let x = graph.input("x", DType::F32, ne).expect("small");
+    let w = graph.external("w", DType::F32, ne, Storage::External { buffer, offset: 0 }).expect("small");
+    let a = graph.scale(x, 2.0, 0.0).expect("f32");
+    let sum = graph.add(a, w).expect("equal shapes");
+    let sum = graph.scale(sum, 1.0, 0.0).expect("f32");
+    let out = graph.add(sum, w).expect("equal shapes");
+    graph.set_output(out);
+    graph.build_forward_expand(out);
+    scheduler.alloc_graph(&mut graph, &mut buffers).expect("memory");
+    buffers.write_tensor(&graph[x], &bytes((0..6).map(|i| i as f32))).expect("bound");
+    scheduler.compute(&graph, &mut buffers, None).expect("computes");
+    (floats(&buffers, &graph, out).expect("bound"), scheduler)
+}
+
+#[test]
+fn nodes_run_where_their_weights_are_and_their_neighbours_follow() {
+    let expected: Vec<f32> = (0..6).map(|i| 202.0 * i as f32).collect();
+    for home in ["first", "second"] {
+        let log = Log::default();
+        let (values, scheduler) =
+            with_weight(vec![apart("first", true, &log), apart("second", true, &log)], home);
+        assert_eq!(values, expected);
+        // One backend did everything, and nothing was copied.
+        assert_eq!(log.lock().expect("one thread").clone(), [(home, 0..4)]);
+        assert!(scheduler.stats().backends.iter().all(|backend| backend.copied_bytes == 0));
+    }
+}
+
+#[test]
+fn a_weight_whose_backend_lacks_the_op_is_copied_to_one_that_has_it() {
+    let log = Log::default();
+    let (values, scheduler) =
+        with_weight(vec![apart("first", false, &log), apart("second", true, &log)], "first");
+    assert_eq!(values, (0..6).map(|i| 202.0 * i as f32).collect::<Vec<_>>());
+    assert!(scheduler.stats().backends[1].copied_bytes >= 24);
+    assert_eq!(scheduler.stats().backends[0].n_nodes + scheduler.stats().backends[1].n_nodes, 4);
+}
+
+#[test]
+fn a_graph_bound_before_the_last_one_still_runs() {
+    let backends = vec![apart("first", false, &Log::default()), apart("second", true, &Log::default())];
+    let mut scheduler = Scheduler::new(backends).expect("valid memory");
+    let mut buffers = BufferTable::new();
+    let build = |scheduler: &mut Scheduler, buffers: &mut BufferTable, n: usize| {
+        let mut graph = Graph::new();
+        let x = graph.input("x", DType::F32, [n, 1, 1, 1]).expect("small");
+        let a = graph.scale(x, 3.0, 0.0).expect("f32");
+        let out = graph.add(a, x).expect("equal shapes");
+        graph.set_output(out);
+        graph.build_forward_expand(out);
+        scheduler.alloc_graph(&mut graph, buffers).expect("memory");
+        (graph, x, out)
+    };
+    let (small, x, out) = build(&mut scheduler, &mut buffers, 4);
+    let (large, ..) = build(&mut scheduler, &mut buffers, 400);
+    for graph in [&small, &large, &small] {
+        let n = graph[x].n_elements();
+        buffers.write_tensor(&graph[x], &bytes((0..n).map(|i| i as f32))).expect("bound");
+        scheduler.compute(graph, &mut buffers, None).expect("computes");
+        let values = floats(&buffers, graph, out).expect("bound");
+        assert_eq!(values, (0..n).map(|i| 4.0 * i as f32).collect::<Vec<_>>());
+    }
+}
+
+/// Notes every result.
+#[derive(Debug)]
+struct Everything(Arc<Mutex<Vec<f32>>>);
+
+impl Observer for Everything {
+    fn wants(&self, _: &Graph, _: TensorId) -> bool {
+        true
+    }
+
+    fn computed(&mut self, graph: &Graph, node: TensorId, buffers: &BufferTable) -> Result<(), Error> {
+        self.0.lock().expect("one thread").push(floats(buffers, graph, node)?[1]);
+        Ok(())
+    }
+}
+
+#[test]
+fn observers_see_every_node_of_every_split() {
+    let backends = vec![apart("first", false, &Log::default()), apart("second", true, &Log::default())];
+    let mut scheduler = Scheduler::new(backends).expect("valid memory");
+    let seen = Arc::default();
+    scheduler.set_observer(Some(Box::new(Everything(Arc::clone(&seen)))));
+    assert_eq!(run(&mut scheduler, &mut BufferTable::new(), 10).expect("computes"), expected(10));
+    assert_eq!(*seen.lock().expect("one thread"), [3.0, 3.0, 6.0, 3.0]);
+}
+
+#[test]
+fn memory_for_copies_that_is_not_to_be_had_is_an_error() {
+    let tight =
+        VecBackend { name: "tight", adds: false, limit: 600, memory: "tight", log: Log::default() };
+    let backends: Vec<Box<dyn Backend>> = vec![Box::new(tight), apart("second", true, &Log::default())];
+    let mut scheduler = Scheduler::new(backends).expect("valid memory");
+    let error = run(&mut scheduler, &mut BufferTable::new(), 200).expect_err("no room");
+    assert!(matches!(error, Error::OutOfMemory { .. }), "{error}");
 }

@@ -9,7 +9,9 @@ use device::{argmax, emulated, llama, load, logits, nmse, params, skipped, token
 use quipu_cpu_backend::CpuDevice;
 use quipu_cuda_backend::{Call, Purpose};
 use quipu_decoder::{Context, ContextParams};
+use quipu_gguf::GgufFile;
 use quipu_graph::DType;
+use quipu_model::{LoadOptions, LoadParams, Model};
 
 /// NMSE of the logits, and how many of the largest are the same.
 fn compare(found: &[Vec<f32>], expected: &[Vec<f32>]) -> (f64, usize) {
@@ -33,6 +35,9 @@ fn check(types: &[DType], bound: f64) {
         let (error, same) = compare(&found, &expected);
         println!("{types:?}: NMSE {error:e}, {same} of {} argmax equal", ids.len());
         assert!(error <= bound, "{types:?}: NMSE {error:e} over {bound:e}");
+        assert_eq!(same, ids.len(), "{types:?}: equal argmax");
+        let stats = context.scheduler_stats();
+        assert!(stats.backends.len() == 1 && stats.backends[0].name == "CUDA0");
     }
     // Everything was given back.
     for purpose in Purpose::ALL.into_iter().filter(|p| *p != Purpose::Staging) {
@@ -48,9 +53,10 @@ fn llamas_of_plain_types_give_the_logits_of_the_cpu() {
     if skipped() {
         return;
     }
-    check(&[DType::F32], 1e-6);
+    check(&[DType::F32], 1e-7);
     check(&[DType::F16], 1e-6);
-    check(&[DType::BF16], 1e-4);
+    // Rounding activations to bf16 in the prompt, which the CPU does in other places.
+    check(&[DType::BF16], 5e-5);
 }
 
 #[test]
@@ -117,4 +123,78 @@ fn a_prompt_in_pieces_and_a_shifted_cache_agree_with_the_cpu() {
     let (error, same) = compare(&run(&emulated(1 << 28).0), &run(&CpuDevice::default()));
     println!("shifted: NMSE {error:e}, {same} of 24 argmax equal");
     assert!(error <= 1e-6, "NMSE {error:e}");
+}
+
+/// Some layers on the device, the others on the CPU.
+#[test]
+fn layers_on_two_devices_give_the_logits_of_one() {
+    if skipped() {
+        return;
+    }
+    let bytes = llama(3, &[DType::Q8_0, DType::F16]);
+    let ids = tokens(12);
+    let cpu = CpuDevice::default();
+    let mut context = Context::new(load(&bytes, &cpu), &cpu, &params()).unwrap();
+    let expected = logits(&mut context, &ids, 9);
+    for n_gpu_layers in [0, 1, 2, 4, -1] {
+        let (gpu, driver) = emulated(1 << 28);
+        let file = GgufFile::from_vec(bytes.clone()).unwrap();
+        let options = LoadOptions { n_gpu_layers, ..LoadOptions::default() };
+        let mut load_params = LoadParams { options, offload: Some(&gpu), ..LoadParams::default() };
+        let model = Arc::new(Model::load(&file, &cpu, &mut load_params).unwrap());
+        let stats = model.load_stats();
+        assert_eq!(stats.bytes_mapped + stats.bytes_uploaded, stats.bytes_total);
+        assert_eq!(stats.bytes_uploaded == 0, n_gpu_layers == 0);
+        // Nothing of what was uploaded is kept on the host, and nothing else was allocated for it.
+        let weights = gpu.ledger().bytes(Purpose::Weights);
+        assert!(weights >= stats.bytes_uploaded && weights < stats.bytes_uploaded + 64 * 256);
+        let mut context = Context::with_offload(Arc::clone(&model), &cpu, Some(&gpu), &params()).unwrap();
+        let cells = 256 * (128 + 128) * 2;
+        let layers = usize::try_from(n_gpu_layers).map_or(3, |n| n.saturating_sub(1).min(3));
+        assert_eq!(gpu.ledger().bytes(Purpose::Cache), (cells * layers) as u64);
+        let found = logits(&mut context, &ids, 9);
+        let (error, same) = compare(&found, &expected);
+        let stats = context.scheduler_stats().clone();
+        println!("-ngl {n_gpu_layers}: NMSE {error:e}, {same} of 12 argmax equal, {stats:?}");
+        assert!(error <= 1e-3 && same == 12, "-ngl {n_gpu_layers}: NMSE {error:e}");
+        let [device, host] = stats.backends.as_slice() else { panic!("two backends") };
+        assert_eq!((device.name.as_str(), host.name.as_str()), ("CUDA0", "CPU"));
+        if n_gpu_layers == 0 {
+            assert_eq!((error, device.n_nodes, device.copied_bytes), (0.0, 0, 0));
+        } else {
+            // The host looks up the tokens, computes its layers, and hands over once per run.
+            assert!(device.n_nodes > 0 && host.n_nodes > 0);
+            assert!(device.n_splits == 4 && host.n_splits == 4, "one border per run");
+        }
+        if n_gpu_layers < 0 {
+            assert_eq!(stats.n_fallback_nodes(), 4, "only the token embeddings");
+        }
+        drop((context, model));
+        assert_eq!(driver.device_bytes(), 0);
+    }
+}
+
+/// An op or type that the device lacks falls to the CPU, with what it needs, and is counted.
+#[test]
+fn what_the_device_does_not_compute_falls_to_the_cpu() {
+    if skipped() {
+        return;
+    }
+    // Q4_1 has no kernels, and a cache in f32 no attention.
+    let bytes = llama(2, &[DType::Q4_1, DType::Q8_0]);
+    let ids = tokens(6);
+    let cpu = CpuDevice::default();
+    let params = ContextParams { type_k: DType::F32, type_v: DType::F32, ..params() };
+    let expected = logits(&mut Context::new(load(&bytes, &cpu), &cpu, &params).unwrap(), &ids, 4);
+    let (gpu, _) = emulated(1 << 28);
+    let file = GgufFile::from_vec(bytes).unwrap();
+    let mut load_params = LoadParams { offload: Some(&gpu), ..LoadParams::default() };
+    let model = Arc::new(Model::load(&file, &cpu, &mut load_params).unwrap());
+    let mut context = Context::with_offload(model, &cpu, Some(&gpu), &params).unwrap();
+    let (error, same) = compare(&logits(&mut context, &ids, 4), &expected);
+    let stats = context.scheduler_stats();
+    println!("fallback: NMSE {error:e}, {same} of 6 argmax equal, {stats:?}");
+    assert!(error <= 1e-3, "NMSE {error:e}");
+    let [device, host] = stats.backends.as_slice() else { panic!("two backends") };
+    assert!(device.n_nodes > 0 && host.n_nodes > 0 && device.n_copies > 0 && host.n_copies > 0);
 }

@@ -56,7 +56,9 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
+    // llama.cpp's spelling; one dash and three letters would be three options.
+    let args = std::env::args_os().map(|arg| if arg == "-ngl" { "--n-gpu-layers".into() } else { arg });
+    let cli = match Cli::try_parse_from(args) {
         Ok(cli) => cli,
         // Help and version are answers, everything else is a failure like any other.
         Err(error) if !error.use_stderr() => {

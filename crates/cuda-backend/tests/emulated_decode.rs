@@ -191,10 +191,12 @@ fn what_the_device_does_not_compute_falls_to_the_cpu() {
     let mut load_params = LoadParams { offload: Some(&gpu), ..LoadParams::default() };
     let model = Arc::new(Model::load(&file, &cpu, &mut load_params).unwrap());
     let mut context = Context::with_offload(model, &cpu, Some(&gpu), &params).unwrap();
-    let (error, same) = compare(&logits(&mut context, &ids, 4), &expected);
+    let found = logits(&mut context, &ids, 4);
+    let (error, same) = compare(&found, &expected);
     let stats = context.scheduler_stats();
     println!("fallback: NMSE {error:e}, {same} of 6 argmax equal, {stats:?}");
-    assert!(error <= 1e-3, "NMSE {error:e}");
+    // What the device computed is quantised again on the host before the logits are: last bits do not show.
+    assert!(error <= 1e-3 && same == 6, "NMSE {error:e}");
     let [device, host] = stats.backends.as_slice() else { panic!("two backends") };
     assert!(device.n_nodes > 0 && host.n_nodes > 0 && device.n_copies > 0 && host.n_copies > 0);
 }

@@ -27,6 +27,7 @@ pub mod convert;
 mod embed;
 mod error;
 mod generate;
+mod gpu;
 mod imatrix;
 mod memory;
 mod model;
@@ -40,6 +41,7 @@ mod vocabulary;
 pub use bench::{BenchTest, run_bench};
 pub use error::Error;
 pub use generate::{CancelToken, Flow, GenerateOptions, Outcome, StopReason};
+pub use gpu::gpu_devices;
 pub use imatrix::{ImatrixOptions, ImatrixProgress};
 pub use memory::{MemoryEstimate, memory_estimate};
 pub use model::Model;
@@ -55,6 +57,9 @@ pub use quipu_sampler::SamplerParams;
 pub use quipu_tokenizer::Tokenizer;
 pub use session::{Session, SessionOptions, Timings};
 pub use vocabulary::open_tokenizer;
+
+/// What devices are, and what ran on them.
+pub use quipu_backend::{Device, DeviceKind, DeviceMemory, SchedulerStats};
 
 /// The memory planner, for programs that look into plans.
 pub use quipu_alloc as alloc;

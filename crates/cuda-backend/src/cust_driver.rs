@@ -229,6 +229,13 @@ impl Driver for CustDriver {
         answer("cuMemcpyDtoHAsync_v2", code, Some(len))
     }
 
+    unsafe fn copy_within(&self, stream: Stream, to: u64, from: u64, len: usize) -> Result<(), DriverError> {
+        self.enter()?;
+        // SAFETY: as the caller promises.
+        let code = unsafe { raw::cuMemcpyDtoDAsync_v2(to, from, len, handle(stream.0)) };
+        answer("cuMemcpyDtoDAsync_v2", code, Some(len))
+    }
+
     unsafe fn fill(&self, stream: Stream, to: u64, byte: u8, len: usize) -> Result<(), DriverError> {
         self.enter()?;
         // SAFETY: as the caller promises.

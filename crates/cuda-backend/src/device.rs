@@ -5,8 +5,8 @@ use std::sync::Arc;
 use quipu_backend::{Backend, Buffer, BufferType, Device, DeviceKind, DeviceMemory, Error, HostBytes};
 
 use crate::backend::CudaBackend;
-use crate::buffer::CudaBufferType;
-use crate::driver::{DeviceInfo, Driver};
+use crate::buffer::{CudaBuffer, CudaBufferType};
+use crate::driver::{DeviceInfo, Driver, DriverError};
 use crate::ledger::{Ledger, Purpose};
 use crate::shared::Shared;
 
@@ -52,6 +52,45 @@ impl CudaDevice {
     /// Bytes in use by purpose.
     pub fn ledger(&self) -> &Ledger {
         &self.shared.ledger
+    }
+
+    /// Names of the kernels that graphs were planned with since the last call: for tests that want to know what they reached.
+    pub fn take_used_kernels(&self) -> Vec<&'static str> {
+        self.shared.take_used()
+    }
+
+    /// Bytes per second of copies inside of the device's memory, read and written bytes counted once each: the best of
+    /// `n_repeats` copies of `n_bytes`.
+    ///
+    /// # Errors
+    /// No memory for two buffers of that size, or a refusal of the driver.
+    pub fn copy_bandwidth(&self, n_bytes: usize, n_repeats: usize) -> Result<f64, Error> {
+        let shared = &self.shared;
+        let buffer = || CudaBuffer::new(Arc::clone(shared), n_bytes, Purpose::Scratch);
+        let (to, from) = (buffer()?, buffer()?);
+        let failed = |error| shared.error(&error);
+        let start = shared.driver.create_event().map_err(failed)?;
+        let end = shared.driver.create_event().map_err(failed)?;
+        let mut best = 0f64;
+        let mut measure = || -> Result<(), DriverError> {
+            for _ in 0..n_repeats {
+                shared.driver.record(start, shared.stream)?;
+                // SAFETY: both buffers are that large, and alive until the event was waited for.
+                unsafe { shared.driver.copy_within(shared.stream, to.address(), from.address(), n_bytes) }?;
+                shared.driver.record(end, shared.stream)?;
+                shared.driver.wait(end)?;
+                let seconds = f64::from(shared.driver.elapsed_ms(start, end)?) / 1e3;
+                best = best.max(2.0 * n_bytes as f64 / seconds);
+            }
+            Ok(())
+        };
+        let done = measure();
+        for event in [start, end] {
+            // SAFETY: made above, destroyed once.
+            let _ = unsafe { shared.driver.destroy_event(event) };
+        }
+        done.map_err(failed)?;
+        Ok(best)
     }
 
     fn memory_for(&self, purpose: Purpose) -> Arc<dyn BufferType> {

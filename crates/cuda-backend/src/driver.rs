@@ -187,6 +187,12 @@ pub trait Driver: Send + Sync + Debug {
     /// As [`Driver::copy_in`], with the roles changed: nobody reads or writes `to` until the copy is done.
     unsafe fn copy_out(&self, stream: Stream, to: *mut u8, from: u64, len: usize) -> Result<(), DriverError>;
 
+    /// Queues a copy inside of device memory.
+    ///
+    /// # Safety
+    /// `to` and `from` have `len` bytes inside one allocation each, and are apart.
+    unsafe fn copy_within(&self, stream: Stream, to: u64, from: u64, len: usize) -> Result<(), DriverError>;
+
     /// Queues filling with a byte.
     ///
     /// # Safety

@@ -24,6 +24,7 @@ unsafe extern "C" {
     pub(crate) fn cuMemFreeHost(memory: *mut c_void) -> u32;
     pub(crate) fn cuMemcpyHtoDAsync_v2(to: u64, from: *const c_void, size: usize, stream: Handle) -> u32;
     pub(crate) fn cuMemcpyDtoHAsync_v2(to: *mut c_void, from: u64, size: usize, stream: Handle) -> u32;
+    pub(crate) fn cuMemcpyDtoDAsync_v2(to: u64, from: u64, size: usize, stream: Handle) -> u32;
     pub(crate) fn cuMemsetD8Async(to: u64, byte: u8, size: usize, stream: Handle) -> u32;
     pub(crate) fn cuStreamCreate(stream: *mut Handle, flags: c_uint) -> u32;
     pub(crate) fn cuStreamSynchronize(stream: Handle) -> u32;

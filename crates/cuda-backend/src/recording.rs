@@ -161,6 +161,12 @@ impl RecordingDriver {
         }
     }
 
+    /// A device that describes itself so.
+    #[must_use]
+    pub fn with_info(self, info: DeviceInfo) -> RecordingDriver {
+        RecordingDriver { info, ..self }
+    }
+
     /// Lets `run` do the launches; it gets addresses of host memory.
     #[must_use]
     pub fn with_kernels(
@@ -343,6 +349,12 @@ impl Driver for RecordingDriver {
     unsafe fn copy_out(&self, _: Stream, to: *mut u8, from: u64, len: usize) -> Result<(), DriverError> {
         let mut state = self.enter("cuMemcpyDtoHAsync_v2", Some(len))?;
         state.calls.push(Call::CopyOut { from, len });
+        state.queue.push_back(Work::Copy { to: to as usize, from: from as usize, len });
+        Ok(())
+    }
+
+    unsafe fn copy_within(&self, _: Stream, to: u64, from: u64, len: usize) -> Result<(), DriverError> {
+        let mut state = self.enter("cuMemcpyDtoDAsync_v2", Some(len))?;
         state.queue.push_back(Work::Copy { to: to as usize, from: from as usize, len });
         Ok(())
     }

@@ -3,7 +3,7 @@
 //! One stream for everything: writes, launches and reads happen in the order in which they were asked for, without a wait in
 //! between. That is what makes writing a graph's inputs cheap.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use quipu_backend::Error;
@@ -20,6 +20,8 @@ pub(crate) const ALIGNMENT: usize = 256;
 struct Code {
     modules: HashMap<&'static str, Module>,
     functions: HashMap<&'static str, (&'static Kernel, Function)>,
+    /// Names asked for since somebody last wanted to know.
+    used: BTreeSet<&'static str>,
 }
 
 #[derive(Debug)]
@@ -117,8 +119,9 @@ impl Shared {
     /// A kernel of the table, ready to be launched; its file is compiled by the driver at first use.
     pub fn kernel(&self, name: &str) -> Result<(&'static Kernel, Function), Error> {
         let mut code = lock(&self.code);
-        if let Some(found) = code.functions.get(name) {
-            return Ok(*found);
+        if let Some(found) = code.functions.get(name).copied() {
+            code.used.insert(found.0.name);
+            return Ok(found);
         }
         let absent = || Error::Init { backend: self.name.clone(), message: format!("no kernel {name}") };
         let kernel = kernels::find(name).ok_or_else(absent)?;
@@ -132,7 +135,13 @@ impl Shared {
         };
         let function = self.driver.function(module, kernel).map_err(|error| self.error(&error))?;
         code.functions.insert(kernel.name, (kernel, function));
+        code.used.insert(kernel.name);
         Ok((kernel, function))
+    }
+
+    /// Kernels that were planned since the last call.
+    pub fn take_used(&self) -> Vec<&'static str> {
+        std::mem::take(&mut lock(&self.code).used).into_iter().collect()
     }
 
     /// Queues a launch.

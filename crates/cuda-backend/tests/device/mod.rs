@@ -1,6 +1,8 @@
 //! A CUDA device without a GPU, and small llamas to run on it.
 #![allow(dead_code, reason = "each test file uses its part")]
 
+pub mod cases;
+
 use std::ffi::c_void;
 use std::sync::Arc;
 
@@ -49,7 +51,8 @@ impl Lcg {
     }
 }
 
-fn row_bytes(dtype: DType, values: &[f32]) -> Vec<u8> {
+/// A row of any type with a quantizer.
+pub fn row_bytes(dtype: DType, values: &[f32]) -> Vec<u8> {
     match dtype {
         DType::F32 => bytemuck::cast_slice(values).to_vec(),
         DType::F16 => values.iter().flat_map(|v| half::f16::from_f32(*v).to_le_bytes()).collect(),

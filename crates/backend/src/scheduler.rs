@@ -58,7 +58,8 @@ impl Scheduler {
             })
             .collect();
         let planner = Planner::new(&specs)?;
-        let names = backends.iter().map(|b| BackendStats { name: b.name().to_owned(), ..BackendStats::default() });
+        let names =
+            backends.iter().map(|b| BackendStats { name: b.name().to_owned(), ..BackendStats::default() });
         Ok(Scheduler {
             chunks: vec![Vec::new(); backends.len()],
             copy_memory: vec![Vec::new(); backends.len()],

@@ -47,8 +47,8 @@ pub(crate) type Reads = Vec<Vec<bool>>;
 pub(crate) fn reads(backends: &[Box<dyn Backend>]) -> Result<Reads, Error> {
     let owners: Vec<Box<dyn Buffer>> =
         backends.iter().map(|backend| backend.buffer_type().allocate(0)).collect::<Result<_, _>>()?;
-    let of = |reader: &Box<dyn Backend>| owners.iter().map(|b| reader.supports_buffer(b.as_ref())).collect();
-    Ok(backends.iter().map(of).collect())
+    let of = |reader: &dyn Backend| owners.iter().map(|b| reader.supports_buffer(b.as_ref())).collect();
+    Ok(backends.iter().map(|backend| of(backend.as_ref())).collect())
 }
 
 /// The tensor that owns the bytes.
@@ -109,13 +109,7 @@ impl Assignment {
     }
 
     /// Gives nodes that have no place that of the node before them (behind them, if `reversed`).
-    fn spread(
-        &mut self,
-        backends: &[Box<dyn Backend>],
-        graph: &Graph,
-        without: Option<u32>,
-        reversed: bool,
-    ) {
+    fn spread(&mut self, backends: &[Box<dyn Backend>], graph: &Graph, without: Option<u32>, reversed: bool) {
         let n = self.nodes.len();
         let mut current = None;
         for k in 0..n {
@@ -333,7 +327,11 @@ impl Bound {
         graph.nodes() == self.source.nodes()
             && graph.tensors().len() == self.source.tensors().len()
             && graph.tensors().iter().zip(self.source.tensors()).all(|(a, b)| {
-                a.op == b.op && a.src == b.src && a.storage == b.storage && a.same_layout(b) && a.view == b.view
+                a.op == b.op
+                    && a.src == b.src
+                    && a.storage == b.storage
+                    && a.same_layout(b)
+                    && a.view == b.view
             })
     }
 
@@ -347,7 +345,8 @@ impl Bound {
                 let reaches = written.is_none_or(|(buffer, _)| {
                     buffers.get(buffer).is_ok_and(|buffer| backend.supports_buffer(buffer))
                 });
-                if !tensor.op.is_metadata() && !(reaches && readable(backend, &self.graph, *id, buffers)) {
+                let runs = reaches && readable(backend, &self.graph, *id, buffers);
+                if !runs && !tensor.op.is_metadata() {
                     return Err(unsupported(&self.source, *id));
                 }
             }

@@ -4,7 +4,9 @@ use std::any::Any;
 use std::ops::Range;
 use std::sync::{Arc, Mutex};
 
-use quipu_backend::{Abort, Backend, Buffer, BufferTable, BufferType, Error, Observer, Scheduler, WeightSpec};
+use quipu_backend::{
+    Abort, Backend, Buffer, BufferTable, BufferType, Error, Observer, Scheduler, WeightSpec,
+};
 use quipu_graph::{DType, Graph, Op, Storage, TensorId};
 
 /// Bytes, and the name of the memory they are in.
@@ -351,8 +353,7 @@ fn observers_see_every_node_of_every_split() {
 
 #[test]
 fn memory_for_copies_that_is_not_to_be_had_is_an_error() {
-    let tight =
-        VecBackend { name: "tight", adds: false, limit: 600, memory: "tight", log: Log::default() };
+    let tight = VecBackend { name: "tight", adds: false, limit: 600, memory: "tight", log: Log::default() };
     let backends: Vec<Box<dyn Backend>> = vec![Box::new(tight), apart("second", true, &Log::default())];
     let mut scheduler = Scheduler::new(backends).expect("valid memory");
     let error = run(&mut scheduler, &mut BufferTable::new(), 200).expect_err("no room");

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use quipu::gguf::MetadataOverride;
 use quipu::{
-    BufferOverride, Device, GenerateOptions, LoadMode, LoadOptions, Model, SamplerParams, Session, SessionOptions,
-    Tokenizer,
+    BufferOverride, Device, GenerateOptions, LoadMode, LoadOptions, Model, SamplerParams, Session,
+    SessionOptions, Tokenizer,
 };
 
 use crate::fail::Failure;

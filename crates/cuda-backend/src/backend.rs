@@ -36,8 +36,7 @@ impl CudaBackend {
     /// Makes the run's own memory large enough.
     fn reserve(&mut self) -> Result<(), Error> {
         let status_bytes = self.plan.row_nodes.len() * 4;
-        for (buffer, size) in
-            [(&mut self.scratch, self.plan.scratch_bytes), (&mut self.status, status_bytes)]
+        for (buffer, size) in [(&mut self.scratch, self.plan.scratch_bytes), (&mut self.status, status_bytes)]
         {
             if buffer.size() < size {
                 // The old one goes first: both at once might not fit.

@@ -46,9 +46,8 @@ pub fn probe(mut refused: impl FnMut(u32, String)) -> Result<Vec<CudaDevice>, Pr
     let mut devices = Vec::new();
     for ordinal in 0..u32::try_from(count).unwrap_or(0) {
         let device = CustDriver::new(ordinal).map_err(|error| error.to_string());
-        let device = device.and_then(|driver| {
-            CudaDevice::new(ordinal, Box::new(driver)).map_err(|error| error.to_string())
-        });
+        let device = device
+            .and_then(|driver| CudaDevice::new(ordinal, Box::new(driver)).map_err(|error| error.to_string()));
         match device {
             Ok(device) => devices.push(device),
             Err(message) => refused(ordinal, message),
@@ -209,13 +208,18 @@ impl Driver for CustDriver {
         self.enter()?;
         let mut milliseconds = 0.0;
         // SAFETY: both are from this driver and alive; the time may be written.
-        let code =
-            unsafe { raw::cuEventElapsedTime(&raw mut milliseconds, handle(start.0), handle(end.0)) };
+        let code = unsafe { raw::cuEventElapsedTime(&raw mut milliseconds, handle(start.0), handle(end.0)) };
         answer("cuEventElapsedTime", code, None)?;
         Ok(milliseconds)
     }
 
-    unsafe fn copy_in(&self, stream: Stream, to: u64, from: *const u8, len: usize) -> Result<(), DriverError> {
+    unsafe fn copy_in(
+        &self,
+        stream: Stream,
+        to: u64,
+        from: *const u8,
+        len: usize,
+    ) -> Result<(), DriverError> {
         self.enter()?;
         // SAFETY: as the caller promises.
         let code = unsafe { raw::cuMemcpyHtoDAsync_v2(to, from.cast(), len, handle(stream.0)) };
@@ -285,8 +289,7 @@ impl Driver for CustDriver {
         let name = CString::new(kernel.name).expect("names of the table have no zeros");
         let mut function: Handle = std::ptr::null_mut();
         // SAFETY: the module is loaded, the name terminated, and `function` may be written.
-        let code =
-            unsafe { raw::cuModuleGetFunction(&raw mut function, handle(module.0), name.as_ptr()) };
+        let code = unsafe { raw::cuModuleGetFunction(&raw mut function, handle(module.0), name.as_ptr()) };
         answer(CALL, code, None).map_err(|mut error| {
             error.name = format!("{} for {}", error.name, kernel.name);
             error

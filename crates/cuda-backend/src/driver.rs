@@ -179,7 +179,8 @@ pub trait Driver: Send + Sync + Debug {
     /// # Safety
     /// `to` has `len` bytes inside one allocation. `from` is pinned memory of `len` bytes that nobody writes until the copy
     /// is done.
-    unsafe fn copy_in(&self, stream: Stream, to: u64, from: *const u8, len: usize) -> Result<(), DriverError>;
+    unsafe fn copy_in(&self, stream: Stream, to: u64, from: *const u8, len: usize)
+    -> Result<(), DriverError>;
 
     /// Queues a copy to the host.
     ///

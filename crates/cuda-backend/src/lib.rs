@@ -35,7 +35,11 @@ mod no_driver;
 
 pub use backend::CudaBackend;
 pub use buffer::{CudaBuffer, CudaBufferType};
-#[cfg(all(feature = "driver", target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")))]
+#[cfg(all(
+    feature = "driver",
+    target_os = "linux",
+    any(target_arch = "x86_64", target_arch = "aarch64")
+))]
 pub use cust_driver::{ProbeError, probe};
 pub use device::CudaDevice;
 pub use ledger::{Ledger, Purpose};

@@ -226,8 +226,12 @@ impl RecordingDriver {
                         && let Err(message) = run(&Launch { kernel, grid, args: &args })
                     {
                         // CUDA_ERROR_LAUNCH_FAILED, and like it, for good.
-                        state.failed =
-                            Some(DriverError { call: "cuLaunchKernel", code: 719, name: message, bytes: None });
+                        state.failed = Some(DriverError {
+                            call: "cuLaunchKernel",
+                            code: 719,
+                            name: message,
+                            bytes: None,
+                        });
                     }
                 }
             }

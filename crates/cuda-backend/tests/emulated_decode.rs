@@ -2,10 +2,13 @@
 //! logits against the CPU backend's.
 
 mod device;
+#[path = "device/emulated.rs"]
+mod emulated_device;
 
 use std::sync::Arc;
 
-use device::{argmax, emulated, llama, load, logits, nmse, params, skipped, tokens};
+use device::{argmax, llama, load, logits, nmse, params, tokens};
+use emulated_device::{emulated, skipped};
 use quipu_cpu_backend::CpuDevice;
 use quipu_cuda_backend::{Call, Purpose};
 use quipu_decoder::{Context, ContextParams};
@@ -85,7 +88,8 @@ fn decoding_allocates_nothing() {
     batch.add(3, 8, &[0], true);
     context.decode(&batch).unwrap();
     let calls = driver.take_calls();
-    let allocates = |call: &&Call| matches!(call, Call::Alloc { .. } | Call::AllocPinned { .. } | Call::Free { .. });
+    let allocates =
+        |call: &&Call| matches!(call, Call::Alloc { .. } | Call::AllocPinned { .. } | Call::Free { .. });
     assert_eq!(calls.iter().find(allocates), None);
     assert!(!calls.contains(&Call::LoadModule));
     let launches: Vec<&str> = calls

@@ -1,14 +1,17 @@
 //! Single ops through the whole backend: planned, launched in the emulation, and compared with the CPU's results.
 
 mod device;
+#[path = "device/emulated.rs"]
+mod emulated_device;
 
 use std::collections::BTreeSet;
 
-use device::{cases, emulated, skipped};
+use device::cases;
+use emulated_device::{emulated, skipped};
 use quipu_backend::{BufferTable, Device, Error, Scheduler};
 use quipu_cpu_backend::CpuDevice;
 use quipu_cuda_backend::kernels::KERNELS;
-use quipu_graph::{DType, Graph};
+use quipu_graph::{DType, Graph, Storage, TensorId};
 
 /// Kernels that no op of a graph leads to yet.
 const UNREACHED: [&str; 8] = [
@@ -40,7 +43,8 @@ fn every_op_agrees_with_the_cpu_and_reaches_its_kernels() {
     assert!(failed.is_empty(), "{} of {}: {failed:#?}", failed.len(), cases.len());
     let used: BTreeSet<&str> = gpu.take_used_kernels().into_iter().collect();
     let missing: Vec<&str> = KERNELS.iter().map(|k| k.name).filter(|name| !used.contains(name)).collect();
-    let expected: Vec<&str> = KERNELS.iter().map(|k| k.name).filter(|name| UNREACHED.contains(name)).collect();
+    let expected: Vec<&str> =
+        KERNELS.iter().map(|k| k.name).filter(|name| UNREACHED.contains(name)).collect();
     assert_eq!(missing, expected);
     assert_eq!(driver.device_bytes(), 0);
 }
@@ -72,12 +76,15 @@ fn row_numbers_out_of_range_are_an_error_that_names_them() {
     scheduler.compute(&graph, &mut buffers, None).unwrap();
 }
 
+/// What somebody does to a graph of one node, given its operand and its result.
+type Edit = Box<dyn Fn(&mut Graph, TensorId, TensorId)>;
+
 #[test]
 fn edited_graphs_are_refused_and_not_launched() {
     let driver = quipu_cuda_backend::RecordingDriver::new(1 << 24);
     let gpu = quipu_cuda_backend::CudaDevice::new(0, Box::new(driver.clone())).unwrap();
     let mut backend = gpu.backend(1).unwrap();
-    let build = |edit: &dyn Fn(&mut Graph, quipu_graph::TensorId, quipu_graph::TensorId)| {
+    let build = |edit: &dyn Fn(&mut Graph, TensorId, TensorId)| {
         let mut graph = Graph::new();
         let x = graph.input("x", DType::F32, [64, 4, 1, 1]).unwrap();
         let out = graph.scale(x, 2.0, 0.0).unwrap();
@@ -89,31 +96,42 @@ fn edited_graphs_are_refused_and_not_launched() {
         edit(&mut graph, x, out);
         (graph, buffers)
     };
-    type Edit = Box<dyn Fn(&mut Graph, quipu_graph::TensorId, quipu_graph::TensorId)>;
     let edits: Vec<(&str, Edit)> = vec![
-        ("a shape beyond the buffer", Box::new(|g, x, out| {
-            for id in [x, out] {
-                g[id].ne[1] = 4000;
-                g[id].nb[2] = 256 * 4000;
-                g[id].nb[3] = 256 * 4000;
-            }
-        })),
+        (
+            "a shape beyond the buffer",
+            Box::new(|g, x, out| {
+                for id in [x, out] {
+                    g[id].ne[1] = 4000;
+                    g[id].nb[2] = 256 * 4000;
+                    g[id].nb[3] = 256 * 4000;
+                }
+            }),
+        ),
         ("another type", Box::new(|g, x, _| g[x].dtype = DType::F16)),
         ("strides that overflow", Box::new(|g, x, _| g[x].nb[1] = usize::MAX / 2)),
-        ("dimensions whose product overflows", Box::new(|g, x, out| {
-            for id in [x, out] {
-                g[id].ne = [64, usize::MAX / 4, 8, 1];
-            }
-        })),
-        ("a result over half of its operand", Box::new(|g, x, out| {
-            let (buffer, offset) = g[x].storage.location().unwrap();
-            g[out].storage = quipu_graph::Storage::Planned { buffer, offset: offset + 128 };
-        })),
-        ("no memory", Box::new(|g, x, _| g[x].storage = quipu_graph::Storage::Unbound)),
-        ("an odd address", Box::new(|g, x, _| {
-            let (buffer, offset) = g[x].storage.location().unwrap();
-            g[x].storage = quipu_graph::Storage::Planned { buffer, offset: offset + 2 };
-        })),
+        (
+            "dimensions whose product overflows",
+            Box::new(|g, x, out| {
+                for id in [x, out] {
+                    g[id].ne = [64, usize::MAX / 4, 8, 1];
+                }
+            }),
+        ),
+        (
+            "a result over half of its operand",
+            Box::new(|g, x, out| {
+                let (buffer, offset) = g[x].storage.location().unwrap();
+                g[out].storage = Storage::Planned { buffer, offset: offset + 128 };
+            }),
+        ),
+        ("no memory", Box::new(|g, x, _| g[x].storage = Storage::Unbound)),
+        (
+            "an odd address",
+            Box::new(|g, x, _| {
+                let (buffer, offset) = g[x].storage.location().unwrap();
+                g[x].storage = Storage::Planned { buffer, offset: offset + 2 };
+            }),
+        ),
         ("no operand", Box::new(|g, _, out| g[out].src.clear())),
     ];
     for (what, edit) in edits {
@@ -121,7 +139,8 @@ fn edited_graphs_are_refused_and_not_launched() {
         driver.take_calls();
         let error = backend.compute(&graph, 0..1, &mut buffers, None).expect_err(what);
         assert!(!matches!(error, Error::Device { .. }), "{what}: {error}");
-        let launched = driver.take_calls().iter().any(|c| matches!(c, quipu_cuda_backend::Call::Launch { .. }));
+        let launched =
+            driver.take_calls().iter().any(|c| matches!(c, quipu_cuda_backend::Call::Launch { .. }));
         assert!(!launched, "{what}");
     }
     let (graph, mut buffers) = build(&|_, _, _| {});

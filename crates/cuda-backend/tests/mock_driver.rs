@@ -40,7 +40,8 @@ fn child(dir: &Path, check: &str, fail: Option<&str>) {
         command.env("MOCK_FAIL", fail);
     }
     let output = command.output().expect("starts");
-    let text = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+    let text =
+        String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success() && text.contains("checked"), "{check}, {fail:?}:\n{text}");
 }
 
@@ -54,14 +55,17 @@ fn the_real_path_holds_against_a_mock_of_the_driver() {
     for fail in ["cuInit=100", "cuInit=999", "cuDeviceGetCount=3"] {
         child(dir.path(), "no device", Some(fail));
     }
-    for fail in ["cuDevicePrimaryCtxRetain=2", "cuStreamCreate=1", "cuMemHostAlloc=2", "cuCtxSetCurrent=201"] {
+    for fail in ["cuDevicePrimaryCtxRetain=2", "cuStreamCreate=1", "cuMemHostAlloc=2", "cuCtxSetCurrent=201"]
+    {
         child(dir.path(), "refused device", Some(fail));
     }
     // A code that cust's bindings do not have, too.
     for fail in ["cuMemAlloc_v2=2", "cuMemAlloc_v2=913", "cuMemsetD8Async=719"] {
         child(dir.path(), "refused memory", Some(fail));
     }
-    for fail in ["cuModuleLoadDataEx=218", "cuModuleGetFunction=500", "cuLaunchKernel=719", "cuStreamSynchronize=700"] {
+    for fail in
+        ["cuModuleLoadDataEx=218", "cuModuleGetFunction=500", "cuLaunchKernel=719", "cuStreamSynchronize=700"]
+    {
         child(dir.path(), "refused run", Some(fail));
     }
 }
@@ -106,7 +110,10 @@ fn in_a_child() {
             let gpu = device();
             let error = run(&gpu).expect_err(&fail).to_string();
             named(&error);
-            assert!(call != "cuModuleLoadDataEx" || error.contains("ptxas error   : mock says no"), "{error}");
+            assert!(
+                call != "cuModuleLoadDataEx" || error.contains("ptxas error   : mock says no"),
+                "{error}"
+            );
             assert!(call != "cuLaunchKernel" || error.contains("for scale"), "{error}");
         }
         other => panic!("no check called {other}"),

@@ -77,7 +77,7 @@ for_each_name!(define_names);
 
 /// Where each name leads.
 static TABLE: [AtomicPtr<()>; NAMES.len()] =
-    [const { AtomicPtr::new(not_initialized as *const () as *mut ()) }; NAMES.len()];
+    [const { AtomicPtr::new((not_initialized as *const ()).cast_mut()) }; NAMES.len()];
 
 /// The opened library.
 struct Library {
@@ -116,7 +116,7 @@ impl Library {
             let mut address = unsafe { dlsym(handle, symbol.as_ptr()) }.cast::<()>();
             if address.is_null() {
                 missing.push(*name);
-                address = not_found as *const () as *mut ();
+                address = (not_found as *const ()).cast_mut();
             }
             slot.store(address, Ordering::Release);
         }
@@ -186,15 +186,14 @@ unsafe extern "C" fn cuInit(flags: u32) -> u32 {
 #[allow(non_snake_case)]
 unsafe extern "C" fn cuDriverGetVersion(version: *mut c_int) -> u32 {
     // SAFETY: `CUresult cuDriverGetVersion(int *)`.
-    match unsafe { function::<unsafe extern "C" fn(*mut c_int) -> u32>(c"cuDriverGetVersion") } {
+    let get = unsafe { function::<unsafe extern "C" fn(*mut c_int) -> u32>(c"cuDriverGetVersion") };
+    if let Some(get) = get {
         // SAFETY: the caller's argument.
-        Some(get) => unsafe { get(version) },
-        None => {
-            // SAFETY: the caller says that it may be written.
-            unsafe { version.write(0) };
-            0
-        }
+        return unsafe { get(version) };
     }
+    // SAFETY: the caller says that it may be written.
+    unsafe { version.write(0) };
+    0
 }
 
 type Describe = unsafe extern "C" fn(u32, *mut *const c_char) -> u32;
@@ -218,15 +217,14 @@ fn own_words(code: u32) -> (&'static CStr, &'static CStr) {
 #[allow(non_snake_case)]
 unsafe extern "C" fn cuGetErrorString(code: u32, text: *mut *const c_char) -> u32 {
     // SAFETY: `CUresult cuGetErrorString(CUresult, const char **)`.
-    match unsafe { function::<Describe>(c"cuGetErrorString") } {
+    let describe = unsafe { function::<Describe>(c"cuGetErrorString") };
+    if let Some(describe) = describe {
         // SAFETY: the caller's arguments.
-        Some(describe) => unsafe { describe(code, text) },
-        None => {
-            // SAFETY: the caller says that it may be written.
-            unsafe { text.write(own_words(code).1.as_ptr()) };
-            0
-        }
+        return unsafe { describe(code, text) };
     }
+    // SAFETY: the caller says that it may be written.
+    unsafe { text.write(own_words(code).1.as_ptr()) };
+    0
 }
 
 /// An error's name.
@@ -237,15 +235,14 @@ unsafe extern "C" fn cuGetErrorString(code: u32, text: *mut *const c_char) -> u3
 #[allow(non_snake_case)]
 unsafe extern "C" fn cuGetErrorName(code: u32, text: *mut *const c_char) -> u32 {
     // SAFETY: `CUresult cuGetErrorName(CUresult, const char **)`.
-    match unsafe { function::<Describe>(c"cuGetErrorName") } {
+    let describe = unsafe { function::<Describe>(c"cuGetErrorName") };
+    if let Some(describe) = describe {
         // SAFETY: the caller's arguments.
-        Some(describe) => unsafe { describe(code, text) },
-        None => {
-            // SAFETY: the caller says that it may be written.
-            unsafe { text.write(own_words(code).0.as_ptr()) };
-            0
-        }
+        return unsafe { describe(code, text) };
     }
+    // SAFETY: the caller says that it may be written.
+    unsafe { text.write(own_words(code).0.as_ptr()) };
+    0
 }
 
 #[cfg(test)]

@@ -193,7 +193,6 @@ impl KvCache {
         self.layers.get(il).ok_or(Error::Layer { il, n_layer: self.layers.len() })
     }
 
-
     /// Moves the head to a freed cell before it, where a search may succeed sooner.
     fn freed(&mut self, first: Option<usize>) {
         self.head = first.map_or(self.head, |first| first.min(self.head));

@@ -140,7 +140,8 @@ fn products(cases: &mut Vec<Case>) {
 
 fn rows(cases: &mut Vec<Case>) {
     let mut b = Builder::new(10);
-    let table = b.bytes(DType::I32, [5, 4, 1, 1], bytemuck::cast_slice(&(0..20).collect::<Vec<i32>>()).to_vec());
+    let table =
+        b.bytes(DType::I32, [5, 4, 1, 1], bytemuck::cast_slice(&(0..20).collect::<Vec<i32>>()).to_vec());
     let ids = b.i32s(&[3, 1]);
     let out = b.graph.get_rows(table, ids).expect("a table");
     cases.push(b.case("get_rows i32".to_owned(), out, 0.0));

@@ -1,15 +1,11 @@
-//! A CUDA device without a GPU, and small llamas to run on it.
+//! Small llamas, and single ops, to run on a device and on the CPU.
 #![allow(dead_code, reason = "each test file uses its part")]
 
 pub mod cases;
 
-use std::ffi::c_void;
 use std::sync::Arc;
 
 use quipu_backend::Device;
-use quipu_cuda_backend::driver::{Launch, Value};
-use quipu_cuda_backend::{CudaDevice, RecordingDriver};
-use quipu_cuda_emulation as emulation;
 use quipu_decoder::{Batch, Context, ContextParams};
 use quipu_gguf::{GgufFile, GgufWriter, Value as Metadata};
 use quipu_graph::DType;
@@ -19,27 +15,6 @@ pub const N_VOCAB: usize = 96;
 pub const N_EMBD: usize = 256;
 const N_FF: usize = 512;
 const N_EMBD_KV: usize = 128;
-
-/// Says that there is nothing to run, if so.
-pub fn skipped() -> bool {
-    if !emulation::is_available() {
-        println!("skipped: built without a C++ compiler, so without the kernels' emulation");
-    }
-    !emulation::is_available()
-}
-
-/// A device whose kernels run in the emulation, and the driver behind it.
-pub fn emulated(total: usize) -> (CudaDevice, RecordingDriver) {
-    let driver = RecordingDriver::new(total).with_kernels(|launch: &Launch<'_>| {
-        let pointers: Vec<*const c_void> = launch.args.iter().map(Value::address).collect();
-        let (kernel, grid) = (launch.kernel, launch.grid);
-        // SAFETY: the arguments are of the kernel's kinds, or the backend would not have planned the launch; addresses are
-        // of the recording driver's blocks, inside of which the backend placed every tensor.
-        unsafe { emulation::launch(kernel.name, grid, kernel.block, &pointers) }
-            .map_err(|error| error.to_string())
-    });
-    (CudaDevice::new(0, Box::new(driver.clone())).expect("new enough"), driver)
-}
 
 /// Numbers that look random and are the same everywhere.
 pub struct Lcg(pub u64);
@@ -112,8 +87,7 @@ pub fn llama(n_layer: usize, types: &[DType]) -> Vec<u8> {
         let dims = &tensors[i].1;
         let mut random = Lcg(i as u64 + 1);
         let n: u64 = dims.iter().product();
-        let (scale, shift) =
-            if dims.len() == 1 { (0.1, 1.0) } else { (1.7 / (dims[0] as f32).sqrt(), 0.0) };
+        let (scale, shift) = if dims.len() == 1 { (0.1, 1.0) } else { (1.7 / (dims[0] as f32).sqrt(), 0.0) };
         let values: Vec<f32> = (0..n).map(|_| random.uniform() * scale + shift).collect();
         values.chunks(dims[0] as usize).try_for_each(|row| sink.write_all(&row_bytes(dtype(i, dims), row)))
     });

@@ -232,9 +232,8 @@ mod tests {
 
     #[test]
     fn the_last_layers_are_offloaded_and_the_output_first() {
-        let owned = |n_gpu_layers: i32, name: &str, usage| {
-            OffloadedLayers::last(4, n_gpu_layers).owns(name, usage)
-        };
+        let owned =
+            |n_gpu_layers: i32, name: &str, usage| OffloadedLayers::last(4, n_gpu_layers).owns(name, usage);
         let matrix = |n, name: &str| owned(n, name, WeightUse::MulMat);
         assert!(!matrix(0, "output.weight"));
         assert!(matrix(1, "output.weight") && !matrix(1, "blk.3.attn_q.weight"));

@@ -32,6 +32,9 @@ pub(crate) struct ModelArgs {
     /// Layers on the GPU (-ngl), counted from the last; the output counts as one more; negative = all.
     #[arg(long, value_name = "N", visible_alias = "gpu-layers", allow_negative_numbers = true)]
     pub n_gpu_layers: Option<i32>,
+    /// The GPU to use (CUDA0, CUDA1, ...); the first by default.
+    #[arg(long, value_name = "NAME")]
+    pub device: Option<String>,
     /// Say on stderr what ran where.
     #[arg(short = 'v', long)]
     pub verbose: bool,
@@ -42,8 +45,8 @@ impl ModelArgs {
         match (self.gpu(), &self.model) {
             (None, Some(path)) => Ok(Model::open_with(path, &mut self.load_options()?.into())?),
             (None, None) => Ok(Model::embedded()?),
-            (Some(gpu), Some(path)) => Ok(Model::open_on(path, self.load_options()?.into(), gpu)?),
-            (Some(gpu), None) => Ok(Model::embedded_on(self.load_options()?.into(), gpu)?),
+            (Some(gpu), Some(path)) => Ok(Model::open_on(path, self.load_options()?.into(), &gpu)?),
+            (Some(gpu), None) => Ok(Model::embedded_on(self.load_options()?.into(), &gpu)?),
         }
     }
 
@@ -54,7 +57,19 @@ impl ModelArgs {
             return None;
         }
         match quipu::gpu_devices() {
-            Ok(devices) => devices.into_iter().next(),
+            Ok(devices) => {
+                let wanted = self.device.as_deref();
+                let known: Vec<String> = devices.iter().map(|device| device.name().to_owned()).collect();
+                let found = devices.into_iter().find(|gpu| wanted.is_none_or(|name| name == gpu.name()));
+                if found.is_none() {
+                    eprintln!(
+                        "no device {}, only {}; running on the CPU",
+                        wanted.unwrap_or(""),
+                        known.join(", ")
+                    );
+                }
+                found
+            }
             Err(error) => {
                 eprintln!("{error}; running on the CPU");
                 None

@@ -69,9 +69,9 @@ impl Model {
     pub fn open_on(
         path: impl AsRef<Path>,
         params: LoadParams<'_>,
-        device: Arc<dyn Device>,
+        device: &Arc<dyn Device>,
     ) -> Result<Model, Error> {
-        let kept = Arc::clone(&device);
+        let kept = Arc::clone(device);
         let mut params = with_offload(params, device.as_ref());
         Model::open_at(path.as_ref(), &mut params, Some(kept))
     }
@@ -104,9 +104,9 @@ impl Model {
     /// # Errors
     /// As [`Model::open_on`].
     #[cfg(feature = "embedded-model")]
-    pub fn embedded_on(params: LoadParams<'_>, device: Arc<dyn Device>) -> Result<Model, Error> {
+    pub fn embedded_on(params: LoadParams<'_>, device: &Arc<dyn Device>) -> Result<Model, Error> {
         let file = GgufFile::from_static(EMBEDDED)?;
-        let kept = Arc::clone(&device);
+        let kept = Arc::clone(device);
         let mut params = with_offload(params, device.as_ref());
         Model::from_set(&GgufSet::from(&file), None, "embedded model", &mut params, Some(kept))
     }

@@ -31,3 +31,20 @@ fn a_device_that_computes_nothing_fails_it() {
     gpu_test::kernels(&gpu, &mut report);
     assert!(!report.good && report.text.contains("**failed**"));
 }
+
+/// Model files of `QUIPU_CUDA_MODELS` (separated by colons): toys of all architectures, or whatever there is patience for.
+#[test]
+fn models_at_hand_agree_with_the_cpu() {
+    let Ok(list) = std::env::var("QUIPU_CUDA_MODELS") else {
+        println!("skipped: QUIPU_CUDA_MODELS names no files");
+        return;
+    };
+    if skipped() {
+        return;
+    }
+    let paths: Vec<String> = list.split(':').map(str::to_owned).collect();
+    let (gpu, _) = emulated(8 << 30);
+    let mut report = Report { good: true, ..Report::default() };
+    gpu_test::models(&gpu, &paths, 10, &mut report).expect("models run");
+    assert!(report.good, "{}", report.text);
+}

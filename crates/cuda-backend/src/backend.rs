@@ -9,6 +9,7 @@ use quipu_graph::{Graph, Op, TensorId};
 use crate::buffer::{CudaBuffer, CudaBufferType};
 use crate::ledger::Purpose;
 use crate::plan::{Plan, Source, name};
+use crate::replay::{Replay, Turn};
 use crate::shared::Shared;
 use crate::support;
 
@@ -24,13 +25,15 @@ pub struct CudaBackend {
     /// One i32 for each node with row numbers: how many were out of range.
     status: CudaBuffer,
     counters: Vec<u8>,
+    replay: Replay,
 }
 
 impl CudaBackend {
     pub(crate) fn new(shared: Arc<Shared>) -> Result<CudaBackend, Error> {
         let empty = || CudaBuffer::new(Arc::clone(&shared), 0, Purpose::Scratch);
         let (scratch, status) = (empty()?, empty()?);
-        Ok(CudaBackend { shared, plan: Plan::default(), scratch, status, counters: Vec::new() })
+        let replay = Replay::new(Arc::clone(&shared));
+        Ok(CudaBackend { shared, plan: Plan::default(), scratch, status, counters: Vec::new(), replay })
     }
 
     /// Makes the run's own memory large enough.
@@ -50,7 +53,15 @@ impl CudaBackend {
         Ok(())
     }
 
-    fn launch_all(&self, abort: Option<Abort<'_>>) -> Result<(), Error> {
+    fn launch_all(&mut self, abort: Option<Abort<'_>>) -> Result<(), Error> {
+        // Who may stop a run is asked between its launches.
+        if abort.is_none() {
+            let cleared = (self.status.address(), self.counters.len());
+            // SAFETY: as for the launches below.
+            if unsafe { self.replay.turn(&self.plan, cleared) }? == Turn::Done {
+                return Ok(());
+            }
+        }
         if !self.counters.is_empty() {
             // SAFETY: `reserve` made the buffer at least as large as the counters.
             unsafe { self.shared.clear(self.status.address(), self.counters.len()) }?;

@@ -11,7 +11,7 @@ use quipu_backend::DeviceMemory;
 use quipu_cuda_driver_shim as shim;
 
 use crate::device::CudaDevice;
-use crate::driver::{DeviceInfo, Driver, DriverError, Event, Function, Launch, Module, Stream};
+use crate::driver::{DeviceInfo, Driver, DriverError, Event, Function, Launch, Module, Recording, Stream};
 use crate::kernels::Kernel;
 use crate::raw::{self, Handle, answer};
 
@@ -332,5 +332,40 @@ impl Driver for CustDriver {
             error.name = format!("{} for {}", error.name, launch.kernel.name);
             error
         })
+    }
+
+    unsafe fn begin_recording(&self, stream: Stream) -> Result<(), DriverError> {
+        self.enter()?;
+        // SAFETY: the stream is from this driver and alive.
+        let code = unsafe { raw::cuStreamBeginCapture_v2(handle(stream.0), raw::CAPTURE_THREAD_LOCAL) };
+        answer("cuStreamBeginCapture_v2", code, None)
+    }
+
+    fn end_recording(&self, stream: Stream) -> Result<Recording, DriverError> {
+        self.enter()?;
+        let mut graph: Handle = std::ptr::null_mut();
+        // SAFETY: the stream is from this driver and alive; `graph` may be written.
+        let code = unsafe { raw::cuStreamEndCapture(handle(stream.0), &raw mut graph) };
+        answer("cuStreamEndCapture", code, None)?;
+        let mut exec: Handle = std::ptr::null_mut();
+        // SAFETY: the graph is from the call above; `exec` may be written; no flags.
+        let code = unsafe { raw::cuGraphInstantiateWithFlags(&raw mut exec, graph, 0) };
+        // SAFETY: from the call above, destroyed once; what was made of it does not need it.
+        let destroyed = unsafe { raw::cuGraphDestroy(graph) };
+        answer("cuGraphInstantiateWithFlags", code, None)?;
+        answer("cuGraphDestroy", destroyed, None)?;
+        Ok(Recording(exec as u64))
+    }
+
+    unsafe fn replay(&self, stream: Stream, recording: Recording) -> Result<(), DriverError> {
+        self.enter()?;
+        // SAFETY: both are from this driver and alive; of the work, the caller promises the rest.
+        answer("cuGraphLaunch", unsafe { raw::cuGraphLaunch(handle(recording.0), handle(stream.0)) }, None)
+    }
+
+    unsafe fn destroy_recording(&self, recording: Recording) -> Result<(), DriverError> {
+        self.enter()?;
+        // SAFETY: as the caller promises.
+        answer("cuGraphExecDestroy", unsafe { raw::cuGraphExecDestroy(handle(recording.0)) }, None)
     }
 }

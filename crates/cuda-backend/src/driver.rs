@@ -58,6 +58,10 @@ pub struct Module(pub u64);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Function(pub u64);
 
+/// Work that was recorded once and is queued as a whole.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Recording(pub u64);
+
 /// An argument of a launch.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Value {
@@ -223,4 +227,25 @@ pub trait Driver: Send + Sync + Debug {
         function: Function,
         launch: &Launch<'_>,
     ) -> Result<(), DriverError>;
+
+    /// From now on, work for `stream` is recorded instead of done.
+    ///
+    /// # Safety
+    /// Until [`Driver::end_recording`] the stream gets launches and fills only, and from this thread alone.
+    unsafe fn begin_recording(&self, stream: Stream) -> Result<(), DriverError>;
+
+    /// Ends recording, whatever became of it.
+    fn end_recording(&self, stream: Stream) -> Result<Recording, DriverError>;
+
+    /// Queues what was recorded, as if it were asked for now.
+    ///
+    /// # Safety
+    /// What was promised of the recorded work holds now.
+    unsafe fn replay(&self, stream: Stream, recording: Recording) -> Result<(), DriverError>;
+
+    /// Forgets a recording.
+    ///
+    /// # Safety
+    /// `recording` is from [`Driver::end_recording`], was not destroyed, and is not queued any more.
+    unsafe fn destroy_recording(&self, recording: Recording) -> Result<(), DriverError>;
 }

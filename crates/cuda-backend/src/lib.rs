@@ -21,6 +21,7 @@ mod plan;
 #[cfg(all(feature = "driver", target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")))]
 mod raw;
 mod recording;
+mod replay;
 mod shared;
 mod staging;
 mod support;

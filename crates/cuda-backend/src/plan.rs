@@ -307,6 +307,11 @@ impl Plan {
         }
     }
 
+    /// The arguments of all launches.
+    pub fn values(&self) -> &[Value] {
+        &self.values
+    }
+
     /// The launch of a step.
     pub fn launch(&self, step: &Step) -> Launch<'_> {
         Launch { kernel: step.kernel, grid: step.grid, args: &self.values[step.values.clone()] }

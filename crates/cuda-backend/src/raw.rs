@@ -4,7 +4,7 @@
 //! are those cust's own bindings use, defined by quipu-cuda-driver-shim; types are as in CUDA's `cuda.h`, checked against
 //! version 13.0.
 
-use std::ffi::{CStr, c_char, c_int, c_uint, c_void};
+use std::ffi::{CStr, c_char, c_int, c_uint, c_ulonglong, c_void};
 
 use crate::driver::DriverError;
 
@@ -29,6 +29,12 @@ unsafe extern "C" {
     pub(crate) fn cuStreamCreate(stream: *mut Handle, flags: c_uint) -> u32;
     pub(crate) fn cuStreamSynchronize(stream: Handle) -> u32;
     pub(crate) fn cuStreamDestroy_v2(stream: Handle) -> u32;
+    pub(crate) fn cuStreamBeginCapture_v2(stream: Handle, mode: c_uint) -> u32;
+    pub(crate) fn cuStreamEndCapture(stream: Handle, graph: *mut Handle) -> u32;
+    pub(crate) fn cuGraphInstantiateWithFlags(exec: *mut Handle, graph: Handle, flags: c_ulonglong) -> u32;
+    pub(crate) fn cuGraphDestroy(graph: Handle) -> u32;
+    pub(crate) fn cuGraphLaunch(exec: Handle, stream: Handle) -> u32;
+    pub(crate) fn cuGraphExecDestroy(exec: Handle) -> u32;
     pub(crate) fn cuEventCreate(event: *mut Handle, flags: c_uint) -> u32;
     pub(crate) fn cuEventRecord(event: Handle, stream: Handle) -> u32;
     pub(crate) fn cuEventSynchronize(event: Handle) -> u32;
@@ -61,6 +67,8 @@ unsafe extern "C" {
 
 /// `CU_STREAM_NON_BLOCKING`: does not wait for the default stream.
 pub(crate) const STREAM_NON_BLOCKING: c_uint = 1;
+/// `CU_STREAM_CAPTURE_MODE_THREAD_LOCAL`: other threads may allocate and wait meanwhile.
+pub(crate) const CAPTURE_THREAD_LOCAL: c_uint = 1;
 /// `CU_JIT_ERROR_LOG_BUFFER` and `CU_JIT_ERROR_LOG_BUFFER_SIZE_BYTES`.
 pub(crate) const JIT_ERROR_LOG: c_uint = 5;
 pub(crate) const JIT_ERROR_LOG_BYTES: c_uint = 6;

@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use quipu_backend::DeviceMemory;
 
 use crate::driver::{
-    DeviceInfo, Driver, DriverError, Event, Function, Launch, Module, OUT_OF_MEMORY, Stream, Value,
+    DeviceInfo, Driver, DriverError, Event, Function, Launch, Module, OUT_OF_MEMORY, Recording, Stream, Value,
 };
 use crate::kernels::{KERNELS, Kernel};
 
@@ -65,7 +65,12 @@ pub enum Call {
     Wait,
     /// Code was loaded.
     LoadModule,
-    /// A launch was queued.
+    /// Recorded work was queued.
+    Replay {
+        /// How many launches and fills.
+        n_works: usize,
+    },
+    /// A launch was queued, or recorded.
     Launch {
         /// The kernel.
         kernel: &'static str,
@@ -110,6 +115,7 @@ impl Drop for Block {
 // SAFETY: a block is plain memory that its owner alone frees; who reads and writes it is said by the trait's promises.
 unsafe impl Send for Block {}
 
+#[derive(Clone)]
 enum Work {
     Copy { to: usize, from: usize, len: usize },
     Fill { to: usize, byte: u8, len: usize },
@@ -125,6 +131,9 @@ struct State {
     device_bytes: usize,
     queue: VecDeque<Work>,
     n_handles: u64,
+    /// The stream that is recorded, and what it got.
+    recorded: Option<(Stream, Vec<Work>)>,
+    recordings: HashMap<u64, Vec<Work>>,
     failed: Option<DriverError>,
     /// Calls of this name answer with this code from now on.
     refusal: Option<(&'static str, u32)>,
@@ -192,6 +201,11 @@ impl RecordingDriver {
         self.state().pinned.len()
     }
 
+    /// Recordings that were not destroyed.
+    pub fn recordings(&self) -> usize {
+        self.state().recordings.len()
+    }
+
     /// Makes all calls of that name fail from now on; `None` ends it.
     pub fn refuse(&self, refusal: Option<(&'static str, u32)>) {
         self.state().refusal = refusal;
@@ -237,6 +251,14 @@ impl RecordingDriver {
             }
         }
         state.failed.clone().map_or(Ok(()), Err)
+    }
+
+    /// Queues work, or records it.
+    fn push(state: &mut State, stream: Stream, work: Work) {
+        match &mut state.recorded {
+            Some((recorded, works)) if *recorded == stream => works.push(work),
+            _ => state.queue.push_back(work),
+        }
     }
 
     fn handle(state: &mut State) -> u64 {
@@ -363,10 +385,10 @@ impl Driver for RecordingDriver {
         Ok(())
     }
 
-    unsafe fn fill(&self, _: Stream, to: u64, byte: u8, len: usize) -> Result<(), DriverError> {
+    unsafe fn fill(&self, stream: Stream, to: u64, byte: u8, len: usize) -> Result<(), DriverError> {
         let mut state = self.enter("cuMemsetD8Async", Some(len))?;
         state.calls.push(Call::Fill { to, len });
-        state.queue.push_back(Work::Fill { to: to as usize, byte, len });
+        RecordingDriver::push(&mut state, stream, Work::Fill { to: to as usize, byte, len });
         Ok(())
     }
 
@@ -387,14 +409,42 @@ impl Driver for RecordingDriver {
 
     unsafe fn launch(
         &self,
-        _stream: Stream,
+        stream: Stream,
         _function: Function,
         launch: &Launch<'_>,
     ) -> Result<(), DriverError> {
         let mut state = self.enter("cuLaunchKernel", None)?;
         let (kernel, grid, args) = (launch.kernel, launch.grid, launch.args.to_vec());
         state.calls.push(Call::Launch { kernel: kernel.name, grid, args: args.clone() });
-        state.queue.push_back(Work::Launch { kernel, grid, args });
+        RecordingDriver::push(&mut state, stream, Work::Launch { kernel, grid, args });
         Ok(())
+    }
+
+    unsafe fn begin_recording(&self, stream: Stream) -> Result<(), DriverError> {
+        self.enter("cuStreamBeginCapture_v2", None)?.recorded = Some((stream, Vec::new()));
+        Ok(())
+    }
+
+    fn end_recording(&self, _stream: Stream) -> Result<Recording, DriverError> {
+        let works = self.state().recorded.take().map_or_else(Vec::new, |(_, works)| works);
+        let mut state = self.enter("cuStreamEndCapture", None)?;
+        let handle = RecordingDriver::handle(&mut state);
+        state.recordings.insert(handle, works);
+        Ok(Recording(handle))
+    }
+
+    unsafe fn replay(&self, _stream: Stream, recording: Recording) -> Result<(), DriverError> {
+        let mut state = self.enter("cuGraphLaunch", None)?;
+        let works = state.recordings.get(&recording.0).cloned();
+        let works = works.ok_or_else(|| error("cuGraphLaunch", 400, None))?;
+        state.calls.push(Call::Replay { n_works: works.len() });
+        state.queue.extend(works);
+        Ok(())
+    }
+
+    unsafe fn destroy_recording(&self, recording: Recording) -> Result<(), DriverError> {
+        let mut state = self.enter("cuGraphExecDestroy", None)?;
+        let known = state.recordings.remove(&recording.0);
+        known.map(drop).ok_or_else(|| error("cuGraphExecDestroy", 400, None))
     }
 }

@@ -82,12 +82,22 @@ fn decoding_allocates_nothing() {
     let (gpu, driver) = emulated(1 << 28);
     let mut context = Context::new(load(&bytes, &gpu), &gpu, &params()).unwrap();
     let ids = tokens(8);
-    logits(&mut context, &ids, 5);
-    driver.take_calls();
-    let mut batch = quipu_decoder::Batch::new();
-    batch.add(3, 8, &[0], true);
-    context.decode(&batch).unwrap();
-    let calls = driver.take_calls();
+    // A prompt and one token: the second token's run is recorded, the third's is replayed.
+    logits(&mut context, &ids[..6], 5);
+    let mut token = |position| {
+        driver.take_calls();
+        let mut batch = quipu_decoder::Batch::new();
+        batch.add(3, position, &[0], true);
+        context.decode(&batch).unwrap();
+        driver.take_calls()
+    };
+    let calls = token(6);
+    let replayed = token(7);
+    let n_works = |calls: &[Call]| {
+        calls.iter().find_map(|c| if let Call::Replay { n_works } = c { Some(*n_works) } else { None })
+    };
+    assert!(n_works(&calls).is_some() && n_works(&replayed) == n_works(&calls));
+    assert!(!replayed.iter().any(|call| matches!(call, Call::Launch { .. } | Call::Alloc { .. })));
     let allocates =
         |call: &&Call| matches!(call, Call::Alloc { .. } | Call::AllocPinned { .. } | Call::Free { .. });
     assert_eq!(calls.iter().find(allocates), None);
@@ -203,4 +213,32 @@ fn what_the_device_does_not_compute_falls_to_the_cpu() {
     assert!(error <= 1e-3 && same == 6, "NMSE {error:e}");
     let [device, host] = stats.backends.as_slice() else { panic!("two backends") };
     assert!(device.n_nodes > 0 && host.n_nodes > 0 && device.n_copies > 0 && host.n_copies > 0);
+}
+
+/// Runs that repeat are replayed; what changes - another window of the cache, another graph - is not.
+#[test]
+fn replayed_runs_give_the_same_logits_when_the_window_grows() {
+    if skipped() {
+        return;
+    }
+    let bytes = llama(1, &[DType::F32]);
+    let ids = tokens(262);
+    let run = |device: &dyn quipu_backend::Device| {
+        let params = ContextParams { n_ctx: 512, ..params() };
+        logits(&mut Context::new(load(&bytes, device), device, &params).unwrap(), &ids, 251)
+    };
+    let (gpu, driver) = emulated(1 << 28);
+    let (error, same) = compare(&run(&gpu), &run(&CpuDevice::default()));
+    let replays = driver.take_calls().iter().filter(|call| matches!(call, Call::Replay { .. })).count();
+    println!("replayed: NMSE {error:e}, {same} of 262 argmax equal, {replays} replays");
+    assert!(error <= 1e-6 && same == 262, "NMSE {error:e}");
+    // Five tokens in the first window, six in the second; of each the first is launched.
+    assert_eq!(replays, 4 + 5);
+    assert_eq!(driver.recordings(), 0, "all were destroyed");
+    // A driver that does not record is used without.
+    let (gpu, driver) = emulated(1 << 28);
+    driver.refuse(Some(("cuStreamBeginCapture_v2", 801)));
+    let mut context = Context::new(load(&bytes, &gpu), &gpu, &params()).unwrap();
+    logits(&mut context, &ids[..12], 4);
+    assert!(!driver.take_calls().iter().any(|call| matches!(call, Call::Replay { .. })));
 }

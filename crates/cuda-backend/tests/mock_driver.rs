@@ -63,9 +63,13 @@ fn the_real_path_holds_against_a_mock_of_the_driver() {
     for fail in ["cuMemAlloc_v2=2", "cuMemAlloc_v2=913", "cuMemsetD8Async=719"] {
         child(dir.path(), "refused memory", Some(fail));
     }
-    for fail in
-        ["cuModuleLoadDataEx=218", "cuModuleGetFunction=500", "cuLaunchKernel=719", "cuStreamSynchronize=700"]
-    {
+    for fail in [
+        "cuModuleLoadDataEx=218",
+        "cuModuleGetFunction=500",
+        "cuLaunchKernel=719",
+        "cuStreamSynchronize=700",
+        "cuGraphLaunch=700",
+    ] {
         child(dir.path(), "refused run", Some(fail));
     }
 }
@@ -88,6 +92,10 @@ fn in_a_child() {
     };
     match check.as_str() {
         "works" => works(),
+        "works without recordings" => {
+            let values = run(&device()).unwrap();
+            assert!(values.iter().enumerate().all(|(i, v)| *v == i as f32 + 1.0));
+        }
         "no driver" => {
             let error = probe(|_, _| ()).expect_err("no library").to_string();
             assert!(error.starts_with("no CUDA driver: ") && error.contains("libcuda.so.1"), "{error}");
@@ -140,9 +148,12 @@ fn run(gpu: &CudaDevice) -> Result<Vec<f32>, Error> {
     let mut scheduler = Scheduler::new(vec![gpu.backend(1)?])?;
     scheduler.alloc_graph(&mut graph, &mut buffers)?;
     let bytes = |f: &dyn Fn(usize) -> f32| (0..2100).flat_map(|i| f(i).to_le_bytes()).collect::<Vec<u8>>();
-    buffers.write_tensor(&graph[x], &bytes(&|i| i as f32))?;
-    buffers.write_tensor(&graph[y], &bytes(&|i| -(i as f32)))?;
-    scheduler.compute(&graph, &mut buffers, None)?;
+    // The first run is launched, the second recorded, the third replayed. Results may take the place of inputs.
+    for _ in 0..3 {
+        buffers.write_tensor(&graph[x], &bytes(&|i| i as f32))?;
+        buffers.write_tensor(&graph[y], &bytes(&|i| -(i as f32)))?;
+        scheduler.compute(&graph, &mut buffers, None)?;
+    }
     let mut result = vec![0; 2100 * 4];
     buffers.read_tensor(&graph[out], 0, &mut result)?;
     Ok(result.as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b)).collect())
@@ -171,6 +182,11 @@ fn works() {
     assert_eq!(gpu.memory().free, 64 << 20);
     let values = run(&gpu).unwrap();
     assert!(values.iter().enumerate().all(|(i, v)| *v == i as f32 + 1.0), "arguments in their order");
+    // SAFETY: a function of the mock that takes nothing and gives an int.
+    let replays = quipu_cuda_driver_shim::symbol(c"quipu_mock_replays").map(|address| unsafe {
+        std::mem::transmute::<*mut std::ffi::c_void, extern "C" fn() -> i32>(address.as_ptr())()
+    });
+    assert_eq!(replays, Some(2));
     assert!(gpu.copy_bandwidth(1 << 20, 2).unwrap() > 0.0);
     // More than there is: the call, the code, and the bytes.
     let error = gpu.buffer_type().allocate(80 << 20).expect_err("too large").to_string();

@@ -16,7 +16,8 @@ static int started, live_blocks, n_modules;
 static size_t used;
 static const size_t total = 64u << 20;
 static _Thread_local void * current;
-static char context, stream_handle;
+static char context, stream_handle, second_stream;
+static int n_streams, n_replays;
 
 static struct {
     char * at;
@@ -133,9 +134,13 @@ int cuMemsetD8Async(uint64_t to, unsigned char byte, size_t n, void * stream) {
     memset((void *) to, byte, n);
     return 0;
 }
-int cuStreamCreate(void ** out, unsigned flags) { BEGIN_IN_CONTEXT *out = &stream_handle; return flags == 1 ? 0 : 1; }
+int cuStreamCreate(void ** out, unsigned flags) {
+    BEGIN_IN_CONTEXT
+    *out = n_streams++ ? &second_stream : &stream_handle;
+    return flags == 1 ? 0 : 1;
+}
 int cuStreamSynchronize(void * stream) { BEGIN_IN_CONTEXT return stream == &stream_handle ? 0 : 400; }
-int cuStreamDestroy_v2(void * stream) { BEGIN_IN_CONTEXT return stream == &stream_handle ? 0 : 400; }
+int cuStreamDestroy_v2(void * stream) { BEGIN_IN_CONTEXT return stream == &stream_handle || stream == &second_stream ? 0 : 400; }
 int cuEventCreate(void ** out, unsigned flags) { BEGIN_IN_CONTEXT *out = malloc(1); return flags ? 1 : 0; }
 int cuEventRecord(void * event, void * stream) { BEGIN_IN_CONTEXT return event && stream == &stream_handle ? 0 : 400; }
 int cuEventSynchronize(void * event) { BEGIN_IN_CONTEXT return event ? 0 : 400; }
@@ -165,23 +170,76 @@ int cuModuleGetFunction(void ** out, void * module, const char * name) {
     *out = !strcmp(name, "add") ? (void *) 1 : !strcmp(name, "scale") ? (void *) 2 : (void *) 3;
     return 0;
 }
-int cuLaunchKernel(void * f, unsigned gx, unsigned gy, unsigned gz, unsigned bx, unsigned by, unsigned bz,
-                   unsigned shared, void * stream, void ** params, void ** extra) {
-    BEGIN_IN_CONTEXT
-    if (!gx || gy != 1 || gz != 1 || bx != 256 || by != 1 || bz != 1 || shared || extra) return 1;
-    if (stream != &stream_handle) return 400;
-    const Tensor dst = *(Tensor *) params[0], a = *(Tensor *) params[1];
+// Launches that are recorded: a stream that is not the first one is only there for that.
+typedef struct {
+    void * f;
+    Tensor tensors[3];
+    float floats[2];
+} Work;
+static struct {
+    Work works[64];
+    int n;
+} recordings[8];
+static int n_recordings, capturing;
+
+static int run(const Work * w) {
+    const Tensor dst = w->tensors[0], a = w->tensors[1];
     const int64_t n = dst.ne[0] * dst.ne[1] * dst.ne[2] * dst.ne[3];
     if (!inside((uint64_t) dst.data, n * 4) || !inside((uint64_t) a.data, n * 4)) return 700;
-    if (f == (void *) 1) {
-        const Tensor b = *(Tensor *) params[2];
+    if (w->f == (void *) 1) {
+        const Tensor b = w->tensors[2];
         if (!inside((uint64_t) b.data, n * 4)) return 700;
         for (int64_t i = 0; i < n; i++) ((float *) dst.data)[i] = ((float *) a.data)[i] + ((float *) b.data)[i];
-    } else if (f == (void *) 2) {
-        const float scale = *(float *) params[2], bias = *(float *) params[3];
-        for (int64_t i = 0; i < n; i++) ((float *) dst.data)[i] = ((float *) a.data)[i] * scale + bias;
+    } else if (w->f == (void *) 2) {
+        for (int64_t i = 0; i < n; i++) ((float *) dst.data)[i] = ((float *) a.data)[i] * w->floats[0] + w->floats[1];
     } else {
         return 719;
     }
     return 0;
 }
+
+int cuLaunchKernel(void * f, unsigned gx, unsigned gy, unsigned gz, unsigned bx, unsigned by, unsigned bz,
+                   unsigned shared, void * stream, void ** params, void ** extra) {
+    BEGIN_IN_CONTEXT
+    if (!gx || gy != 1 || gz != 1 || bx != 256 || by != 1 || bz != 1 || shared || extra) return 1;
+    Work w = {f, {*(Tensor *) params[0], *(Tensor *) params[1]}, {0}};
+    if (f == (void *) 1) w.tensors[2] = *(Tensor *) params[2];
+    if (f == (void *) 2) w.floats[0] = *(float *) params[2], w.floats[1] = *(float *) params[3];
+    if (stream == &second_stream) {
+        if (!capturing) return 400;
+        recordings[n_recordings].works[recordings[n_recordings].n++] = w;
+        return 0;
+    }
+    return stream == &stream_handle ? run(&w) : 400;
+}
+int cuStreamBeginCapture_v2(void * stream, int mode) {
+    BEGIN_IN_CONTEXT
+    if (stream != &second_stream || mode != 1 || capturing) return 1;
+    capturing = 1;
+    recordings[n_recordings].n = 0;
+    return 0;
+}
+int cuStreamEndCapture(void * stream, void ** graph) {
+    BEGIN_IN_CONTEXT
+    if (stream != &second_stream || !capturing) return 1;
+    capturing = 0;
+    *graph = &recordings[n_recordings++ % 8];
+    return 0;
+}
+int cuGraphInstantiateWithFlags(void ** exec, void * graph, unsigned long long flags) {
+    BEGIN_IN_CONTEXT
+    *exec = graph;
+    return flags ? 1 : 0;
+}
+int cuGraphDestroy(void * graph) { BEGIN_IN_CONTEXT return graph ? 0 : 400; }
+int cuGraphExecDestroy(void * exec) { BEGIN_IN_CONTEXT return exec ? 0 : 400; }
+int cuGraphLaunch(void * exec, void * stream) {
+    BEGIN_IN_CONTEXT
+    if (stream != &stream_handle) return 400;
+    n_replays++;
+    for (int i = 0, code; i < recordings[(typeof(&recordings[0])) exec - recordings].n; i++)
+        if ((code = run(&recordings[(typeof(&recordings[0])) exec - recordings].works[i]))) return code;
+    return 0;
+}
+// Not of the driver: how often recorded work ran.
+int quipu_mock_replays(void) { return n_replays; }

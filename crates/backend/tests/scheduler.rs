@@ -115,7 +115,11 @@ impl Backend for VecBackend {
     }
 
     fn supports_op(&self, graph: &Graph, node: TensorId) -> bool {
-        matches!(graph[node].op, Op::Scale { .. }) || (self.adds && graph[node].op == Op::Add)
+        match graph[node].op {
+            Op::Scale { .. } => true,
+            Op::Add | Op::Cpy => self.adds,
+            _ => false,
+        }
     }
 
     fn supports_buffer(&self, buffer: &dyn Buffer) -> bool {
@@ -136,12 +140,19 @@ impl Backend for VecBackend {
         self.log.lock().expect("one thread").push((self.name, nodes.clone()));
         for id in &graph.nodes()[nodes] {
             let tensor = &graph[*id];
+            if tensor.op.is_metadata() {
+                continue;
+            }
+            for used in tensor.src.iter().chain([id]) {
+                let (buffer, _) = graph[*used].storage.location().expect("bound");
+                assert_eq!(buffers.get(buffer)?.type_name(), self.memory, "a tensor that cannot be reached");
+            }
             let mut values = floats(buffers, graph, tensor.src[0])?;
             if let Op::Scale { scale, bias } = tensor.op {
                 for v in &mut values {
                     *v = *v * scale + bias;
                 }
-            } else {
+            } else if tensor.op == Op::Add {
                 let other = floats(buffers, graph, tensor.src[1])?;
                 values.iter_mut().zip(other).for_each(|(v, o)| *v += o);
             }
@@ -358,4 +369,95 @@ fn memory_for_copies_that_is_not_to_be_had_is_an_error() {
     let mut scheduler = Scheduler::new(backends).expect("valid memory");
     let error = run(&mut scheduler, &mut BufferTable::new(), 200).expect_err("no room");
     assert!(matches!(error, Error::OutOfMemory { .. }), "{error}");
+}
+
+/// Elements of every tensor of a random graph.
+const N: usize = 12;
+
+/// A graph of random nodes over an input, two weights and a cache, and what its output is with everything on one
+/// backend or spread over several.
+fn random_graph(seed: u64, backends: Vec<Box<dyn Backend>>, homes: [&'static str; 3]) -> Vec<Vec<f32>> {
+    let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
+    let mut random = move |n: usize| {
+        state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+        (state >> 33) as usize % n
+    };
+    let (flat, square) = ([N, 1, 1, 1], [N / 2, 2, 1, 1]);
+    let mut buffers = BufferTable::new();
+    let weights: Vec<f32> = (0..N).map(|i| i as f32 - 5.0).collect();
+    let [first, second, cache] = homes.map(|home| VecBuffer(bytes(weights.clone()), home));
+    let shared = [first, second].map(|buffer| buffers.add_shared(Arc::new(buffer)));
+    let cache = buffers.add_owned(Box::new(cache));
+    let mut graph = Graph::new();
+    let x = graph.input("x", DType::F32, flat).expect("small");
+    let at = |buffer| Storage::External { buffer, offset: 0 };
+    let w = shared.map(|buffer| graph.external("w", DType::F32, flat, at(buffer)).expect("small"));
+    let cache = graph.external("cache", DType::F32, flat, at(cache)).expect("small");
+    let mut tensors = vec![x, w[0], w[1]];
+    for _ in 0..3 + random(12) {
+        let a = tensors[random(tensors.len())];
+        let b = tensors[random(tensors.len())];
+        let made = match random(7) {
+            0 | 1 => graph.scale(a, 0.5, 0.25).expect("f32"),
+            2 => {
+                let other = if graph[a].ne == flat { square } else { flat };
+                graph.reshape(a, other).expect("as many elements")
+            }
+            3 => {
+                let flat_a = graph.reshape(a, flat).expect("as many elements");
+                let stored = graph.cpy(flat_a, cache).expect("as many elements");
+                graph.build_forward_expand(stored);
+                // What comes from now on reads what was stored just now.
+                let back = graph.scale(cache, 1.0, 0.0).expect("f32");
+                graph.build_forward_expand(back);
+                back
+            }
+            _ => {
+                let ne = graph[a].ne;
+                let b = graph.reshape(b, ne).expect("as many elements");
+                graph.add(a, b).expect("equal shapes")
+            }
+        };
+        tensors.push(made);
+    }
+    let last = *tensors.last().expect("at least three");
+    let out = graph.scale(last, 1.0, 0.0).expect("f32");
+    graph.set_output(out);
+    graph.build_forward_expand(out);
+    let mut scheduler = Scheduler::new(backends).expect("valid memory");
+    scheduler.alloc_graph(&mut graph, &mut buffers).expect("memory");
+    let mut results = Vec::new();
+    for run in 0..2 {
+        let input = bytes((0..N).map(|i| (i + run) as f32));
+        if graph[x].storage.location().is_some() {
+            buffers.write_tensor(&graph[x], &input).expect("bound");
+        }
+        scheduler.compute(&graph, &mut buffers, None).expect("computes");
+        results.push(floats(&buffers, &graph, out).expect("bound"));
+    }
+    results
+}
+
+#[test]
+fn random_graphs_give_the_same_on_one_backend_and_on_three() {
+    let log = Log::default();
+    let all = || apart("all", true, &log);
+    let mut copies_needed = 0;
+    for seed in 0..600 {
+        let alone = random_graph(seed, vec![all()], ["all"; 3]);
+        for homes in [["a", "b", "all"], ["all", "a", "a"], ["b", "b", "b"], ["a", "all", "b"]] {
+            // What lacks Add and Cpy cannot hold the cache.
+            let able = seed % 2 == 0 || homes[2] == "a";
+            let backends = vec![
+                apart("a", able, &log),
+                apart("b", !able || homes[2] == "b", &log),
+                apart("all", true, &log),
+            ];
+            log.lock().expect("one thread").clear();
+            let spread = random_graph(seed, backends, homes);
+            assert_eq!(spread, alone, "seed {seed}, {homes:?}");
+            copies_needed += usize::from(log.lock().expect("one thread").len() > 2);
+        }
+    }
+    assert!(copies_needed > 500, "only {copies_needed} of 2400 runs had more than one split");
 }

@@ -22,6 +22,7 @@ use quipu_gguf::{GgufFile, GgufSet, SourceKind};
 use quipu_graph::{DType, Graph};
 use quipu_model::{LoadParams, Model};
 
+/// Whatever goes wrong outside of the checks.
 pub type Failure = Box<dyn std::error::Error>;
 
 /// The demo model, so that there is a real one at hand.
@@ -107,7 +108,9 @@ fn run() -> Result<bool, Failure> {
 /// What goes to the screen at once and into the file at the end.
 #[derive(Default)]
 pub struct Report {
+    /// Markdown so far.
     pub text: String,
+    /// Whether every check passed.
     pub good: bool,
 }
 
@@ -190,6 +193,7 @@ fn logits(bytes: &GgufSet, gpu: &dyn Device, ids: &[u32], prompt: usize) -> Resu
     Ok(device::logits(&mut Context::new(model, gpu, &params)?, ids, prompt))
 }
 
+/// Logits of toys, of the demo model and of the files named, against the CPU.
 pub fn models(
     gpu: &CudaDevice,
     paths: &[String],
@@ -229,6 +233,7 @@ pub fn models(
     Ok(())
 }
 
+/// Loads, decodes and drops a model again and again, and looks at the memory.
 pub fn loads(gpu: &CudaDevice, n: usize, report: &mut Report) -> Result<(), Failure> {
     let file = GgufFile::from_vec(device::llama(1, &[DType::Q8_0]))?;
     let once = || -> Result<(), Failure> {
@@ -297,7 +302,10 @@ fn bench(gpu: &CudaDevice, args: &Args, report: &mut Report) -> Result<(), Failu
         let embeddings = set.tensors().find(|t| t.name == "token_embd.weight").map_or(0, |t| t.n_bytes);
         let tied = set.tensors().all(|t| t.name != "output.weight");
         let bytes = model.load_stats().bytes_total - if tied { 0 } else { embeddings };
-        let n_elements = model.n_params() as f64;
+        // What every token of a prompt is multiplied with: the layers; the output matrix serves the last one only.
+        let in_layers = |t: &&quipu_gguf::TensorInfo| t.name.starts_with("blk.") && t.ne[1] > 1;
+        let n_elements: u64 = set.tensors().filter(in_layers).map(|t| t.ne.iter().product::<u64>()).sum();
+        let n_elements = n_elements as f64;
         let params =
             ContextParams { n_ctx: 4096, n_batch: N_PROMPT, n_ubatch: N_PROMPT, ..ContextParams::default() };
         let mut context = Context::new(Arc::clone(&model), gpu, &params)?;

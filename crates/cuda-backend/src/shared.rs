@@ -76,7 +76,9 @@ impl Shared {
     /// # Safety
     /// The values are of one call of `alloc`, and the memory is not used any more.
     pub unsafe fn free(&self, (address, rounded): (u64, usize), purpose: Purpose) {
-        // SAFETY: as the caller promises. An error here is one of earlier work; whoever waits for that work hears of it.
+        // An error of either is one of earlier work; whoever waits for that work hears of it.
+        let _ = self.driver.synchronize(self.stream);
+        // SAFETY: as the caller promises; nothing is queued that could use it.
         let _ = unsafe { self.driver.free(address) };
         self.ledger.remove(purpose, rounded);
     }

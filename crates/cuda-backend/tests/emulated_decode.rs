@@ -242,3 +242,26 @@ fn replayed_runs_give_the_same_logits_when_the_window_grows() {
     logits(&mut context, &ids[..12], 4);
     assert!(!driver.take_calls().iter().any(|call| matches!(call, Call::Replay { .. })));
 }
+
+/// Contexts of several threads share a device, its stream and its staging.
+#[test]
+fn threads_share_a_device() {
+    if skipped() {
+        return;
+    }
+    let bytes = llama(1, &[DType::Q8_0]);
+    let (gpu, driver) = emulated(1 << 28);
+    let model = load(&bytes, &gpu);
+    let run = |seed: usize| {
+        let mut context = Context::new(Arc::clone(&model), &gpu, &params()).unwrap();
+        logits(&mut context, &tokens(30)[seed..seed + 10], 4)
+    };
+    let alone: Vec<_> = (0..4).map(run).collect();
+    let together: Vec<_> = std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..4).map(|seed| scope.spawn(move || run(seed))).collect();
+        threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+    });
+    assert!(together == alone, "the same bits");
+    drop(model);
+    assert_eq!((driver.device_bytes(), driver.recordings()), (0, 0));
+}

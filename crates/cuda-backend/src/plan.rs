@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use quipu_backend::{BufferTable, Error};
 use quipu_graph::{BufferId, Graph, Op, Tensor, TensorId};
+use smallvec::{SmallVec, smallvec};
 
 use crate::buffer::CudaBuffer;
 use crate::driver::{Function, Launch, Value};
@@ -98,14 +99,12 @@ impl Plan {
             if tensor.op.is_metadata() || tensor.n_elements() == 0 {
                 continue;
             }
-            if let Some(&after) = nodes.get(next)
-                && self.fused_norm(source, id, after)?
-            {
-                next += 1;
-            } else {
+            let fused = self.fused_norm(source, id, &nodes[next..])?;
+            if fused == 0 {
                 self.check_operands(graph, id)?;
                 ops::plan(self, source, id)?;
             }
+            next += fused;
             if matches!(tensor.op, Op::SetRows | Op::Cpy) {
                 // Tensors may share bytes with what was written.
                 self.prepared = None;
@@ -114,35 +113,68 @@ impl Plan {
         Ok(())
     }
 
-    /// `RMS_NORM` and the `MUL` with a weight row that alone reads it, as one launch (`ggml_cuda_can_fuse`).
-    fn fused_norm(&mut self, source: Source<'_>, norm_id: TensorId, mul_id: TensorId) -> Result<bool, Error> {
+    /// `NORM` or `RMS_NORM` with the `MUL` and the `ADD` of a row behind it, each read by the next alone, as one launch
+    /// (`ggml_cuda_can_fuse`). How many of `after` it took in; 0 if nothing was planned.
+    fn fused_norm(
+        &mut self,
+        source: Source<'_>,
+        norm_id: TensorId,
+        after: &[TensorId],
+    ) -> Result<usize, Error> {
         let graph = source.graph;
-        let (norm, mul) = (&graph[norm_id], &graph[mul_id]);
-        let Op::RmsNorm { eps } = norm.op else { return Ok(false) };
-        let private = self.uses[norm_id.index()] == 1 && !norm.flags.output;
-        let weight_id = match mul.src.as_slice() {
-            [a, b] if *a == norm_id => *b,
-            [a, b] if *b == norm_id => *a,
-            _ => return Ok(false),
+        let norm = &graph[norm_id];
+        let (eps, is_rms) = match norm.op {
+            Op::RmsNorm { eps } => (eps, true),
+            Op::Norm { eps } => (eps, false),
+            _ => return Ok(0),
         };
-        let weight = &graph[weight_id];
-        let row = [mul.ne[0], 1, 1, 1];
-        if mul.op != Op::Mul || !private || weight.ne != row || mul.ne != norm.ne || weight_id == norm_id {
-            return Ok(false);
+        let Some((&mul_id, rest)) = after.split_first() else { return Ok(0) };
+        let Some(weight) = self.row_behind(graph, norm_id, mul_id, Op::Mul) else { return Ok(0) };
+        let add = rest.first().and_then(|add| Some((*add, self.row_behind(graph, mul_id, *add, Op::Add)?)));
+        let (name, nodes, rows): (_, &[TensorId], &[TensorId]) = match (is_rms, &add) {
+            (true, None) => ("rms_norm_mul", &[mul_id], &[weight]),
+            (true, Some((add, bias))) => ("rms_norm_mul_add", &[mul_id, *add], &[weight, *bias]),
+            (false, Some((add, bias))) => ("layer_norm_mul_add", &[mul_id, *add], &[weight, *bias]),
+            (false, None) => return Ok(0),
+        };
+        for id in nodes {
+            support::node(graph, *id).map_err(|expected| invalid(&graph[*id], expected))?;
         }
-        support::node(graph, mul_id).map_err(|expected| invalid(mul, expected))?;
-        self.check_operands(graph, norm_id)?;
-        self.check_operands(graph, mul_id)?;
+        for id in nodes.iter().chain([&norm_id]) {
+            self.check_operands(graph, *id)?;
+        }
         // What only the fused kernel needs: that its result does not destroy what it reads.
-        let (x, w, dst) = (self.arg(&graph[norm.src[0]])?, self.arg(weight)?, self.arg(mul)?);
+        let last = &graph[*nodes.last().unwrap_or(&norm_id)];
         let input = &graph[norm.src[0]];
-        let same = x.data == dst.data && input.same_layout(mul);
-        if (overlap(input, &x, mul, &dst) && !same) || overlap(weight, &w, mul, &dst) {
-            return Ok(false);
+        let (x, dst) = (self.arg(input)?, self.arg(last)?);
+        let same = x.data == dst.data && input.same_layout(last);
+        if overlap(input, &x, last, &dst) && !same {
+            return Ok(0);
         }
-        let values = [Value::Tensor(dst), Value::Tensor(x), Value::Tensor(w), Value::F32(eps)];
-        self.push(source.shared, "rms_norm_mul", mul.ne, 0, &values)?;
-        Ok(true)
+        let mut values: SmallVec<[Value; 5]> = smallvec![Value::Tensor(dst), Value::Tensor(x)];
+        for row in rows {
+            let arg = self.arg(&graph[*row])?;
+            if overlap(&graph[*row], &arg, last, &dst) {
+                return Ok(0);
+            }
+            values.push(Value::Tensor(arg));
+        }
+        values.push(Value::F32(eps));
+        self.push(source.shared, name, last.ne, 0, &values)?;
+        Ok(nodes.len())
+    }
+
+    /// The row that `next` combines with `id`, if it is the only reader of `id`, of that op, and of its shape.
+    fn row_behind(&self, graph: &Graph, id: TensorId, next: TensorId, op: Op) -> Option<TensorId> {
+        let (tensor, behind) = (&graph[id], &graph[next]);
+        let row = match behind.src.as_slice() {
+            [a, b] if *a == id && *b != id => *b,
+            [a, b] if *b == id && *a != id => *a,
+            _ => return None,
+        };
+        let private = self.uses[id.index()] == 1 && !tensor.flags.output;
+        let fits = graph[row].ne == [behind.ne[0], 1, 1, 1] && behind.ne == tensor.ne;
+        (behind.op == op && private && fits).then_some(row)
     }
 
     fn find_regions(&mut self, shared: &Arc<Shared>, buffers: &BufferTable) {

@@ -214,6 +214,27 @@ fn norms(cases: &mut Vec<Case>) {
     let out = b.graph.mul(out, weight).expect("weight repeats");
     let out = b.graph.add(out, bias).expect("bias repeats");
     cases.push(b.case("norm, weight and bias".to_owned(), out, FLOAT));
+    for bias in [false, true] {
+        let mut b = Builder::new(35);
+        let x = b.f32s(ne, 3.0);
+        let weight = b.f32s([515, 1, 1, 1], 1.0);
+        let mut out = if bias { b.graph.rms_norm(x, 1e-5) } else { b.graph.norm(x, 1e-5) }.expect("f32");
+        out = b.graph.mul(out, weight).expect("weight repeats");
+        if bias {
+            let bias = b.f32s([515, 1, 1, 1], 1.0);
+            out = b.graph.add(out, bias).expect("bias repeats");
+        }
+        cases.push(b.case(format!("the other norm, bias {bias}"), out, FLOAT));
+    }
+    // A sum of the normed rows with themselves is no bias, nor is a residual.
+    let mut b = Builder::new(36);
+    let x = b.f32s(ne, 3.0);
+    let (weight, residual) = (b.f32s([515, 1, 1, 1], 1.0), b.f32s(ne, 1.0));
+    let normed = b.graph.norm(x, 1e-5).expect("f32");
+    let weighted = b.graph.mul(normed, weight).expect("weight repeats");
+    let doubled = b.graph.add(weighted, weighted).expect("equal shapes");
+    let out = b.graph.add(doubled, residual).expect("equal shapes");
+    cases.push(b.case("a norm without a bias, and a residual".to_owned(), out, FLOAT));
     // A norm that somebody else reads too.
     let mut b = Builder::new(32);
     let x = b.f32s(ne, 3.0);

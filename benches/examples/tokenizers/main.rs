@@ -112,10 +112,10 @@ fn vocabularies(
             all.push((family, name.to_owned(), real.join(format!("ggml-vocab-{name}.gguf"))));
         }
     }
-    // Of the sizes that T5, RWKV-World and PLaMo-2 have, trained on a tenth of the text.
+    // Of the sizes that T5, RWKV-World and PLaMo-2 have, of runs of letters, digits or signs from a tenth of the text.
     let mut words = compose::Words::new();
     for document in documents.iter().step_by(10) {
-        compose::count_words(document, &mut words);
+        compose::count_runs(document, &mut words);
     }
     for (family, name, data) in [
         ("UGM", "composed, 32,000 tokens and a character map", compose::unigram(&words, 32_000, true, true)),

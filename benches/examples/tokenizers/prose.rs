@@ -1,6 +1,6 @@
 //! The text that tokenizers are measured on, the same on every machine for the same version of the project.
 //!
-//! Half of it is made-up prose in six scripts: words of seeded syllables, drawn with Zipf's frequencies (the n-th
+//! Half of its bytes are made-up prose in six scripts: words of seeded syllables, drawn with Zipf's frequencies (the n-th
 //! word of a language 1/n as often as the first), so that words repeat as they do in books. A third are this project's
 //! own sources and documents. The rest are tables of numbers, markup and emoji.
 
@@ -8,11 +8,20 @@ use std::path::Path;
 
 use quipu_parity::random::SplitMix;
 
+const MARKUP: [&str; 3] = [
+    "# 🙂 Überschrift\n\n* **fett** `code()` 👍🏽\n",
+    "<p class=\"x\">Don't they'll we've 🇩🇪</p>\n",
+    "{\"id\": 17, \"ok\": true, \"λ\": null}\n",
+];
+
 /// Words of a language, most frequent first.
 struct Language {
     words: Vec<String>,
     spaced: bool,
 }
+
+/// Bytes of one kind before the next is drawn.
+const BLOCK: usize = 2048;
 
 /// Documents of 4 to 64 kB, `n_bytes` in all.
 pub fn documents(n_bytes: usize) -> Vec<String> {
@@ -25,22 +34,17 @@ pub fn documents(n_bytes: usize) -> Vec<String> {
         let len = 4096 + random.below(60_000) as usize;
         let mut text = String::with_capacity(len + 256);
         while text.len() < len {
-            match random.below(12) {
-                0..=5 => {
-                    // Half of all prose is in the first language.
-                    let n =
-                        if random.below(2) == 0 { 0 } else { random.below(languages.len() as u64) as usize };
-                    paragraph(&languages[n], &mut random, &mut text);
+            let kind = random.below(12);
+            // Half of all prose is in the first language.
+            let n = if random.below(2) == 0 { 0 } else { random.below(languages.len() as u64) as usize };
+            let end = text.len() + BLOCK;
+            while text.len() < end {
+                match kind {
+                    0..=5 => paragraph(&languages[n], &mut random, &mut text),
+                    6..=9 => excerpt(&own, &mut random, &mut text),
+                    10 => table(&mut random, &mut text),
+                    _ => text.push_str(MARKUP[random.below(3) as usize]),
                 }
-                6..=9 => excerpt(&own, &mut random, &mut text),
-                10 => table(&mut random, &mut text),
-                _ => text.push_str(
-                    [
-                        "# 🙂 Überschrift\n\n* **fett** `code()` 👍🏽\n",
-                        "<p class=\"x\">Don't they'll we've 🇩🇪</p>\n",
-                        "{\"id\": 17, \"ok\": true, \"λ\": null}\n",
-                    ][random.below(3) as usize],
-                ),
             }
         }
         total += text.len();
@@ -114,11 +118,11 @@ fn table(random: &mut SplitMix, out: &mut String) {
     }
 }
 
-/// Up to forty lines of one of the project's files.
+/// Up to ten lines of one of the project's files.
 fn excerpt(files: &[String], random: &mut SplitMix, out: &mut String) {
     let file = &files[random.below(files.len() as u64) as usize];
     let n_lines = file.lines().count() as u64;
-    for line in file.lines().skip(random.below(n_lines) as usize).take(40) {
+    for line in file.lines().skip(random.below(n_lines) as usize).take(10) {
         out.push_str(line);
         out.push('\n');
     }

@@ -8,7 +8,9 @@ mod commands;
 mod fail;
 mod input;
 mod options;
+mod sampling;
 
+use std::ffi::OsString;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -41,6 +43,8 @@ enum Command {
     Perplexity(commands::perplexity::Args),
     /// Show a GGUF file's metadata, tensors and type histogram.
     Inspect(commands::inspect::Args),
+    /// Tell whether a text is a sentence of a GBNF grammar, as llama's gbnf-validator does.
+    GrammarCheck(commands::grammar_check::Args),
     /// Convert a model to another mixture of tensor types, as llama-quantize does.
     Quantize(commands::quantize::Args),
     /// Collect an importance matrix over a text, as llama-imatrix does.
@@ -55,10 +59,17 @@ enum Command {
     Convert(commands::convert::Args),
 }
 
+/// Short flags of several letters, which the reference has and the parser does not.
+fn long_form(arg: OsString) -> OsString {
+    match arg.to_str() {
+        Some("-jf") => "--json-schema-file".into(),
+        Some("-ngl") => "--n-gpu-layers".into(),
+        _ => arg,
+    }
+}
+
 fn main() -> ExitCode {
-    // llama.cpp's spelling; one dash and three letters would be three options.
-    let args = std::env::args_os().map(|arg| if arg == "-ngl" { "--n-gpu-layers".into() } else { arg });
-    let cli = match Cli::try_parse_from(args) {
+    let cli = match Cli::try_parse_from(std::env::args_os().map(long_form)) {
         Ok(cli) => cli,
         // Help and version are answers, everything else is a failure like any other.
         Err(error) if !error.use_stderr() => {
@@ -79,6 +90,7 @@ fn main() -> ExitCode {
         Command::Embed(args) => commands::embed::run(&args),
         Command::Perplexity(args) => commands::perplexity::run(&args),
         Command::Inspect(args) => commands::inspect::run(&args),
+        Command::GrammarCheck(args) => commands::grammar_check::run(&args),
         Command::Quantize(args) => commands::quantize::run(&args),
         Command::Imatrix(args) => commands::imatrix::run(&args),
         Command::Split(args) => commands::split::run(&args),

@@ -4,10 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use quipu::gguf::MetadataOverride;
-use quipu::{
-    BufferOverride, Device, GenerateOptions, LoadMode, LoadOptions, Model, SamplerParams, Session,
-    SessionOptions, Tokenizer,
-};
+use quipu::{BufferOverride, Device, LoadMode, LoadOptions, Model, Session, SessionOptions, Tokenizer};
 
 use crate::fail::Failure;
 
@@ -135,61 +132,6 @@ impl ContextArgs {
             n_threads: self.n_threads,
             n_ubatch: self.n_ubatch,
             ..SessionOptions::default()
-        }
-    }
-}
-
-/// How to sample, with llama-cli's defaults.
-#[derive(Debug, clap::Args)]
-pub(crate) struct SamplingArgs {
-    /// Temperature; 0 = always the likeliest token.
-    #[arg(long, default_value_t = 0.8)]
-    pub temp: f32,
-    /// Keep the K likeliest tokens; 0 = all.
-    #[arg(long, default_value_t = 40)]
-    pub top_k: i32,
-    /// Keep the likeliest tokens up to this probability; 1 = all.
-    #[arg(long, default_value_t = 0.95)]
-    pub top_p: f32,
-    /// Drop tokens below this share of the likeliest; 0 = none.
-    #[arg(long, default_value_t = 0.05)]
-    pub min_p: f32,
-    /// Seed; the same seed gives the same text. Random if absent.
-    #[arg(short = 's', long)]
-    pub seed: Option<u32>,
-    /// Tokens the penalties look back on; 0 = none, -1 = the context.
-    #[arg(long, default_value_t = 64, allow_negative_numbers = true)]
-    pub repeat_last_n: i32,
-    /// Repeat penalty; 1 = none.
-    #[arg(long, default_value_t = 1.0)]
-    pub repeat_penalty: f32,
-    /// Frequency penalty; 0 = none.
-    #[arg(long, default_value_t = 0.0, allow_negative_numbers = true)]
-    pub frequency_penalty: f32,
-    /// Presence penalty; 0 = none.
-    #[arg(long, default_value_t = 0.0, allow_negative_numbers = true)]
-    pub presence_penalty: f32,
-}
-
-impl SamplingArgs {
-    pub fn options(&self, n_predict: i64, stop: &[String]) -> GenerateOptions {
-        let defaults = SamplerParams::default();
-        GenerateOptions {
-            max_tokens: usize::try_from(n_predict).ok(),
-            sampling: SamplerParams {
-                temp: self.temp,
-                top_k: self.top_k,
-                top_p: self.top_p,
-                min_p: self.min_p,
-                seed: self.seed.unwrap_or(defaults.seed),
-                penalty_last_n: self.repeat_last_n,
-                penalty_repeat: self.repeat_penalty,
-                penalty_freq: self.frequency_penalty,
-                penalty_present: self.presence_penalty,
-                ..defaults
-            },
-            stop: stop.to_vec(),
-            ..GenerateOptions::default()
         }
     }
 }

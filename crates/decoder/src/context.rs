@@ -7,6 +7,7 @@ use std::time::Instant;
 use quipu_backend::{BufferTable, BufferType, Device, Observer, Scheduler, SchedulerStats};
 use quipu_kv_cache::{KvCache, KvParams, Memory, Pos, SeqId, SlotPlan};
 use quipu_model::{BuiltGraph, GraphParams, Model, RopeConfig};
+use tracing::field::Empty;
 
 use crate::batch::Batch;
 use crate::check::{BatchLimits, CheckedBatch};
@@ -210,6 +211,8 @@ impl Context {
     pub fn decode(&mut self, batch: &Batch) -> Result<(), Error> {
         let start = Instant::now();
         let (n_tokens, n_batch) = (batch.n_tokens(), self.params.n_batch);
+        let span = tracing::debug_span!("decode", n_tokens, kv_used = Empty, n_cells = self.cache.n_cells());
+        let _entered = span.enter();
         if n_tokens > n_batch {
             return Err(Error::BatchTooLarge { n_tokens, n_batch });
         }
@@ -237,6 +240,9 @@ impl Context {
         }
         self.outputs.finish(n_tokens, self.batch.out_ids());
         self.perf.add_call(n_tokens, start.elapsed());
+        if !span.is_disabled() {
+            span.record("kv_used", self.cache.cells().n_used());
+        }
         Ok(())
     }
 
@@ -267,14 +273,19 @@ impl Context {
             rope: self.rope,
             from_embeddings: !ubatch.embd.is_empty(),
         };
+        let span =
+            tracing::trace_span!("ubatch", n_tokens = params.n_tokens, n_kv = params.n_kv, reused = Empty);
+        let _entered = span.enter();
         let last = self.graph.take().filter(|(last, _)| *last == params);
         let built = if let Some((_, built)) = last {
             self.perf.n_reused += 1;
+            span.record("reused", true);
             built
         } else {
             let mut built = self.model.build_graph(&params, &self.cache)?;
             self.scheduler.alloc_graph(&mut built.graph, &mut self.buffers)?;
             self.perf.n_graph_builds += 1;
+            span.record("reused", false);
             built
         };
         let (_, built) = &*self.graph.insert((params, built));
@@ -295,6 +306,7 @@ impl Context {
         if !self.cache.has_shift() {
             return Ok(());
         }
+        let _entered = tracing::debug_span!("shift_keys", n_cells = self.cache.n_cells()).entered();
         // The shift graph takes over the compute memory, and with it the last graph's places.
         self.graph = None;
         if let Some(mut shift) = self.model.build_shift_graph(&self.rope, &self.cache)? {

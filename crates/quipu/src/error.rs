@@ -90,6 +90,14 @@ pub enum Error {
     /// The caller's cancel token was raised.
     #[error("cancelled by the caller")]
     Cancelled,
+    /// A request to shift the context of a model whose positions cannot be shifted.
+    #[error(
+        "{name}: the context cannot be shifted, expected rotary positions or a generation that stops when it is full"
+    )]
+    CannotShift {
+        /// Path or name of the model.
+        name: String,
+    },
 }
 
 /// Messages about the file itself name it already; those about its contents do not.

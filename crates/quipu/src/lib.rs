@@ -36,11 +36,15 @@ mod plan;
 mod quantize;
 mod session;
 mod stop;
+pub mod telemetry;
 mod vocabulary;
 
 pub use bench::{BenchTest, run_bench};
 pub use error::Error;
-pub use generate::{CancelToken, Flow, GenerateOptions, Outcome, StopReason};
+pub use generate::{
+    CancelToken, ContextFull, Event, Flow, GenerateOptions, Generation, Outcome, StopReason, TokenLogprobs,
+    TopToken,
+};
 pub use gpu::gpu_devices;
 pub use imatrix::{ImatrixOptions, ImatrixProgress};
 pub use memory::{MemoryEstimate, memory_estimate};
@@ -53,7 +57,7 @@ pub use quipu_decoder::Pooling;
 pub use quipu_gguf::LoadMode;
 pub use quipu_model::quantize::Imatrix;
 pub use quipu_model::{BufferOverride, LoadOptions, LoadParams, LoadPhase, LoadStats, file_type_name};
-pub use quipu_sampler::SamplerParams;
+pub use quipu_sampler::{Chain, SamplerParams};
 pub use quipu_tokenizer::Tokenizer;
 pub use session::{Session, SessionOptions, Timings};
 pub use vocabulary::open_tokenizer;
@@ -68,6 +72,9 @@ pub use quipu_quant::DType;
 
 /// The GGUF reader, for programs that look into files.
 pub use quipu_gguf as gguf;
+
+/// Samplers, grammars and their parameters.
+pub use quipu_sampler as sampler;
 
 /// Token id in a model's vocabulary.
 pub type TokenId = u32;

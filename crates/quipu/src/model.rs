@@ -1,13 +1,17 @@
 //! Opening a model: file, vocabulary, weights and chat template together.
 
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
 
 use quipu_backend::Device;
 use quipu_chat::ChatTemplate;
 use quipu_cpu_backend::{CpuDevice, CpuOptions};
-use quipu_gguf::{GgufFile, GgufSet};
+#[cfg(feature = "embedded-model")]
+use quipu_gguf::GgufFile;
+use quipu_gguf::GgufSet;
 use quipu_model::{Hparams, LoadParams, LoadStats};
+use quipu_sampler::{Pieces, Vocabulary};
 use quipu_tokenizer::Tokenizer;
 
 use crate::error::Error;
@@ -33,6 +37,9 @@ struct Inner {
     weights: Arc<quipu_model::Model>,
     tokenizer: Option<Tokenizer>,
     chat_template: Option<String>,
+    /// Made for the first grammar.
+    pieces: OnceLock<Arc<Pieces>>,
+    load_time: Duration,
 }
 
 impl Model {
@@ -118,6 +125,7 @@ impl Model {
         params: &mut LoadParams<'_>,
         offload: Option<Arc<dyn Device>>,
     ) -> Result<Model, Error> {
+        let start = Instant::now();
         let device = Arc::new(CpuDevice::new(CpuOptions::default()));
         let weights = quipu_model::Model::load_set(set, device.as_ref(), params)
             .map_err(|source| Error::Load { name: name.to_owned(), source })?;
@@ -135,6 +143,8 @@ impl Model {
         }
         let type_name = bytes_of.iter().max().map_or("empty", |(_, name)| name);
         let weights = Arc::new(weights);
+        let load_time = start.elapsed();
+        tracing::info!(name: "load", bytes = weights.load_stats().bytes_total, seconds = load_time.as_secs_f64());
         Ok(Model {
             inner: Arc::new(Inner {
                 name: name.to_owned(),
@@ -144,6 +154,8 @@ impl Model {
                 weights,
                 tokenizer,
                 chat_template,
+                pieces: OnceLock::new(),
+                load_time,
             }),
         })
     }
@@ -173,6 +185,11 @@ impl Model {
         self.inner.weights.load_stats()
     }
 
+    /// Time that loading weights and vocabulary took.
+    pub fn load_time(&self) -> Duration {
+        self.inner.load_time
+    }
+
     /// The device the weights are on.
     pub fn device(&self) -> &CpuDevice {
         &self.inner.device
@@ -189,6 +206,23 @@ impl Model {
     /// The file has no vocabulary.
     pub fn tokenizer(&self) -> Result<&Tokenizer, Error> {
         self.inner.tokenizer.as_ref().ok_or(Error::NoVocabulary { name: self.inner.name.clone() })
+    }
+
+    /// The vocabulary as samplers ask it.
+    ///
+    /// # Errors
+    /// The file has no vocabulary.
+    pub fn vocabulary(&self) -> Result<Arc<dyn Vocabulary>, Error> {
+        Ok(Arc::new(self.tokenizer()?.clone()))
+    }
+
+    /// The vocabulary as grammars need it, sorted once for all of them.
+    ///
+    /// # Errors
+    /// The file has no vocabulary.
+    pub fn pieces(&self) -> Result<&Arc<Pieces>, Error> {
+        let vocabulary = self.vocabulary()?;
+        Ok(self.inner.pieces.get_or_init(|| Arc::new(Pieces::new(vocabulary))))
     }
 
     /// The model's chat template, or ChatML where it has none.

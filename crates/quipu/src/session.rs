@@ -6,8 +6,8 @@ use quipu_decoder::{Batch, Context, ContextParams, Pooling, RopeOverrides};
 
 use crate::TokenId;
 use crate::error::Error;
-use crate::generate::CancelToken;
 use crate::model::Model;
+use crate::telemetry::Metrics;
 
 /// Context length a session gets when none is asked for and the model was trained for more.
 const DEFAULT_N_CTX: usize = 4096;
@@ -82,6 +82,12 @@ pub struct Session {
     /// The tokens the cache holds for sequence 0, by position.
     pub(crate) tokens: Vec<TokenId>,
     pub(crate) timings: Timings,
+    /// Tokens from this one on were computed after others that are forgotten since: a prompt that begins with them
+    /// must compute them again.
+    shifted_from: Option<usize>,
+    /// What generations did in this session; the rest of [`Session::metrics`] is the context's.
+    pub(crate) counts: Metrics,
+    created: Instant,
     batch: Batch,
 }
 
@@ -108,6 +114,9 @@ impl Session {
             context,
             tokens: Vec::with_capacity(n_ctx),
             timings: Timings::default(),
+            shifted_from: None,
+            counts: Metrics::default(),
+            created: Instant::now(),
             batch: Batch::new(),
         })
     }
@@ -128,14 +137,41 @@ impl Session {
         self.context.params().n_ctx
     }
 
+    /// The tokens whose keys and values the session holds, by position.
+    pub fn held_tokens(&self) -> &[TokenId] {
+        &self.tokens
+    }
+
     /// Time spent so far.
     pub fn timings(&self) -> Timings {
         self.timings
     }
 
+    /// What was counted and timed in this session so far, for the exporters of [`crate::telemetry`]. Sampling and
+    /// detokenizing are timed by a [`crate::telemetry::Recorder`] only.
+    pub fn metrics(&self) -> Metrics {
+        let perf = self.context.perf();
+        let cells = self.context.cache().cells();
+        Metrics {
+            load: self.model.load_time(),
+            total: self.model.load_time() + self.created.elapsed(),
+            n_prompt: perf.n_prompt as u64,
+            t_prompt: perf.t_prompt,
+            n_eval: perf.n_eval as u64,
+            t_eval: perf.t_eval,
+            n_graph_builds: perf.n_graph_builds as u64,
+            n_reused: perf.n_reused as u64,
+            n_ubatches: (perf.n_graph_builds + perf.n_reused) as u64,
+            kv_used: cells.n_used() as u64,
+            n_cells: cells.len() as u64,
+            ..self.counts
+        }
+    }
+
     /// Forgets everything decoded so far.
     pub fn reset(&mut self) {
         self.tokens.clear();
+        self.shifted_from = None;
         self.context.memory_mut().clear();
     }
 
@@ -159,6 +195,8 @@ impl Session {
             self.tokens.extend_from_slice(&tokens[..kept]);
         }
         let spent = start.elapsed();
+        self.counts.n_decode += u64::from(done.is_ok());
+        self.counts.n_tokens_max = self.counts.n_tokens_max.max(self.tokens.len() as u64);
         if tokens.len() == 1 {
             self.timings.n_eval += 1;
             self.timings.eval += spent;
@@ -169,29 +207,50 @@ impl Session {
         Ok(done?)
     }
 
-    /// Makes the cache hold exactly `prompt`, computing only what differs from what it holds; the logits
-    /// of the last token can be read afterwards.
-    pub(crate) fn set_prompt(
-        &mut self,
-        prompt: &[TokenId],
-        cancel: Option<&CancelToken>,
-    ) -> Result<(), Error> {
-        let Some(last) = prompt.len().checked_sub(1) else { return Err(Error::EmptyPrompt) };
+    /// Refuses prompts that cannot be computed, before anything is.
+    pub(crate) fn check_prompt(&self, prompt: &[TokenId]) -> Result<(), Error> {
+        if prompt.is_empty() {
+            return Err(Error::EmptyPrompt);
+        }
         if prompt.len() >= self.n_ctx() {
             return Err(Error::PromptTooLong { n_prompt: prompt.len(), n_ctx: self.n_ctx() });
         }
-        let common = self.tokens.iter().zip(&prompt[..last]).take_while(|(a, b)| a == b).count();
-        if common < self.tokens.len() {
-            self.context.memory_mut().seq_rm(0, common as i32, -1).map_err(quipu_decoder::Error::from)?;
-            self.tokens.truncate(common);
-        }
-        let n_batch = self.context.params().n_batch;
-        for chunk in prompt[common..].chunks(n_batch) {
-            if cancel.is_some_and(CancelToken::is_raised) {
-                return Err(Error::Cancelled);
+        let n_vocab = self.model.hparams().n_vocab;
+        match prompt.iter().position(|token| *token as usize >= n_vocab) {
+            Some(index) => {
+                Err(quipu_decoder::Error::InvalidToken { index, token: prompt[index], n_vocab }.into())
             }
-            self.extend(chunk, false)?;
+            None => Ok(()),
         }
+    }
+
+    /// Makes the cache hold nothing but the longest beginning of `prompt` that it holds already, and returns its
+    /// length. The last token is never part of it: its logits are to be computed.
+    pub(crate) fn begin_prompt(&mut self, prompt: &[TokenId]) -> Result<usize, Error> {
+        let reusable = self.shifted_from.take().unwrap_or(usize::MAX).min(prompt.len().saturating_sub(1));
+        let held = self.tokens.iter().zip(&prompt[..reusable]);
+        let common = held.take_while(|(a, b)| a == b).count();
+        if common == self.tokens.len() {
+            return Ok(common);
+        }
+        let removed = self.context.memory_mut().seq_rm(0, common as i32, -1);
+        if !removed.map_err(quipu_decoder::Error::from)? {
+            // A memory that cannot go back to the common beginning starts anew.
+            self.reset();
+            return Ok(0);
+        }
+        self.tokens.truncate(common);
+        Ok(common)
+    }
+
+    /// Forgets `n_discard` tokens after the first `n_keep`; those behind them move up.
+    pub(crate) fn shift(&mut self, n_keep: usize, n_discard: usize) -> Result<(), Error> {
+        let (keep, end, n_past) = (n_keep as i32, (n_keep + n_discard) as i32, self.tokens.len() as i32);
+        let memory = self.context.memory_mut();
+        memory.seq_rm(0, keep, end).map_err(quipu_decoder::Error::from)?;
+        self.tokens.drain(n_keep..n_keep + n_discard);
+        self.shifted_from = Some(self.shifted_from.unwrap_or(usize::MAX).min(n_keep));
+        memory.seq_add(0, end, n_past, -(n_discard as i32)).map_err(quipu_decoder::Error::from)?;
         Ok(())
     }
 

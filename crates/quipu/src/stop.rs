@@ -12,8 +12,13 @@ pub(crate) struct StopMatcher {
 pub(crate) enum Verdict {
     /// This much text is safe to show.
     Emit(String),
-    /// A stop string was met; this is the text before it.
-    Stop(String),
+    /// A stop string was met.
+    Stop {
+        /// The text before it.
+        before: String,
+        /// The stop string.
+        stop: String,
+    },
 }
 
 impl StopMatcher {
@@ -25,10 +30,11 @@ impl StopMatcher {
     /// Takes the next piece of text.
     pub fn push(&mut self, text: &str) -> Verdict {
         self.held.push_str(text);
-        let first = self.stops.iter().filter_map(|stop| self.held.find(stop.as_str())).min();
-        if let Some(at) = first {
+        let found = self.stops.iter().filter_map(|stop| Some((self.held.find(stop.as_str())?, stop)));
+        if let Some((at, stop)) = found.min_by_key(|(at, _)| *at) {
+            let stop = stop.clone();
             self.held.truncate(at);
-            return Verdict::Stop(std::mem::take(&mut self.held));
+            return Verdict::Stop { before: std::mem::take(&mut self.held), stop };
         }
         let keep = self.stops.iter().map(|stop| longest_partial(&self.held, stop)).max().unwrap_or(0);
         let rest = self.held.split_off(self.held.len() - keep);
@@ -36,8 +42,8 @@ impl StopMatcher {
     }
 
     /// Text that was held back and turned out to be ordinary.
-    pub fn finish(self) -> String {
-        self.held
+    pub fn finish(&mut self) -> String {
+        std::mem::take(&mut self.held)
     }
 }
 
@@ -61,8 +67,9 @@ mod tests {
         for piece in pieces {
             match matcher.push(piece) {
                 Verdict::Emit(text) => out.push_str(&text),
-                Verdict::Stop(text) => {
-                    out.push_str(&text);
+                Verdict::Stop { before, stop } => {
+                    assert!(stops.contains(&stop));
+                    out.push_str(&before);
                     return (out, true);
                 }
             }

@@ -90,7 +90,7 @@ fn every_way_to_stop() {
     let mut short = model.session(&small).expect("a context");
     let outcome = short.generate(prompt, &endless, |_| Flow::Continue).expect("a generation");
     assert_eq!(outcome.stop, StopReason::ContextFull);
-    assert_eq!(outcome.n_prompt + outcome.n_generated, 257);
+    assert_eq!(outcome.n_prompt + outcome.n_generated, 256);
 }
 
 #[test]

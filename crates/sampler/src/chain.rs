@@ -95,30 +95,50 @@ impl Chain {
     /// [`Error::NothingSelected`] when the chain ends without a choice, and what its samplers return. Nothing is
     /// accepted then.
     pub fn sample(&mut self, logits: &[f32]) -> Result<TokenId, Error> {
-        let started = self.start();
-        let token = self.choose(logits);
-        self.stop(started);
-        let token = token?;
+        let token = self.choose(logits)?;
         self.accept(token);
         Ok(token)
     }
 
-    fn choose(&mut self, logits: &[f32]) -> Result<TokenId, Error> {
-        if logits.is_empty() {
-            return Err(Error::EmptyCandidates { sampler: "chain" });
-        }
-        if i32::try_from(logits.len()).is_err() {
-            return Err(Error::TooManyLogits { n_logits: logits.len() });
-        }
-        if let Some(token) = first_nan(logits) {
-            return Err(Error::NanLogit { token });
-        }
+    /// As [`Chain::sample`], but accepts nothing.
+    ///
+    /// # Errors
+    /// As [`Chain::sample`].
+    pub fn choose(&mut self, logits: &[f32]) -> Result<TokenId, Error> {
+        let started = self.start();
+        let chosen = self.choose_in_row(logits);
+        self.stop(started);
+        chosen
+    }
+
+    fn choose_in_row(&mut self, logits: &[f32]) -> Result<TokenId, Error> {
+        check_row(logits)?;
         let mut active = self.samplers.iter_mut().skip_while(|s| s.is_disabled());
         match active.next() {
             Some(first) => first.apply_to_row(logits, &mut self.candidates)?,
             None => self.candidates.load(logits),
         }
         active.try_for_each(|s| s.apply(&mut self.candidates))?;
+        self.chosen()
+    }
+
+    /// As [`Chain::choose`], with `before` applied to the candidates before the first sampler.
+    pub(crate) fn choose_among(
+        &mut self,
+        logits: &[f32],
+        before: &mut dyn FnMut(&mut Candidates) -> Result<(), Error>,
+    ) -> Result<TokenId, Error> {
+        check_row(logits)?;
+        self.candidates.load(logits);
+        before(&mut self.candidates)?;
+        let started = self.start();
+        let done = self.samplers.iter_mut().try_for_each(|s| s.apply(&mut self.candidates));
+        self.stop(started);
+        done?;
+        self.chosen()
+    }
+
+    fn chosen(&self) -> Result<TokenId, Error> {
         self.candidates.selected_token().ok_or(Error::NothingSelected {
             n_samplers: self.samplers.len(),
             n_candidates: self.candidates.data.len(),
@@ -130,6 +150,10 @@ impl Chain {
         &self.candidates
     }
 
+    pub(crate) fn candidates_mut(&mut self) -> &mut Candidates {
+        &mut self.candidates
+    }
+
     fn start(&self) -> Option<Instant> {
         self.measure.then(Instant::now)
     }
@@ -139,6 +163,17 @@ impl Chain {
             self.perf.time += started.elapsed();
         }
     }
+}
+
+/// Refuses rows that no chain can work on.
+fn check_row(logits: &[f32]) -> Result<(), Error> {
+    if logits.is_empty() {
+        return Err(Error::EmptyCandidates { sampler: "chain" });
+    }
+    if i32::try_from(logits.len()).is_err() {
+        return Err(Error::TooManyLogits { n_logits: logits.len() });
+    }
+    first_nan(logits).map_or(Ok(()), |token| Err(Error::NanLogit { token }))
 }
 
 /// The first NaN, looked for a block at a time without branches.

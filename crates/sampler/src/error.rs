@@ -106,6 +106,28 @@ pub enum Error {
         /// Its text.
         piece: String,
     },
+    /// Nothing that the grammar and the reasoning budget allow is possible.
+    #[error(
+        "no token is allowed: the grammar and the reasoning budget forbid every token with a finite logit"
+    )]
+    NoTokenAllowed,
+    /// A draft and its rows of logits do not belong together.
+    #[error("{n_rows} rows of logits for a draft of {n_draft} tokens, expected one row more than tokens")]
+    DraftLength {
+        /// Rows given.
+        n_rows: usize,
+        /// Tokens of the draft.
+        n_draft: usize,
+    },
+    /// A grammar is meant for llguidance, which this build does not have.
+    #[error("the grammar begins with %llguidance, and this build has no feature 'llguidance'")]
+    NoLlguidance,
+    /// llguidance refused a schema, grammar, pattern or token.
+    #[error("llguidance: {message}")]
+    Llguidance {
+        /// Its first line about it.
+        message: String,
+    },
     /// A trigger pattern of a lazy grammar cannot be used.
     #[error("trigger pattern '{pattern}': {message}")]
     TriggerPattern {

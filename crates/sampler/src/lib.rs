@@ -2,7 +2,7 @@
 //!
 //! Here live the candidate array, the [`Sampler`] trait, one file per sampler, the [`Chain`] that runs them in
 //! order, the command-line defaults as data ([`SamplerParams`]), GBNF grammars ([`grammar`]) and their making from
-//! JSON schemas ([`json_schema`]). Decoding and logits do not live here: a chain sees `&[f32]` and answers with a
+//! JSON schemas ([`json_schema`]); [`GenerationSampler`] joins a chain, a grammar and a reasoning budget. Decoding and logits do not live here: a chain sees `&[f32]` and answers with a
 //! token id. What a few samplers need to know of token texts they ask through [`Vocabulary`].
 //!
 //! A fixed seed gives the reference's token ids. That holds as long as `expf`, `logf` and `powf` are the same
@@ -27,17 +27,22 @@ mod dist;
 mod draw;
 mod dry;
 mod error;
+mod generation;
 pub mod grammar;
+mod grammar_params;
 mod greedy;
 mod infill;
 pub mod json_schema;
 mod kind;
+#[cfg(feature = "llguidance")]
+mod llguidance;
 mod logit_bias;
 mod min_p;
 mod mirostat;
 mod mt19937;
 mod params;
 mod penalties;
+mod reasoning_budget;
 mod sampler;
 mod seed;
 mod sort;
@@ -58,17 +63,22 @@ pub use chain::{Chain, SamplerPerf};
 pub use dist::Dist;
 pub use dry::Dry;
 pub use error::Error;
+pub use generation::GenerationSampler;
 pub use grammar::{Gbnf, Grammar, Pieces, Triggers};
+pub use grammar_params::{GrammarParams, GrammarText, GrammarTrigger, ReasoningParams};
 pub use greedy::Greedy;
 pub use infill::Infill;
 pub use json_schema::json_schema_to_grammar;
 pub use kind::SamplerKind;
+#[cfg(feature = "llguidance")]
+pub use llguidance::{LlGuidance, LlTokens};
 pub use logit_bias::LogitBias;
 pub use min_p::MinP;
 pub use mirostat::{Mirostat, MirostatV2};
 pub use mt19937::Mt19937;
 pub use params::SamplerParams;
 pub use penalties::Penalties;
+pub use reasoning_budget::{BudgetParams, BudgetState, ReasoningBudget};
 pub use sampler::{Sampler, TokenId};
 pub use seed::{DEFAULT_SEED, resolve_seed};
 pub use temp::Temp;

@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use crate::{
-    AdaptiveP, Chain, DEFAULT_SEED, Dist, Dry, Error, Infill, LogitBias, MinP, Mirostat, MirostatV2,
-    Penalties, SamplerKind, Temp, TempExt, TokenId, TopK, TopNSigma, TopP, Typical, Vocabulary, Xtc,
+    AdaptiveP, Chain, DEFAULT_SEED, Dist, Dry, Error, GrammarParams, Infill, LogitBias, MinP, Mirostat,
+    MirostatV2, Penalties, ReasoningParams, SamplerKind, Temp, TempExt, TokenId, TopK, TopNSigma, TopP,
+    Typical, Vocabulary, Xtc,
 };
 
 /// Candidates from which mirostat 1.0 estimates its exponent.
@@ -68,8 +69,19 @@ pub struct SamplerParams {
     pub mirostat_eta: f32,
     /// Added to the logits of tokens before everything else.
     pub logit_bias: Vec<(TokenId, f32)>,
+    /// Forbids the tokens that end generation, if the vocabulary has an end of the sequence.
+    pub ignore_eos: bool,
     /// Candidates that top-p, min-p, typical and XTC always keep.
     pub min_keep: usize,
+    /// Accepted tokens that [`crate::GenerationSampler::history`] remembers; at least 32.
+    pub n_prev: usize,
+    /// What the text must be. Chains leave it aside, [`crate::GenerationSampler`] obeys it, as all that follows.
+    pub grammar: Option<GrammarParams>,
+    /// How long the model may think.
+    pub reasoning: ReasoningParams,
+    /// End of the prompt that is the beginning of the answer: the reasoning budget takes it first, and the grammar
+    /// if [`GrammarParams::prefill`] says so.
+    pub generation_prompt: String,
 }
 
 impl Default for SamplerParams {
@@ -102,7 +114,12 @@ impl Default for SamplerParams {
             mirostat_tau: 5.0,
             mirostat_eta: 0.1,
             logit_bias: Vec::new(),
+            ignore_eos: false,
             min_keep: 0,
+            n_prev: 64,
+            grammar: None,
+            reasoning: ReasoningParams::default(),
+            generation_prompt: String::new(),
         }
     }
 }
@@ -148,8 +165,45 @@ impl SamplerParams {
     }
 }
 
+impl SamplerParams {
+    /// Takes what a model's file says about sampling, so it must come before what a user says
+    /// (`common_init_sampler_from_model`). `value` is asked for metadata keys under `general.sampling.` and answers
+    /// with the value's text. What is no number, and samplers of unknown names, are passed over, as in the reference.
+    pub fn take_model_defaults(&mut self, value: impl Fn(&str) -> Option<String>) {
+        let value = |name: &str| value(&format!("general.sampling.{name}"));
+        let number = |name: &str, place: &mut f32| {
+            if let Some(number) = value(name).and_then(|text| text.trim().parse().ok()) {
+                *place = number;
+            }
+        };
+        let integer = |name: &str, place: &mut i32| {
+            let text = value(name);
+            let whole =
+                text.as_deref().map(|text| text.trim().split_once('.').map_or(text, |(whole, _)| whole));
+            if let Some(number) = whole.and_then(|text| text.trim().parse().ok()) {
+                *place = number;
+            }
+        };
+        if let Some(names) = value("sequence") {
+            self.samplers = names.split(';').filter_map(|name| SamplerKind::from_name(name).ok()).collect();
+        }
+        integer("top_k", &mut self.top_k);
+        number("top_p", &mut self.top_p);
+        number("min_p", &mut self.min_p);
+        number("xtc_probability", &mut self.xtc_probability);
+        number("xtc_threshold", &mut self.xtc_threshold);
+        number("temp", &mut self.temp);
+        integer("penalty_last_n", &mut self.penalty_last_n);
+        number("penalty_repeat", &mut self.penalty_repeat);
+        integer("mirostat", &mut self.mirostat);
+        number("mirostat_tau", &mut self.mirostat_tau);
+        number("mirostat_eta", &mut self.mirostat_eta);
+    }
+}
+
 impl Chain {
-    /// The chain that `params` describe for a vocabulary of `n_vocab` tokens, of whose texts nothing is known.
+    /// The chain that `params` describe for a vocabulary of `n_vocab` tokens, of which nothing else is known (`ignore_eos`
+    /// does nothing).
     /// With `temp <= 0` the draw sees one candidate above `-inf`, so it is greedy.
     ///
     /// # Errors
@@ -174,8 +228,9 @@ fn build(
 ) -> Result<Chain, Error> {
     params.validate()?;
     let mut chain = Chain::new();
-    if !params.logit_bias.is_empty() {
-        chain.add(LogitBias::new(&params.logit_bias));
+    let biases = biases(params, vocab.map(AsRef::as_ref));
+    if !biases.is_empty() {
+        chain.add(LogitBias::new(&biases));
     }
     if params.mirostat != 0 {
         chain.add(Temp::new(params.temp));
@@ -196,6 +251,19 @@ fn build(
         chain.add(Dist::new(params.seed));
     }
     Ok(chain)
+}
+
+/// The biases asked for, then those against ending, then those against what the model's file suppresses.
+fn biases(params: &SamplerParams, vocab: Option<&dyn Vocabulary>) -> Vec<(TokenId, f32)> {
+    let mut biases = params.logit_bias.clone();
+    let Some(vocab) = vocab else { return biases };
+    let never = |token: TokenId| (token, f32::NEG_INFINITY);
+    if params.ignore_eos && vocab.end_of_sequence().is_some() {
+        let n_tokens = TokenId::try_from(vocab.n_tokens()).unwrap_or(TokenId::MAX);
+        biases.extend((0..n_tokens).filter(|&token| vocab.is_eog(token)).map(never));
+    }
+    biases.extend(vocab.suppressed().into_iter().map(never));
+    biases
 }
 
 fn add(
@@ -244,5 +312,37 @@ fn dry(p: &SamplerParams, vocab: Option<&Arc<dyn Vocabulary>>) -> Result<Dry, Er
             Ok(Dry::with_token_breakers(p.dry_multiplier, p.dry_base, length, last_n, &[]))
         }
         None => Err(Error::NoVocabulary { sampler: "dry" }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_model_says_how_it_is_sampled() {
+        let mut params = SamplerParams::default();
+        params.take_model_defaults(|_| None);
+        assert_eq!(params, SamplerParams::default());
+        params.take_model_defaults(|key| {
+            let text = match key.strip_prefix("general.sampling.")? {
+                "sequence" => "temperature;what;top_k",
+                "top_k" => "20",
+                "penalty_last_n" => "7.000000",
+                "temp" => "0.600000",
+                "top_p" => "much",
+                "mirostat" => "x",
+                _ => return None,
+            };
+            Some(text.to_owned())
+        });
+        let want = SamplerParams {
+            samplers: vec![SamplerKind::Temperature, SamplerKind::TopK],
+            top_k: 20,
+            penalty_last_n: 7,
+            temp: 0.6,
+            ..SamplerParams::default()
+        };
+        assert_eq!(params, want);
     }
 }

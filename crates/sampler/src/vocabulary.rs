@@ -21,6 +21,17 @@ pub trait Vocabulary: Send + Sync {
     /// The end-of-turn token, or else the end of the sequence.
     fn end_of_turn(&self) -> Option<TokenId>;
 
+    /// The token that ends a sequence (`llama_vocab_eos`). Unless told otherwise, the first that ends generation.
+    fn end_of_sequence(&self) -> Option<TokenId> {
+        let n_tokens = TokenId::try_from(self.n_tokens()).unwrap_or(TokenId::MAX);
+        (0..n_tokens).find(|&token| self.is_eog(token))
+    }
+
+    /// Tokens never to be sampled (`llama_vocab_get_suppress_tokens`). None unless told otherwise.
+    fn suppressed(&self) -> Vec<TokenId> {
+        Vec::new()
+    }
+
     /// Ids of `text` without BOS and EOS (`llama_tokenize`); empty where the tokenizer refuses.
     fn tokenize(&self, text: &[u8], parse_special: bool) -> Vec<TokenId>;
 
@@ -53,6 +64,14 @@ impl Vocabulary for Tokenizer {
     fn end_of_turn(&self) -> Option<TokenId> {
         let special = self.special_tokens();
         special.eot.or(special.eos).and_then(|token| TokenId::try_from(token).ok())
+    }
+
+    fn end_of_sequence(&self) -> Option<TokenId> {
+        self.special_tokens().eos.and_then(|token| TokenId::try_from(token).ok())
+    }
+
+    fn suppressed(&self) -> Vec<TokenId> {
+        self.suppressed_tokens().iter().filter_map(|&token| TokenId::try_from(token).ok()).collect()
     }
 
     fn tokenize(&self, text: &[u8], parse_special: bool) -> Vec<TokenId> {

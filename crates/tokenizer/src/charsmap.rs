@@ -5,14 +5,29 @@
 //! ended by NUL. Every index from it is checked.
 
 use crate::Error;
+use crate::unicode::{push_utf8, utf8_len};
 
 /// A checked header over unchecked contents.
 #[derive(Debug, Default)]
 pub(crate) struct Charsmap {
     array: Vec<u32>,
     replacements: Vec<u8>,
-    /// Whether an ASCII character may begin a replaced prefix when this one follows: bit `next` of `[first]`.
-    begins: Vec<u128>,
+    /// Whether an ASCII character may begin a replaced prefix when this byte follows: bit `next & 63` of
+    /// `[first][next >> 6]`.
+    begins: Vec<[u64; 4]>,
+    /// What becomes of the characters from U+0080 to U+FFFF.
+    others: Vec<Fate>,
+}
+
+/// What becomes of a character.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fate {
+    /// It stays, whatever follows.
+    Stays,
+    /// That depends on what follows.
+    Depends,
+    /// It is replaced.
+    Changes,
 }
 
 /// Units of the array: bits 10 to 30 are the base (8 bits further up if bit 9 is set), bits 0 to 7 the label, bit 8
@@ -32,27 +47,60 @@ impl Charsmap {
         }
         let (array, replacements) = rest.split_at(size);
         let array = array.as_chunks::<4>().0.iter().map(|unit| u32::from_le_bytes(*unit)).collect();
-        let mut map = Self { array, replacements: replacements.to_vec(), begins: Vec::new() };
+        let mut map = Self { array, replacements: replacements.to_vec(), ..Self::default() };
         map.begins = (0..128).map(|first| map.followers(first)).collect();
+        map.others = (0x80..0x1_0000).map(|cpt| map.fate(cpt)).collect();
         Ok(map)
     }
 
-    /// Characters after which `first` is not certain to stay as it is.
-    fn followers(&self, first: u8) -> u128 {
-        (0..128).fold(0, |bits, next| {
+    /// Bytes after which `first` is not certain to stay as it is.
+    fn followers(&self, first: u8) -> [u64; 4] {
+        let mut bits = [0; 4];
+        for next in 0..=255u8 {
             let changes = !matches!(self.longest(&[first, next]), Ok(None));
             // Three bytes may match where two do not: then the walk went on past the second.
             let goes_on = self.walk(&[first, next]).is_ok_and(|walk| walk.depth == 2);
-            if changes || goes_on { bits | 1 << next } else { bits }
-        })
+            bits[usize::from(next >> 6)] |= u64::from(changes || goes_on) << (next & 63);
+        }
+        bits
     }
 
-    /// Whether the ASCII character `first`, followed by the ASCII character `next`, is certainly unchanged.
+    fn fate(&self, cpt: u32) -> Fate {
+        let mut text = Vec::with_capacity(4);
+        push_utf8(cpt, &mut text);
+        match self.walk(&text) {
+            Ok(Walk { matched: 0, depth, .. }) if depth < text.len() => Fate::Stays,
+            Ok(Walk { matched: 0, .. }) => Fate::Depends,
+            _ => Fate::Changes,
+        }
+    }
+
+    /// Whether the ASCII character `first`, followed by the byte `next`, is certainly unchanged.
     #[inline]
     pub(crate) fn keeps(&self, first: u8, next: u8) -> bool {
         match self.begins.get(usize::from(first)) {
-            Some(bits) => next < 0x80 && bits >> next & 1 == 0,
+            Some(bits) => bits[usize::from(next >> 6)] >> (next & 63) & 1 == 0,
             None => first < 0x80,
+        }
+    }
+
+    /// Whether the character `cpt`, of `len` bytes at `i` of sound text, is certainly unchanged, and no replaced prefix
+    /// reaches from it beyond the next character.
+    #[inline]
+    pub(crate) fn keeps_character(&self, text: &[u8], i: usize, cpt: u32, len: usize) -> bool {
+        if cpt < 0x80 {
+            return self.keeps(cpt as u8, text.get(i + 1).copied().unwrap_or(0));
+        }
+        if self.array.is_empty() {
+            return true;
+        }
+        match self.others.get(cpt as usize - 0x80) {
+            Some(Fate::Stays) => true,
+            Some(Fate::Changes) => false,
+            Some(Fate::Depends) | None => {
+                let next_len = text.get(i + len).map_or(1, |byte| utf8_len(*byte));
+                self.walk(&text[i..]).is_ok_and(|walk| walk.matched == 0 && walk.depth < len + next_len)
+            }
         }
     }
 

@@ -27,14 +27,6 @@ pub enum Error {
         /// Size of the part it was found in.
         size: usize,
     },
-    /// A PLaMo-2 vocabulary has tokens so long that its table of suffixes cannot be built.
-    #[error("tokenizer.ggml.tokens: token {id} has {len} bytes, too many for the table of suffixes")]
-    TokenTooLong {
-        /// The token at which the work exceeded what is reasonable.
-        id: TokenId,
-        /// Its length in bytes.
-        len: usize,
-    },
     /// A metadata key that the vocabulary's family needs is absent.
     #[error("{0}: missing, the vocabulary needs it")]
     MissingKey(&'static str),

@@ -100,12 +100,6 @@ impl PairTable {
         }
     }
 
-    /// Enters `value`, whatever the pair had.
-    pub(crate) fn insert(&mut self, left: u32, right: u32, value: u64) {
-        let at = self.find(pair(left, right));
-        self.slots[at] = [pair(left, right), value];
-    }
-
     /// The pair's value, or [`NO_VALUE`].
     #[inline]
     pub(crate) fn get(&self, left: u32, right: u32) -> u64 {

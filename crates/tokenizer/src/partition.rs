@@ -6,7 +6,7 @@
 
 use std::ops::Range;
 
-use crate::trie::{ROOT, Trie};
+use crate::trie::Trie;
 use crate::vocab::Vocab;
 use crate::{TokenAttr, TokenId, reference_sort};
 
@@ -132,11 +132,11 @@ impl SpecialMatcher {
 
     /// Adds the tokens that `text` has at `at` to the cluster.
     fn occurrences(&self, text: &[u8], at: usize, parse_special: bool, cluster: &mut Cluster) {
-        let mut node = ROOT;
+        let mut node = self.trie.root();
         for (i, &byte) in text[at..].iter().enumerate() {
             let Some(next) = self.trie.child(node, byte) else { return };
             node = next;
-            if let Some(rank) = self.trie.value(node)
+            if let Some(rank) = node.value()
                 && (parse_special || !self.hidden[rank as usize])
             {
                 cluster.end = cluster.end.max(at + i + 1);

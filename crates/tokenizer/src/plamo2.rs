@@ -1,129 +1,67 @@
-//! PLaMo-2 (`llm_tokenizer_plamo2`): the cheapest way to cover the text with tokens, found from its end with a table
-//! of all suffixes of tokens, in integers. Characters that no token covers fall back to bytes.
-
-use std::collections::HashMap;
-use std::collections::hash_map::Entry;
+//! PLaMo-2 (`llm_tokenizer_plamo2`): the cheapest way to cover the text with tokens, found from its end, in integers.
+//! Characters that no token covers fall back to bytes.
+//!
+//! The reference looks through a table of all suffixes of tokens, whose rows are the tokens that begin at a place, longest
+//! first. A trie finds the same tokens, shortest first.
 
 use crate::cache::WordCache;
-use crate::hash::{NO_VALUE, PairTable};
 use crate::scratch::Scratch;
 use crate::segment::Neighbours;
-use crate::unicode::{decode_one, decode_sound, push_utf8, sanitize};
+use crate::trie::Trie;
+use crate::unicode::{sanitize, utf8_len};
 use crate::vocab::Vocab;
 use crate::{Error, TokenAttr, TokenId};
 
-/// Score of a string that is the end of a token but no token.
+/// Scores up to this one are no scores.
 const INVALID: i32 = -20_000_000;
-/// Score of a character on its own; ends the rows of a suffix.
-const UNKNOWN: i32 = -10_000_000;
-/// The table's cost grows with the cube of a token's length; more than this is no vocabulary.
-const MAX_WORK: u64 = 1 << 33;
+/// What a character on its own costs.
+const UNKNOWN_COST: i64 = 10_000_000;
+/// Stands for a character on its own.
+const UNKNOWN: TokenId = TokenId::MAX;
 const BYTE_ORDER_MARK: &[u8] = "\u{FEFF}".as_bytes();
 
-/// A prefix of a suffix.
-#[derive(Debug, Clone, Copy)]
-struct Row {
-    /// Characters.
-    len: u32,
-    /// Negative: no token.
-    token: i32,
-    score: i32,
-    /// The prefix as a suffix: the number of its first row.
-    suffix: u32,
-}
-
-/// Suffixes of tokens. A suffix is known by the number of its first row; its rows are its prefixes that are
-/// suffixes themselves, longest first, and one for a character on its own.
+/// Tokens by text, and what they score.
 #[derive(Debug)]
 pub(crate) struct Plamo2 {
-    rows: Vec<Row>,
-    /// A character and a suffix to the suffix they make together.
-    longer: PairTable,
+    tokens: Trie,
+    /// Ten-thousandths, by token.
+    scores: Vec<i32>,
     bytes: Box<[TokenId; 256]>,
     neighbours: Neighbours,
 }
 
-/// Buffers of one call.
-#[derive(Default)]
-pub(crate) struct Buffers {
-    characters: Vec<u32>,
-    costs: Vec<i64>,
-    /// Length and token of the first step from each position.
-    steps: Vec<(u32, i32)>,
-}
-
-impl Buffers {
-    pub(crate) fn shrink(&mut self) {
-        if self.costs.capacity() > 1 << 18 {
-            *self = Self::default();
-        }
-    }
+/// The cheapest way from a position to the end.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Step {
+    cost: i64,
+    /// Bytes to the next position.
+    len: u32,
+    token: TokenId,
 }
 
 impl Plamo2 {
-    /// Builds the table. Fails if a byte has no token, or on tokens too long to build it from.
+    /// Fails if a byte has no token.
     pub(crate) fn new(vocab: &Vocab) -> Result<Self, Error> {
+        let is_byte = |id| vocab.attr(id).intersects(TokenAttr::BYTE);
         let mut bytes = Box::new([0; 256]);
-        // Score of each suffix; not a number if it is no token.
-        let mut scores: HashMap<Vec<u8>, f32> = HashMap::new();
-        let mut work = 0u64;
-        for (id, text) in vocab.texts() {
-            if vocab.attr(id).intersects(TokenAttr::BYTE) {
-                if let Some(byte) = byte_of(text) {
-                    bytes[usize::from(byte)] = id;
-                }
-                continue;
-            }
-            let n = characters(text).count() as u64;
-            work += n * n * text.len() as u64;
-            if work > MAX_WORK {
-                return Err(Error::TokenTooLong { id, len: text.len() });
-            }
-            scores.insert(text.to_vec(), vocab.score(id));
-            let sound = sanitize(text);
-            for start in starts(&sound).skip(1) {
-                if let Entry::Vacant(entry) = scores.entry(sound[start..].to_vec()) {
-                    entry.insert(f32::NAN);
-                }
+        for (id, text) in vocab.texts().filter(|&(id, _)| is_byte(id)) {
+            if let Some(byte) = byte_of(text) {
+                bytes[usize::from(byte)] = id;
             }
         }
         if let Some(byte) = bytes.iter().position(|&id| id == 0) {
             return Err(Error::MissingByteToken(byte as u8));
         }
-
-        let mut suffixes: Vec<&[u8]> = scores.keys().map(Vec::as_slice).chain([&[][..]]).collect();
-        suffixes.sort_unstable_by(|a, b| a.iter().rev().cmp(b.iter().rev()));
-        let mut numbers: HashMap<Vec<u8>, u32> = HashMap::with_capacity(suffixes.len());
-        let mut longer = PairTable::with_capacity(suffixes.len());
-        let mut n_rows = 0u32;
-        for &suffix in &suffixes {
-            numbers.insert(suffix.to_vec(), n_rows);
-            if let Some((first, _)) = characters(suffix).next() {
-                let sound = sanitize(suffix);
-                let rest = &sound[starts(&sound).nth(1).unwrap_or(sound.len())..];
-                let rest = *numbers.entry(rest.to_vec()).or_insert(0);
-                longer.insert(first, rest, u64::from(n_rows));
-                n_rows += prefixes(&sound).filter(|prefix| scores.contains_key(*prefix)).count() as u32;
-            }
-            n_rows += 1;
-        }
-        let mut rows = Vec::with_capacity(n_rows as usize);
-        for suffix in &suffixes {
-            let sound = sanitize(suffix);
-            let mut len = starts(&sound).count() as u32;
-            for prefix in prefixes(&sound) {
-                if let Some(&score) = scores.get(prefix) {
-                    let score = if score.is_finite() { integer_score(score) } else { INVALID };
-                    let token = vocab.id_of(prefix).map_or(-1, u32::cast_signed);
-                    let suffix = numbers.get(prefix).copied().unwrap_or(0);
-                    rows.push(Row { len, token, score, suffix });
-                }
-                len -= 1;
-            }
-            rows.push(Row { len: 1, token: -1, score: UNKNOWN, suffix: 0 });
-        }
-        let texts = vocab.texts().filter(|&(id, _)| !vocab.attr(id).intersects(TokenAttr::BYTE));
-        Ok(Self { rows, longer, bytes, neighbours: Neighbours::new(texts.map(|(_, text)| text)) })
+        let scores = (0..vocab.len() as TokenId).map(|id| integer_score(vocab.score(id))).collect::<Vec<_>>();
+        // Text is made sound before it is looked up: a token that is not sound is never found.
+        let found = |id: TokenId, text: &[u8]| {
+            !is_byte(id) && scores[id as usize] > INVALID && *sanitize(text) == *text
+        };
+        let tokens =
+            Trie::new(vocab.texts().filter(|&(id, text)| found(id, text)).map(|(id, text)| (text, id)));
+        let texts = vocab.texts().filter(|&(id, _)| !is_byte(id));
+        let neighbours = Neighbours::new(texts.map(|(_, text)| text));
+        Ok(Self { tokens, scores, bytes, neighbours })
     }
 
     /// Appends the tokens of `raw`, without the byte order mark it may begin with.
@@ -148,59 +86,36 @@ impl Plamo2 {
         }
     }
 
-    fn cheapest(&self, text: &[u8], buffers: &mut Buffers, out: &mut Vec<TokenId>) {
-        let Buffers { characters, costs, steps } = buffers;
-        characters.clear();
+    /// Appends the tokens of sound `text`.
+    fn cheapest(&self, text: &[u8], steps: &mut Vec<Step>, out: &mut Vec<TokenId>) {
+        steps.clear();
+        steps.resize(text.len() + 1, Step { cost: 0, len: 0, token: UNKNOWN });
+        for i in (0..text.len()).rev() {
+            let len = utf8_len(text[i]);
+            if text[i] & 0xC0 == 0x80 {
+                continue;
+            }
+            let mut best = Step { cost: steps[i + len].cost + UNKNOWN_COST, len: len as u32, token: UNKNOWN };
+            for (len, token, _) in self.tokens.prefixes(&text[i..]) {
+                let cost = steps[i + len].cost - i64::from(self.scores[token as usize]);
+                // Of equal ways the one that begins with the longest token.
+                if cost <= best.cost {
+                    best = Step { cost, len: len as u32, token };
+                }
+            }
+            steps[i] = best;
+        }
+
         let mut i = 0;
         while i < text.len() {
-            let (cpt, len) = decode_sound(text, i);
-            characters.push(cpt);
-            i += len;
-        }
-        let n = characters.len();
-        costs.clear();
-        costs.resize(n + 1, 1 << 60);
-        costs[n] = 0;
-        steps.clear();
-        steps.resize(n, (1, -1));
-
-        let mut suffix = 0u32;
-        for i in (0..n).rev() {
-            // The longest suffix of tokens that the text continues with from here.
-            for row in &self.rows[suffix as usize..] {
-                let found = self.longer.get(characters[i], row.suffix);
-                suffix = if found == NO_VALUE { 0 } else { found as u32 };
-                if suffix > 0 || row.score == UNKNOWN {
-                    break;
-                }
-            }
-            for row in &self.rows[suffix as usize..] {
-                if row.score > INVALID
-                    && let Some(after) = costs.get(i + row.len as usize)
-                {
-                    let cost = after - i64::from(row.score);
-                    if cost < costs[i] {
-                        costs[i] = cost;
-                        steps[i] = (row.len, row.token);
-                    }
-                }
-                if row.score == UNKNOWN {
-                    break;
-                }
-            }
-        }
-
-        let mut i = 0;
-        while i < n {
-            let (len, token) = steps[i];
-            if token >= 0 {
-                out.push(token as TokenId);
+            let Step { len, token, .. } = steps[i];
+            let next = i + len as usize;
+            if token == UNKNOWN {
+                out.extend(text[i..next].iter().map(|&byte| self.bytes[usize::from(byte)]));
             } else {
-                let mut utf8 = Vec::with_capacity(4);
-                push_utf8(characters[i], &mut utf8);
-                out.extend(utf8.iter().map(|&byte| self.bytes[usize::from(byte)]));
+                out.push(token);
             }
-            i += len as usize;
+            i = next;
         }
     }
 }
@@ -212,32 +127,11 @@ pub(crate) fn byte_of(text: &[u8]) -> Option<u8> {
     Some((digit(high)? << 4 | digit(low)?) as u8)
 }
 
-/// Code points of `text` and their lengths.
-fn characters(text: &[u8]) -> impl Iterator<Item = (u32, usize)> {
-    let mut rest = text;
-    std::iter::from_fn(move || {
-        if rest.is_empty() {
-            return None;
-        }
-        let (cpt, len) = decode_one(rest);
-        rest = &rest[len..];
-        Some((cpt, len))
-    })
-}
-
-/// Where the characters of sound text begin.
-fn starts(text: &[u8]) -> impl Iterator<Item = usize> {
-    text.iter().enumerate().filter(|(_, byte)| **byte & 0xC0 != 0x80).map(|(i, _)| i)
-}
-
-/// The prefixes of sound text, longest first, without the empty one.
-fn prefixes(text: &[u8]) -> impl Iterator<Item = &[u8]> {
-    let boundary = |&end: &usize| end == text.len() || text[end] & 0xC0 != 0x80;
-    (1..=text.len()).rev().filter(boundary).map(|end| &text[..end])
-}
-
 /// Ten-thousandths. What does not fit becomes the smallest number, as on the reference's machines.
 fn integer_score(score: f32) -> i32 {
+    if !score.is_finite() {
+        return INVALID;
+    }
     let scaled = (f64::from(score) * 1e4).round();
     if scaled > f64::from(i32::MAX) { i32::MIN } else { scaled as i32 }
 }

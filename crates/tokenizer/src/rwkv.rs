@@ -27,9 +27,9 @@ impl Rwkv {
     ) -> Result<(), Error> {
         let mut rest = raw;
         while !rest.is_empty() {
-            let (id, len) = match self.trie.longest(rest) {
+            let (len, id) = match self.trie.longest(rest) {
                 Some(found) => found,
-                None => (unk.ok_or(Error::MissingSpecialToken("unknown"))?, 1),
+                None => (1, unk.ok_or(Error::MissingSpecialToken("unknown"))?),
             };
             out.push(id);
             rest = &rest[len..];

@@ -13,7 +13,7 @@ pub(crate) struct Scratch {
     pub(crate) encoded: Vec<u8>,
     pub(crate) text: Vec<u8>,
     pub(crate) unigram: Vec<crate::ugm::Best>,
-    pub(crate) plamo2: crate::plamo2::Buffers,
+    pub(crate) plamo2: Vec<crate::plamo2::Step>,
 }
 
 /// Scratches not in use: as many as calls have run at the same time.
@@ -33,12 +33,14 @@ impl Pool {
         let mut scratch = idle.unwrap_or_default();
         let result = work(&mut scratch);
         scratch.merger.shrink();
-        scratch.plamo2.shrink();
         if scratch.text.capacity() > KEEP {
             scratch.text = Vec::new();
         }
         if scratch.unigram.capacity() > KEEP {
             scratch.unigram = Vec::new();
+        }
+        if scratch.plamo2.capacity() > KEEP {
+            scratch.plamo2 = Vec::new();
         }
         self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(scratch);
         result

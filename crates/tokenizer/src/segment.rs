@@ -5,7 +5,7 @@
 //! in the reference; ids are not changed by it.
 
 use crate::hash::Keys;
-use crate::unicode::decode_one;
+use crate::unicode::{decode_one, decode_sound};
 
 /// log2 of the number of bits that stand for pairs with a character beyond ASCII.
 const LOG_BITS: u32 = 20;
@@ -16,8 +16,8 @@ const SPACE_CPT: u32 = 0x2581;
 /// The pairs of neighbouring characters that occur in tokens; some that do not may be counted in.
 #[derive(Debug)]
 pub(crate) struct Neighbours {
-    /// Bit `right` of `ascii[left]`; the escaped space is the space.
-    ascii: [u128; 128],
+    /// Bit `right` of `ascii[left]`, in two halves; the escaped space is the space.
+    ascii: [[u64; 2]; 128],
     keys: Keys,
     others: Vec<u64>,
 }
@@ -25,7 +25,8 @@ pub(crate) struct Neighbours {
 impl Neighbours {
     /// Pairs within each of `texts`. Where `escaped`, U+2581 and the space are one.
     pub(crate) fn new<'a>(texts: impl Iterator<Item = &'a [u8]>) -> Self {
-        let mut pairs = Self { ascii: [0; 128], keys: Keys::default(), others: vec![0; 1 << (LOG_BITS - 6)] };
+        let mut pairs =
+            Self { ascii: [[0; 2]; 128], keys: Keys::default(), others: vec![0; 1 << (LOG_BITS - 6)] };
         for text in texts {
             let mut rest = text;
             let mut left = None;
@@ -43,17 +44,18 @@ impl Neighbours {
 
     fn insert(&mut self, left: u32, right: u32) {
         if left | right < 0x80 {
-            self.ascii[left as usize] |= 1 << right;
+            self.ascii[left as usize][right as usize >> 6] |= 1 << (right & 63);
         } else {
             let (word, bit) = self.bit(left, right);
             self.others[word] |= bit;
         }
     }
 
+    /// Whether some token may have `right` behind `left`; the escaped space is the space.
     #[inline]
-    fn contains(&self, left: u32, right: u32) -> bool {
+    pub(crate) fn contains(&self, left: u32, right: u32) -> bool {
         if left | right < 0x80 {
-            self.ascii[left as usize] >> right & 1 != 0
+            self.ascii[left as usize][right as usize >> 6] >> (right & 63) & 1 != 0
         } else {
             let (word, bit) = self.bit(left, right);
             self.others[word] & bit != 0
@@ -66,33 +68,37 @@ impl Neighbours {
         ((hash >> 6) as usize, 1 << (hash & 63))
     }
 
-    /// End of the segment of `text` that begins at `start`, which is not the end. `text` is valid UTF-8.
+    /// End of the segment of `text` that begins at `start`, which is not the end. `text` is sound.
     #[inline]
     pub(crate) fn end(&self, text: &[u8], start: usize) -> usize {
-        let (mut left, len) = character(&text[start..]);
+        let (mut left, len) = sound_character(text, start);
         let mut i = start + len;
         while i < text.len() {
-            let (right, len) = character(&text[i..]);
+            let (right, len) = sound_character(text, i);
             if !self.contains(left, right) {
                 return i;
             }
             left = right;
             i += len;
         }
-        i
+        text.len()
     }
 }
 
 /// The character that `text` begins with and its length; the escaped space is a space.
-#[inline]
 fn character(text: &[u8]) -> (u32, usize) {
-    if text[0] < 0x80 {
-        return (u32::from(text[0]), 1);
+    let (cpt, len) = decode_one(text);
+    (if cpt == SPACE_CPT { u32::from(b' ') } else { cpt }, len)
+}
+
+/// As [`character`], at `i` of sound text.
+#[inline]
+pub(crate) fn sound_character(text: &[u8], i: usize) -> (u32, usize) {
+    if text[i] < 0x80 {
+        return (u32::from(text[i]), 1);
     }
-    match decode_one(text) {
-        (SPACE_CPT, len) => (u32::from(b' '), len),
-        other => other,
-    }
+    let (cpt, len) = decode_sound(text, i);
+    (if cpt == SPACE_CPT { u32::from(b' ') } else { cpt }, len)
 }
 
 #[cfg(test)]

@@ -5,17 +5,19 @@ const NONE: u32 = u32::MAX;
 /// Free places looked at for a node with several children before new ones are made.
 const MAX_TRIES: usize = 64;
 
-/// One place of the array.
+/// One place of the array; never across two cache lines.
 #[derive(Debug, Clone, Copy)]
+#[repr(align(16))]
 struct Unit {
     /// The child by byte `b` is at `base ^ b`, if that place says so.
     base: u32,
     /// The parent, [`NONE`] where nobody lives.
     parent: u32,
     value: u32,
+    score: f32,
 }
 
-const FREE: Unit = Unit { base: 0, parent: NONE, value: NONE };
+const FREE: Unit = Unit { base: 0, parent: NONE, value: NONE, score: 0.0 };
 
 /// A static map from byte strings to numbers below 2^32 - 1; of equal strings the last one counts.
 #[derive(Debug, Clone, Default)]
@@ -23,39 +25,73 @@ pub(crate) struct Trie {
     units: Vec<Unit>,
 }
 
-/// A place in the trie.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Node(u32);
+/// A place in the trie: what was walked so far.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Node {
+    at: u32,
+    base: u32,
+    value: u32,
+    score: f32,
+}
 
-/// The empty string.
-pub(crate) const ROOT: Node = Node(0);
+impl Node {
+    /// The value of the string walked so far.
+    #[inline]
+    pub(crate) fn value(self) -> Option<u32> {
+        (self.value != NONE).then_some(self.value)
+    }
+}
 
 impl Trie {
     /// A trie of `entries`, in any order.
     pub(crate) fn new<'a>(entries: impl Iterator<Item = (&'a [u8], u32)>) -> Self {
-        let mut entries: Vec<(&[u8], u32)> = entries.collect();
+        Self::with_scores(entries.map(|(text, value)| (text, value, 0.0)))
+    }
+
+    /// A trie of `entries`, in any order, whose values have scores.
+    pub(crate) fn with_scores<'a>(entries: impl Iterator<Item = (&'a [u8], u32, f32)>) -> Self {
+        let mut entries: Vec<(&[u8], u32, f32)> = entries.collect();
         // Stable: among equal strings the order of entry decides.
         entries.sort_by_key(|entry| entry.0);
         Builder::new(&entries).build()
     }
 
+    /// The empty string.
+    #[inline]
+    pub(crate) fn root(&self) -> Node {
+        match self.units.first() {
+            Some(unit) => Node { at: 0, base: unit.base, value: unit.value, score: unit.score },
+            None => Node { at: 0, base: 0, value: NONE, score: 0.0 },
+        }
+    }
+
     /// The node one byte further.
     #[inline]
     pub(crate) fn child(&self, node: Node, byte: u8) -> Option<Node> {
-        let at = self.units.get(node.0 as usize)?.base ^ u32::from(byte);
+        let at = node.base ^ u32::from(byte);
         let unit = self.units.get(at as usize)?;
-        (unit.parent == node.0).then_some(Node(at))
+        (unit.parent == node.at).then_some(Node { at, base: unit.base, value: unit.value, score: unit.score })
     }
 
-    /// The value of the string that ends at `node`.
+    /// The strings that `text` begins with, shortest first: lengths, values and scores. The empty string does not count.
     #[inline]
-    pub(crate) fn value(&self, node: Node) -> Option<u32> {
-        self.units.get(node.0 as usize).map(|unit| unit.value).filter(|&value| value != NONE)
+    pub(crate) fn prefixes(&self, text: &[u8]) -> impl Iterator<Item = (usize, u32, f32)> {
+        let mut node = self.root();
+        let mut bytes = text.iter().enumerate();
+        std::iter::from_fn(move || {
+            loop {
+                let (i, &byte) = bytes.next()?;
+                node = self.child(node, byte)?;
+                if node.value != NONE {
+                    return Some((i + 1, node.value, node.score));
+                }
+            }
+        })
     }
 
     /// How many bytes of `text` any string goes along with.
     pub(crate) fn depth(&self, text: &[u8]) -> usize {
-        let mut node = ROOT;
+        let mut node = self.root();
         for (i, &byte) in text.iter().enumerate() {
             match self.child(node, byte) {
                 Some(next) => node = next,
@@ -65,32 +101,23 @@ impl Trie {
         text.len()
     }
 
-    /// The longest string that `text` begins with: its value and length. The empty string does not count.
+    /// The longest string that `text` begins with: its length and value. The empty string does not count.
     #[inline]
-    pub(crate) fn longest(&self, text: &[u8]) -> Option<(u32, usize)> {
-        let mut node = ROOT;
-        let mut found = None;
-        for (i, &byte) in text.iter().enumerate() {
-            let Some(next) = self.child(node, byte) else { break };
-            node = next;
-            if let Some(value) = self.value(node) {
-                found = Some((value, i + 1));
-            }
-        }
-        found
+    pub(crate) fn longest(&self, text: &[u8]) -> Option<(usize, u32)> {
+        self.prefixes(text).last().map(|(len, value, _)| (len, value))
     }
 }
 
 /// Fills the array node by node.
 struct Builder<'e, 'a> {
-    entries: &'e [(&'a [u8], u32)],
+    entries: &'e [(&'a [u8], u32, f32)],
     units: Vec<Unit>,
     /// A free place points to itself, others to a place closer to the next free one.
     next_free: Vec<u32>,
 }
 
 impl<'e, 'a> Builder<'e, 'a> {
-    fn new(entries: &'e [(&'a [u8], u32)]) -> Self {
+    fn new(entries: &'e [(&'a [u8], u32, f32)]) -> Self {
         let mut builder = Self { entries, units: Vec::new(), next_free: Vec::new() };
         builder.grow();
         builder.next_free[0] = 1;
@@ -123,7 +150,8 @@ impl<'e, 'a> Builder<'e, 'a> {
         let mut children: Vec<(u8, usize, usize)> = Vec::new();
         while let Some((node, depth, mut first, last)) = todo.pop() {
             while first < last && self.entries[first].0.len() == depth {
-                self.units[node as usize].value = self.entries[first].1;
+                let unit = &mut self.units[node as usize];
+                (unit.value, unit.score) = (self.entries[first].1, self.entries[first].2);
                 first += 1;
             }
             children.clear();
@@ -181,11 +209,11 @@ mod tests {
     fn finds_what_was_entered_and_nothing_else() {
         let texts = ["a", "ab", "abc", "b", "xyz", "\u{2581}", "\u{2581}a", "ab"];
         let trie = trie(&texts);
-        assert_eq!(trie.longest(b"abcd"), Some((2, 3)));
-        assert_eq!(trie.longest(b"ab"), Some((7, 2)), "the last of equal strings");
+        assert_eq!(trie.longest(b"abcd"), Some((3, 2)));
+        assert_eq!(trie.longest(b"ab"), Some((2, 7)), "the last of equal strings");
         assert_eq!(trie.longest(b"xy"), None);
         assert_eq!(trie.longest(b""), None);
-        assert_eq!(trie.longest("\u{2581}b".as_bytes()), Some((5, 3)));
+        assert_eq!(trie.longest("\u{2581}b".as_bytes()), Some((3, 5)));
         assert!(Trie::default().longest(b"a").is_none());
     }
 
@@ -203,11 +231,11 @@ mod tests {
             texts.iter().enumerate().map(|(i, text)| (text.as_slice(), i as u32)).collect();
         for _ in 0..20_000 {
             let text: Vec<u8> = (0..10).map(|_| random(40) as u8 * 6).collect();
-            let expected = (1..=10).rev().find_map(|n| Some((*map.get(&text[..n])?, n)));
+            let expected = (1..=10).rev().find_map(|n| Some((n, *map.get(&text[..n])?)));
             assert_eq!(trie.longest(&text), expected);
         }
         for text in &texts {
-            assert_eq!(trie.longest(text).map(|found| found.1), Some(text.len()));
+            assert_eq!(trie.longest(text).map(|found| found.0), Some(text.len()));
         }
     }
 }

@@ -4,8 +4,8 @@
 use crate::cache::WordCache;
 use crate::charsmap::Charsmap;
 use crate::scratch::Scratch;
-use crate::segment::{Neighbours, SPACE};
-use crate::trie::{ROOT, Trie};
+use crate::segment::{Neighbours, SPACE, sound_character};
+use crate::trie::Trie;
 use crate::unicode::{sequence_len, utf8_len};
 use crate::vocab::Vocab;
 use crate::{Error, TokenAttr, TokenId, VocabData};
@@ -20,10 +20,11 @@ pub(crate) struct Ugm {
     /// Text that begins like one of these is not normalized.
     user_defined: Trie,
     tokens: Trie,
-    /// By token; 0 for user-defined ones.
-    scores: Vec<f64>,
     unknown_score: f64,
     neighbours: Neighbours,
+    /// Bit `right` of `[left]`, in two halves: the ASCII character stays as it is in front of the other, which some token
+    /// has behind it. Never a space.
+    joined: Box<[[u64; 2]; 128]>,
     /// Longest text whose scores add up without rounding, whatever the order; cutting it changes nothing then.
     exact_len: usize,
     /// Bytes of a text whose words between spaces can be tokenized apart, whatever is between them; 0 if they cannot.
@@ -56,10 +57,8 @@ impl Ugm {
             vocab.texts().filter(|&(id, _)| is(id, TokenAttr::NORMAL)).map(|(id, _)| vocab.score(id));
         let min_score = normal_scores.fold(f32::MAX, |min, score| if score < min { score } else { min });
         let unknown_score = f64::from(min_score - UNKNOWN_PENALTY);
-        let scores: Vec<f64> = (0..vocab.len() as TokenId)
-            .map(|id| if is(id, TokenAttr::USER_DEFINED) { 0.0 } else { f64::from(vocab.score(id)) })
-            .collect();
-        let used = vocab.texts().filter(|&(id, _)| is(id, matched)).map(|(id, _)| scores[id as usize]);
+        let score = |id| if is(id, TokenAttr::USER_DEFINED) { 0.0 } else { vocab.score(id) };
+        let used = vocab.texts().filter(|&(id, _)| is(id, matched)).map(|(id, _)| f64::from(score(id)));
         let charsmap = Charsmap::new(data.precompiled_charsmap.as_deref())?;
         let exact_len = exact_len(used.chain([unknown_score]));
         // Spaces must stay spaces, and no token reach across one: then a word's tokens depend on nothing else.
@@ -70,17 +69,29 @@ impl Ugm {
         };
         let apart = merge_spaces && !charsmap.may_replace_spaces() && !vocab.texts().any(reaches_across);
         let longest = charsmap.longest_replacement().max(SPACE.len()) + SPACE.len();
+        let neighbours = Neighbours::new(vocab.texts().map(|(_, text)| text));
+        let joined = Box::new(std::array::from_fn(|left| {
+            let goes_on = |right: u32| {
+                let spaced = left == usize::from(b' ') || right == u32::from(b' ');
+                !spaced && charsmap.keeps(left as u8, right as u8) && neighbours.contains(left as u32, right)
+            };
+            let half = |first: u32| (0..64).fold(0, |bits, i| bits | u64::from(goes_on(first + i)) << i);
+            [half(0), half(64)]
+        }));
         Ok(Self {
+            joined,
+            neighbours,
             words_apart: if apart { exact_len / longest } else { 0 },
             charsmap,
             user_defined: Trie::new(
                 vocab.texts().filter(|&(id, _)| is(id, TokenAttr::USER_DEFINED)).map(|(id, text)| (text, id)),
             ),
-            tokens: Trie::new(vocab.texts().filter(|&(id, _)| is(id, matched)).map(|(id, text)| (text, id))),
+            // User-defined tokens cost nothing.
+            tokens: Trie::with_scores(
+                vocab.texts().filter(|&(id, _)| is(id, matched)).map(|(id, text)| (text, id, score(id))),
+            ),
             exact_len,
-            scores,
             unknown_score,
-            neighbours: Neighbours::new(vocab.texts().map(|(_, text)| text)),
             space_prefix,
             merge_spaces,
             space: SPACE,
@@ -103,7 +114,7 @@ impl Ugm {
             out.truncate(before);
             text.clear();
             result = self
-                .normalize(raw, &mut text)
+                .normalize(raw, false, &mut text)
                 .and_then(|()| self.cut(&text, unk, scratch, out))
                 .map(|()| true);
         }
@@ -121,7 +132,7 @@ impl Ugm {
         scratch: &mut Scratch,
         out: &mut Vec<TokenId>,
     ) -> Result<bool, Error> {
-        if raw.len() >= self.words_apart {
+        if raw.len() >= self.words_apart || std::str::from_utf8(raw).is_err() {
             return Ok(false);
         }
         let first = out.len();
@@ -131,18 +142,12 @@ impl Ugm {
                 start += 1;
                 continue;
             }
-            let end = raw[start..].iter().position(|&byte| byte == b' ').map_or(raw.len(), |len| start + len);
+            let end = find_space(raw, start);
             let before = out.len();
-            // With the space before it a word is no other segment's key: those have none.
+            // With the space before it a word is not taken for what is within one.
             let key = start.checked_sub(1).and_then(|space| WordCache::key_in(raw, space, end));
             if !key.as_ref().is_some_and(|key| scratch.cache.copy(key, out)) {
-                text.clear();
-                self.normalize(&raw[start..end], text)?;
-                if std::str::from_utf8(text).is_err() {
-                    // What follows a broken character may be taken along by it.
-                    return Ok(false);
-                }
-                self.cut(text, unk, scratch, out)?;
+                self.word(&raw[..end], start, unk, text, scratch, out)?;
                 if let Some(key) = key {
                     scratch.cache.put(&key, &out[before..]);
                 }
@@ -151,6 +156,77 @@ impl Ugm {
             join_unknown(first, before, unk, out);
         }
         Ok(true)
+    }
+
+    /// Appends the tokens of the word from `start` to the end of `raw`, piece by piece.
+    fn word(
+        &self,
+        raw: &[u8],
+        mut start: usize,
+        unk: Option<TokenId>,
+        text: &mut Vec<u8>,
+        scratch: &mut Scratch,
+        out: &mut Vec<TokenId>,
+    ) -> Result<(), Error> {
+        let first = out.len();
+        let mut in_word = false;
+        while start < raw.len() {
+            let (end, unchanged) = self.piece(raw, start);
+            let before = out.len();
+            // With the space before it, if it begins the word; the whole word is the caller's to remember.
+            let whole = !in_word && end == raw.len();
+            let from = if in_word { Some(start) } else { start.checked_sub(1) };
+            let key = from.filter(|_| !whole).and_then(|from| WordCache::key_in(raw, from, end));
+            if !key.as_ref().is_some_and(|key| scratch.cache.copy(key, out)) {
+                text.clear();
+                if unchanged {
+                    text.extend_from_slice(if in_word { &[] } else { SPACE });
+                    text.extend_from_slice(&raw[start..end]);
+                    self.best_tokens(text, unk, &mut scratch.unigram, out)?;
+                } else {
+                    self.normalize(&raw[start..end], in_word, text)?;
+                    self.cut(text, unk, scratch, out)?;
+                }
+                if let Some(key) = key {
+                    scratch.cache.put(&key, &out[before..]);
+                }
+            }
+            start = end;
+            in_word = true;
+            join_unknown(first, before, unk, out);
+        }
+        Ok(())
+    }
+
+    /// End of the piece of sound text without spaces that begins at `start`, and whether the character map leaves it as
+    /// it is. Pieces end between two characters that stay and are neighbours in no token.
+    #[inline]
+    fn piece(&self, raw: &[u8], start: usize) -> (usize, bool) {
+        let mut i = start;
+        let mut left = None;
+        // Within ASCII most characters go on; what ends here, or may end, is looked at below.
+        while let Some(&[this, next]) = raw.get(i..).and_then(<[u8]>::first_chunk)
+            && self
+                .joined
+                .get(usize::from(this))
+                .is_some_and(|bits| next < 0x80 && bits[usize::from(next >> 6)] >> (next & 63) & 1 != 0)
+        {
+            left = Some(u32::from(this));
+            i += 1;
+        }
+        while i < raw.len() {
+            let (right, len) = sound_character(raw, i);
+            // An escaped space in the text is not told from a space here.
+            if right == u32::from(b' ') || !self.charsmap.keeps_character(raw, i, right, len) {
+                return (raw.len(), false);
+            }
+            if left.is_some_and(|left| !self.neighbours.contains(left, right)) {
+                break;
+            }
+            left = Some(right);
+            i += len;
+        }
+        (i, true)
     }
 
     fn cut(
@@ -203,17 +279,12 @@ impl Ugm {
             let so_far = best[start].score;
             let len = utf8_len(text[start]).min(text.len() - start);
             let mut covered = false;
-            let mut node = ROOT;
-            for (i, &byte) in text[start..].iter().enumerate() {
-                let Some(next) = self.tokens.child(node, byte) else { break };
-                node = next;
-                if let Some(token) = self.tokens.value(node) {
-                    covered |= i + 1 == len;
-                    let score = so_far + self.scores[token as usize];
-                    let champion = &mut best[start + i + 1];
-                    if score > champion.score {
-                        *champion = Best { score, from: start as u32, token };
-                    }
+            for (n, token, score) in self.tokens.prefixes(&text[start..]) {
+                covered |= n == len;
+                let score = so_far + f64::from(score);
+                let champion = &mut best[start + n];
+                if score > champion.score {
+                    *champion = Best { score, from: start as u32, token };
                 }
             }
             if !covered {
@@ -246,11 +317,10 @@ impl Ugm {
         Ok(())
     }
 
-    /// Replaces what the character map replaces and rewrites spaces.
-    fn normalize(&self, raw: &[u8], out: &mut Vec<u8>) -> Result<(), Error> {
+    /// Replaces what the character map replaces and rewrites spaces. A text that goes on `in_word` gets no space first.
+    fn normalize(&self, raw: &[u8], mut in_word: bool, out: &mut Vec<u8>) -> Result<(), Error> {
         out.reserve(raw.len() + raw.len() / 2);
-        let mut prepended = false;
-        let mut in_word = false;
+        let mut prepended = in_word;
         let mut push = |bytes: &[u8]| {
             for &byte in bytes {
                 if byte == b' ' {
@@ -273,7 +343,9 @@ impl Ugm {
         let mut i = 0;
         while i < raw.len() {
             let next = raw.get(i + 1).copied().unwrap_or(0);
-            if self.charsmap.keeps(raw[i], next) && self.user_defined.child(ROOT, raw[i]).is_none() {
+            if self.charsmap.keeps(raw[i], next)
+                && self.user_defined.child(self.user_defined.root(), raw[i]).is_none()
+            {
                 push(&raw[i..=i]);
                 i += 1;
                 continue;
@@ -297,6 +369,23 @@ impl Ugm {
         }
         Ok(())
     }
+}
+
+/// The first space of `text` from `start` on, or its end.
+#[inline]
+fn find_space(text: &[u8], start: usize) -> usize {
+    const ONES: u64 = u64::MAX / 0xFF;
+    let mut i = start;
+    while let Some(chunk) = text[i..].first_chunk::<8>() {
+        // Spaces are zeros now; the lowest byte whose borrow sets bit 7 is one.
+        let bytes = u64::from_le_bytes(*chunk) ^ (ONES * u64::from(b' '));
+        let zeros = bytes.wrapping_sub(ONES) & !bytes & ONES << 7;
+        if zeros != 0 {
+            return i + zeros.trailing_zeros() as usize / 8;
+        }
+        i += 8;
+    }
+    text[i..].iter().position(|&byte| byte == b' ').map_or(text.len(), |n| i + n)
 }
 
 /// Makes two unknown tokens in a row one, where the tokens from `before` on join those from `first` on.

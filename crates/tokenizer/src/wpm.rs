@@ -4,7 +4,7 @@
 use crate::cache::WordCache;
 use crate::scratch::Scratch;
 use crate::segment::SPACE;
-use crate::trie::{ROOT, Trie};
+use crate::trie::Trie;
 use crate::unicode::class::{CONTROL, MARK, PUNCTUATION, SYMBOL, WHITESPACE};
 use crate::unicode::{ASCII_CLASS, REPLACEMENT, class_of, decode_one, nfd_first, push_utf8, to_lower};
 use crate::vocab::Vocab;
@@ -144,12 +144,12 @@ impl Wpm {
 
     /// Longest token that `lead` and `word`, one after the other, begin with.
     fn longest(&self, lead: &[u8], word: &[u8]) -> Option<(TokenId, usize)> {
-        let mut node = ROOT;
+        let mut node = self.trie.root();
         let mut found = None;
         for (i, &byte) in lead.iter().chain(word).enumerate() {
             let Some(next) = self.trie.child(node, byte) else { break };
             node = next;
-            if let Some(id) = self.trie.value(node) {
+            if let Some(id) = node.value() {
                 found = Some((id, i + 1));
             }
         }
@@ -161,21 +161,47 @@ impl Wpm {
 /// and after a CJK character.
 fn segment_end(raw: &[u8], start: usize) -> usize {
     let mut i = start;
-    while let Some(&byte) = raw.get(i) {
-        if byte < 0x80 {
+    loop {
+        while let Some(chunk) = raw[i..].first_chunk::<8>() {
+            let n = plain_bytes(u64::from_le_bytes(*chunk));
+            i += n;
+            if n < 8 {
+                break;
+            }
+        }
+        let Some(&byte) = raw.get(i) else { return i };
+        if byte < FIRST_CJK_LEAD {
             if ASCII_CLASS[usize::from(byte)] & (WHITESPACE | PUNCTUATION | SYMBOL) != 0 {
                 return i;
             }
             i += 1;
         } else {
             let (cpt, len) = decode_one(&raw[i..]);
-            if cpt >= 0x3400 && is_cjk(cpt) {
+            if is_cjk(cpt) {
                 return if i == start { i + len } else { i };
             }
             i += len;
         }
     }
-    i
+}
+
+/// No character below this lead byte is CJK; continuation bytes are below it, too.
+const FIRST_CJK_LEAD: u8 = 0xE3;
+
+/// How many of eight bytes, lowest first, are ASCII letters or digits, or beyond ASCII and below [`FIRST_CJK_LEAD`].
+#[inline]
+fn plain_bytes(bytes: u64) -> usize {
+    const ONES: u64 = u64::MAX / 0xFF;
+    const HIGH: u64 = ONES << 7;
+    // Bit 7 of every byte of `low` that is at least `first`; nothing is carried from one byte to the next.
+    let from = |low: u64, first: u8| low + ONES * u64::from(0x80 - first);
+    let low = bytes & !HIGH;
+    let letters = low | ONES << 5;
+    let letter = from(letters, b'a') & !from(letters, b'z' + 1);
+    let digit = from(low, b'0') & !from(low, b'9' + 1);
+    let beyond = !from(low, FIRST_CJK_LEAD & 0x7F);
+    let plain = ((letter | digit) & !bytes | beyond & bytes) & HIGH;
+    (plain ^ HIGH).trailing_zeros() as usize / 8
 }
 
 /// CJK ideographs that WordPiece treats as words. The gap from U+2B820 is the reference's (and Hugging Face's).
@@ -183,4 +209,37 @@ fn is_cjk(cpt: u32) -> bool {
     matches!(cpt,
         0x3400..=0x4DBF | 0x4E00..=0x9FFF | 0xF900..=0xFAFF | 0x20000..=0x2A6DF | 0x2A700..=0x2B73F
         | 0x2B740..=0x2B81F | 0x2B920..=0x2CEAF | 0x2F800..=0x2FA1F)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_of_words() {
+        for byte in 0..=255u8 {
+            let plain = byte.is_ascii_alphanumeric() || (0x80..FIRST_CJK_LEAD).contains(&byte);
+            for at in 0..8 {
+                let mut bytes = *b"aZ09\x80\xE2mA";
+                bytes[at] = byte;
+                assert_eq!(plain_bytes(u64::from_le_bytes(bytes)), if plain { 8 } else { at }, "{byte} {at}");
+            }
+        }
+    }
+
+    #[test]
+    fn segments_end_where_words_do() {
+        let segments = |text: &'static str| {
+            let (mut start, mut found) = (0, Vec::new());
+            while start < text.len() {
+                let end = segment_end(text.as_bytes(), start).max(start + 1);
+                found.push(&text[start..end]);
+                start = end;
+            }
+            found
+        };
+        assert_eq!(segments("Wörterbuchanfang,ende"), ["Wörterbuchanfang", ",", "ende"]);
+        assert_eq!(segments("слово 中文あいx"), ["слово", " ", "中", "文", "あいx"]);
+        assert_eq!(segments("a\u{1}b\u{2581}c"), ["a\u{1}b\u{2581}c"]);
+    }
 }

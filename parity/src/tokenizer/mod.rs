@@ -76,9 +76,10 @@ impl Subject {
     fn random_texts(&self, n: usize) -> Texts {
         let special: Vec<&[u8]> = self.special_texts();
         let seed = crate::random::fnv1a(self.name.as_bytes());
-        match self.is_special() {
-            true => texts::around_specials(seed, n, &special),
-            false => texts::random(seed, n, &special),
+        if self.is_special() {
+            texts::around_specials(seed, n, &special)
+        } else {
+            texts::random(seed, n, &special)
         }
     }
 }
@@ -273,9 +274,10 @@ fn recorded(composed: &[Subject]) -> Result<Vec<Row>, Error> {
 fn summary(rows: &[Row]) -> Row {
     let wrong: Vec<&str> =
         rows.iter().filter(|row| row.verdict != Verdict::Equal).map(|row| row.case.as_str()).collect();
-    let note = match wrong.is_empty() {
-        true => format!("{} vocabularies, {N_RECORDED} texts each", rows.len()),
-        false => format!("{} of {} differ: {}", wrong.len(), rows.len(), wrong.join(", ")),
+    let note = if wrong.is_empty() {
+        format!("{} vocabularies, {N_RECORDED} texts each", rows.len())
+    } else {
+        format!("{} of {} differ: {}", wrong.len(), rows.len(), wrong.join(", "))
     };
     Row::judged("tokenizer", "recorded answers", wrong.is_empty(), note)
 }
@@ -351,9 +353,10 @@ impl Live<'_> {
                 taken.push(format!("{name} by the reference"));
             }
         }
-        let note = match taken.is_empty() {
-            true => format!("{} vocabularies", cases.len()),
-            false => format!("taken: {}", taken.join(", ")),
+        let note = if taken.is_empty() {
+            format!("{} vocabularies", cases.len())
+        } else {
+            format!("taken: {}", taken.join(", "))
         };
         Ok(Row::judged("tokenizer", "vocabularies refused by both", taken.is_empty(), note))
     }

@@ -6,7 +6,8 @@ use quipu::{Flow, Message};
 
 use crate::commands::run::timing_line;
 use crate::fail::{Failure, writing};
-use crate::options::{ContextArgs, ModelArgs, SamplingArgs};
+use crate::options::{ContextArgs, ModelArgs};
+use crate::sampling::SamplingArgs;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
@@ -19,17 +20,18 @@ pub(crate) struct Args {
     #[arg(short = 'n', long = "n-predict", default_value_t = -1, allow_negative_numbers = true)]
     n_predict: i64,
     #[command(flatten)]
-    sampling: SamplingArgs,
-    #[command(flatten)]
     context: ContextArgs,
+    #[command(flatten)]
+    sampling: SamplingArgs,
 }
 
 pub(crate) fn run(args: &Args) -> Result<(), Failure> {
+    let options = args.sampling.options(args.model.model.as_deref(), args.n_predict, &[])?;
     let model = args.model.open()?;
+    SamplingArgs::check_grammar(&options, &model)?;
     let template = model.chat_template()?;
     let tokenizer = model.tokenizer()?;
     let mut session = model.session(&args.context.session())?;
-    let options = args.sampling.options(args.n_predict, &[]);
     let mut messages: Vec<Message> = args.system.iter().map(|text| Message::new("system", text)).collect();
     let interactive = std::io::stdin().is_terminal();
     let mut stdout = std::io::stdout().lock();

@@ -7,7 +7,8 @@ use quipu::{Flow, Timings};
 
 use crate::fail::{Failure, writing};
 use crate::input::read_text;
-use crate::options::{ContextArgs, ModelArgs, SamplingArgs};
+use crate::options::{ContextArgs, ModelArgs};
+use crate::sampling::SamplingArgs;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
@@ -26,9 +27,9 @@ pub(crate) struct Args {
     #[arg(long = "stop", value_name = "TEXT")]
     stop: Vec<String>,
     #[command(flatten)]
-    sampling: SamplingArgs,
-    #[command(flatten)]
     context: ContextArgs,
+    #[command(flatten)]
+    sampling: SamplingArgs,
 }
 
 pub(crate) fn run(args: &Args) -> Result<(), Failure> {
@@ -37,9 +38,10 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
         (None, Some(path)) => read_text(path)?,
         (None, None) => String::new(),
     };
+    let options = args.sampling.options(args.model.model.as_deref(), args.n_predict, &args.stop)?;
     let model = args.model.open()?;
+    SamplingArgs::check_grammar(&options, &model)?;
     let mut session = model.session(&args.context.session())?;
-    let options = args.sampling.options(args.n_predict, &args.stop);
     let mut stdout = std::io::stdout().lock();
     let mut failed = write!(stdout, "{prompt}").and_then(|()| stdout.flush()).err();
     let outcome = session.generate(&prompt, &options, |text| {

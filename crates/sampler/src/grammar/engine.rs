@@ -4,6 +4,10 @@
 //! code points is remembered. So matching a text that was matched before costs one table look-up per character,
 //! and two stacks that differ only at the top share the rest. Work and memory are bounded: ambiguous grammars can
 //! have exponentially many stacks, and some left recursion passes the parser's check (as it does the reference's).
+//!
+//! The bounds, each an [`Error::GrammarLimit`]: one call looks at no more than 10 million stacks to take a character
+//! or a token, and 20 million to mask a vocabulary; 1 million stack elements and 16 million entries of all tables
+//! are kept, which is less than 400 MB. Ordinary grammars stay a thousand times below.
 
 use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasherDefault, Hasher};
@@ -34,6 +38,10 @@ const MAX_ENTRIES: usize = 16_000_000;
 const MAX_WORK: usize = 20_000_000;
 /// Most stacks looked at in one call that takes a character or a token.
 const MAX_STEP_WORK: usize = 10_000_000;
+/// What a set takes besides its stacks, in entries.
+const SET_ENTRIES: usize = 32;
+/// Elements of a class that are compared for the price of one stack.
+const CLASS_PER_STACK: usize = 16;
 
 /// A multiplicative hash for keys that are small numbers.
 #[derive(Default, Clone, Copy)]
@@ -127,6 +135,11 @@ impl Engine {
         self.budget = MAX_WORK;
     }
 
+    /// Stacks looked at since [`Engine::begin`].
+    pub(crate) fn spent(&self) -> usize {
+        MAX_STEP_WORK.saturating_sub(self.budget)
+    }
+
     /// Whether so much is remembered that it is time to [`Engine::rebase`].
     pub(crate) fn is_crowded(&self) -> bool {
         self.nodes.len() > self.crowded_from.0 || self.n_entries > self.crowded_from.1
@@ -173,7 +186,7 @@ impl Engine {
         self.sets[set as usize].complete
     }
 
-    /// Tokens waited for: id, and whether it is "any but".
+    /// Tokens waited for: id, and whether it is "any but"; sorted.
     pub(crate) fn tokens(&self, set: SetId) -> &[(u32, bool)] {
         &self.sets[set as usize].tokens
     }
@@ -192,17 +205,19 @@ impl Engine {
         let c = rules.classes[class];
         let stacks = self.sets[set as usize].stacks.clone();
         self.spend(stacks.len())?;
-        let mut next = Vec::new();
+        let mut after_all = Vec::new();
         for &stack in stacks.iter().filter(|s| **s != EMPTY_STACK) {
             let node = self.nodes[stack as usize];
             if matches!(rules.at(node.place).kind, Kind::Token | Kind::TokenNot) {
                 continue;
             }
+            let after = rules.after_class(node.place);
+            self.spend((after - node.place) as usize / CLASS_PER_STACK)?;
             if rules.matches(node.place, c) {
-                let after = self.push_unless_end(node.below, rules.after_class(node.place))?;
-                self.advance(after, &mut next)?;
+                after_all.push(self.push_unless_end(node.below, after)?);
             }
         }
+        let next = self.advance_all(after_all)?;
         let next = self.intern(next)?;
         let table = &mut self.sets[set as usize].next;
         if table.is_empty() {
@@ -220,7 +235,7 @@ impl Engine {
         let rules = Arc::clone(&self.rules);
         let stacks = self.sets[set as usize].stacks.clone();
         self.spend(stacks.len())?;
-        let mut by_token = Vec::new();
+        let mut after_token = Vec::new();
         let mut by_class = Vec::new();
         for &stack in stacks.iter().filter(|s| **s != EMPTY_STACK) {
             let node = self.nodes[stack as usize];
@@ -228,8 +243,7 @@ impl Engine {
             match element.kind {
                 Kind::Token | Kind::TokenNot => {
                     if (element.value == token) == (element.kind == Kind::Token) {
-                        let after = self.push_unless_end(node.below, node.place + 1)?;
-                        self.advance(after, &mut by_token)?;
+                        after_token.push(self.push_unless_end(node.below, node.place + 1)?);
                     }
                 }
                 _ => by_class.push(stack),
@@ -239,6 +253,7 @@ impl Engine {
         for &c in chars {
             on_class = self.next(on_class, c)?;
         }
+        let mut by_token = self.advance_all(after_token)?;
         by_token.extend_from_slice(&self.sets[on_class as usize].stacks);
         self.intern(by_token)
     }
@@ -250,16 +265,23 @@ impl Engine {
         if partial.n_remain == 0 {
             return Ok(n > 0);
         }
-        self.spend(n)?;
-        let stacks = &self.sets[set as usize].stacks;
-        Ok(stacks.iter().filter(|s| **s != EMPTY_STACK).any(|&stack| {
+        let rules = Arc::clone(&self.rules);
+        for i in 0..n {
+            let stack = self.sets[set as usize].stacks[i];
             let place = self.nodes[stack as usize].place;
-            !matches!(self.rules.at(place).kind, Kind::Token | Kind::TokenNot)
-                && self.rules.matches_partial(place, partial.value, partial.n_remain)
-        }))
+            if stack == EMPTY_STACK || matches!(rules.at(place).kind, Kind::Token | Kind::TokenNot) {
+                continue;
+            }
+            self.spend(1 + (rules.after_class(place) - place) as usize / CLASS_PER_STACK)?;
+            if rules.matches_partial(place, partial.value, partial.n_remain) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
-    fn spend(&mut self, n: usize) -> Result<(), Error> {
+    /// Takes `n` from what this call may still look at.
+    pub(crate) fn spend(&mut self, n: usize) -> Result<(), Error> {
         let limit =
             || Error::GrammarLimit { what: "number of stacks looked at in one step", limit: MAX_STEP_WORK };
         self.budget = self.budget.checked_sub(n).ok_or_else(limit)?;
@@ -289,6 +311,17 @@ impl Engine {
         self.nodes.push(node);
         self.node_ids.insert(node, id);
         Ok(id)
+    }
+
+    /// The stacks with a terminal on top (or empty) that these stacks lead to, each looked at once.
+    fn advance_all(&mut self, mut stacks: Vec<StackId>) -> Result<Vec<StackId>, Error> {
+        stacks.sort_unstable();
+        stacks.dedup();
+        let mut into = Vec::new();
+        for stack in stacks {
+            self.advance(stack, &mut into)?;
+        }
+        Ok(into)
     }
 
     /// Adds the stacks with a terminal on top (or empty) that `stack` leads to (`llama_grammar_advance_stack`).
@@ -335,7 +368,7 @@ impl Engine {
         if let Some(&known) = self.set_ids.get(stacks.as_slice()) {
             return Ok(known);
         }
-        self.n_entries += stacks.len() + 4;
+        self.n_entries += stacks.len() + SET_ENTRIES;
         self.check_entries()?;
         let tops = stacks
             .iter()
@@ -346,8 +379,11 @@ impl Engine {
             Kind::TokenNot => Some((e.value, true)),
             _ => None,
         });
+        let mut tokens: Vec<(u32, bool)> = tokens.collect();
+        tokens.sort_unstable();
+        tokens.dedup();
         let set = Set {
-            tokens: tokens.collect(),
+            tokens: tokens.into(),
             complete: stacks.first() == Some(&EMPTY_STACK),
             next: Vec::new(),
             stacks: stacks.clone().into(),

@@ -1,5 +1,6 @@
 //! A vocabulary arranged for grammars: the pieces of all tokens as a trie.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::{
@@ -68,8 +69,69 @@ struct State {
     by_id: u32,
 }
 
-/// Lists of (token, "any but") that a state can refer to.
-type ByIds = Vec<Vec<(u32, bool)>>;
+/// Tokens allowed by id, and "any but" these; both sorted.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+struct IdList {
+    ids: Vec<u32>,
+    but: Vec<u32>,
+}
+
+impl IdList {
+    fn allows(&self, token: TokenId) -> bool {
+        let id = token as u32;
+        let by_but = match self.but[..] {
+            [] => false,
+            [only] => only != id,
+            // Two "any but" are any.
+            _ => true,
+        };
+        by_but || self.ids.binary_search(&id).is_ok()
+    }
+}
+
+/// The lists that states refer to; the first is empty.
+struct ByIds {
+    lists: Vec<IdList>,
+    /// The list of what a list and a set hold together.
+    joined: HashMap<(u32, SetId), u32>,
+}
+
+impl ByIds {
+    fn new() -> Self {
+        Self { lists: vec![IdList::default()], joined: HashMap::new() }
+    }
+
+    /// The list `by_id` with what the set waits for.
+    fn join(&mut self, engine: &mut Engine, by_id: u32, set: SetId) -> Result<u32, Error> {
+        if engine.tokens(set).is_empty() {
+            return Ok(by_id);
+        }
+        if let Some(&known) = self.joined.get(&(by_id, set)) {
+            return Ok(known);
+        }
+        let mut list = self.lists[by_id as usize].clone();
+        for &(id, any_but) in engine.tokens(set) {
+            if any_but { list.but.push(id) } else { list.ids.push(id) }
+        }
+        for ids in [&mut list.ids, &mut list.but] {
+            engine.spend(ids.len())?;
+            ids.sort_unstable();
+            ids.dedup();
+        }
+        let joined = if list == self.lists[by_id as usize] {
+            by_id
+        } else {
+            self.lists.push(list);
+            self.lists.len() as u32 - 1
+        };
+        self.joined.insert((by_id, set), joined);
+        Ok(joined)
+    }
+
+    fn allows(&self, by_id: u32, token: TokenId) -> bool {
+        self.lists[by_id as usize].allows(token)
+    }
+}
 
 impl Pieces {
     /// Longer pieces are compared one by one.
@@ -120,7 +182,7 @@ impl Pieces {
         if engine.is_complete(set) {
             self.ends.iter().for_each(|&token| mask.allow(token));
         }
-        let mut by_ids: ByIds = vec![Vec::new()];
+        let mut by_ids = ByIds::new();
         let start = State { set, partial, carried: partial.n_remain > 0, ended: false, by_id: 0 };
         let mut states = vec![start; self.depth + 1];
         let mut i = 0;
@@ -139,7 +201,7 @@ impl Pieces {
                         if self.allows(engine, set, partial, token)? {
                             mask.allow(token);
                         }
-                    } else if end || allowed_by_id(&by_ids[state.by_id as usize], token) {
+                    } else if end || by_ids.allows(state.by_id, token) {
                         mask.allow(token);
                     }
                 }
@@ -164,7 +226,7 @@ impl Pieces {
         if piece.is_empty() {
             return Ok(false);
         }
-        let mut by_ids: ByIds = vec![Vec::new()];
+        let mut by_ids = ByIds::new();
         let mut state = State { set, partial, carried: partial.n_remain > 0, ended: false, by_id: 0 };
         for &byte in piece {
             match step(engine, &mut by_ids, state, byte)? {
@@ -172,12 +234,8 @@ impl Pieces {
                 None => return Ok(false),
             }
         }
-        Ok(engine.may_end(state.set, state.partial)? || allowed_by_id(&by_ids[state.by_id as usize], token))
+        Ok(engine.may_end(state.set, state.partial)? || by_ids.allows(state.by_id, token))
     }
-}
-
-fn allowed_by_id(list: &[(u32, bool)], token: TokenId) -> bool {
-    list.iter().any(|&(id, any_but)| (id == token as u32) != any_but)
 }
 
 /// The state after one more byte; `None` where no token that goes on from here can be allowed.
@@ -191,19 +249,7 @@ fn step(engine: &mut Engine, by_ids: &mut ByIds, state: State, byte: u8) -> Resu
             next.carried = false;
             next.ended |= c == 0;
             if !next.ended {
-                let waiting = engine.tokens(state.set);
-                if !waiting.is_empty() {
-                    let mut list = by_ids[state.by_id as usize].clone();
-                    list.extend_from_slice(waiting);
-                    list.sort_unstable();
-                    list.dedup();
-                    if by_ids[state.by_id as usize] != list {
-                        if by_ids.last() != Some(&list) {
-                            by_ids.push(list);
-                        }
-                        next.by_id = by_ids.len() as u32 - 1;
-                    }
-                }
+                next.by_id = by_ids.join(engine, state.by_id, state.set)?;
                 next.set = engine.next(state.set, c)?;
             }
         }

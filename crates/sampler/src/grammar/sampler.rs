@@ -101,6 +101,27 @@ impl Grammar {
         self.lazy.as_ref().is_some_and(|lazy| lazy.waiting)
     }
 
+    /// Whether it was made with triggers.
+    pub fn is_lazy(&self) -> bool {
+        self.lazy.is_some()
+    }
+
+    /// Whether this token may come next; any may while it waits.
+    ///
+    /// # Errors
+    /// [`Error::GrammarLimit`], and the error of an earlier token.
+    pub fn allows(&mut self, token: TokenId) -> Result<bool, Error> {
+        if let Some(failure) = &self.failure {
+            return Err(failure.clone());
+        }
+        if self.is_waiting() {
+            return Ok(true);
+        }
+        let Matcher { engine, set, partial, .. } = &mut self.now;
+        engine.begin_mask();
+        self.pieces.allows(engine, *set, *partial, token)
+    }
+
     /// Whether the text so far may end here.
     pub fn may_end(&self) -> bool {
         self.now.may_end()

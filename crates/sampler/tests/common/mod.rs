@@ -1,0 +1,79 @@
+//! A vocabulary of listed texts.
+#![allow(dead_code)] // every test file uses a part
+
+use std::sync::Arc;
+
+use quipu_sampler::{TokenId, Vocabulary};
+
+/// Token `i` stands for `texts[i]`; those of the form `</...>` end generation.
+pub struct Texts(pub Vec<Vec<u8>>);
+
+impl Texts {
+    pub fn shared(texts: &[&str]) -> Arc<dyn Vocabulary> {
+        Arc::new(Self(texts.iter().map(|text| text.as_bytes().to_vec()).collect()))
+    }
+}
+
+impl Vocabulary for Texts {
+    fn n_tokens(&self) -> usize {
+        self.0.len()
+    }
+
+    fn piece(&self, token: TokenId) -> &[u8] {
+        usize::try_from(token).ok().and_then(|i| self.0.get(i)).map_or(&[], Vec::as_slice)
+    }
+
+    fn plain_piece(&self, token: TokenId) -> &[u8] {
+        if self.is_eog(token) { &[] } else { self.piece(token) }
+    }
+
+    fn is_eog(&self, token: TokenId) -> bool {
+        self.piece(token).starts_with(b"</") && self.piece(token).ends_with(b">")
+    }
+
+    fn end_of_turn(&self) -> Option<TokenId> {
+        (0..self.0.len() as TokenId).find(|&token| self.is_eog(token))
+    }
+
+    /// Greedily, the longest first; stops where nothing fits.
+    fn tokenize(&self, mut text: &[u8], _parse_special: bool) -> Vec<TokenId> {
+        let mut ids = Vec::new();
+        while !text.is_empty() {
+            let fits = (0..self.0.len()).filter(|&i| !self.0[i].is_empty() && text.starts_with(&self.0[i]));
+            let Some(longest) = fits.max_by_key(|&i| self.0[i].len()) else { break };
+            ids.push(longest as TokenId);
+            text = &text[self.0[longest].len()..];
+        }
+        ids
+    }
+
+    fn detokenize(&self, token: TokenId) -> Vec<u8> {
+        self.piece(token).to_vec()
+    }
+}
+
+/// xorshift64*, for test data.
+pub struct Random(u64);
+
+impl Random {
+    pub fn new(seed: u64) -> Self {
+        Self(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1)
+    }
+
+    pub fn next(&mut self) -> u64 {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        self.0.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 16
+    }
+
+    /// Below `n`.
+    pub fn below(&mut self, n: usize) -> usize {
+        self.next() as usize % n
+    }
+
+    /// From -8 to 8.
+    pub fn logit(&mut self) -> f32 {
+        (self.next() % 65536) as f32 / 4096.0 - 8.0
+    }
+}

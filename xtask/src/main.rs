@@ -4,6 +4,7 @@
 mod bench_tokenizers;
 mod bench_vs;
 mod cuda_kernels;
+mod gpu_test;
 mod parity;
 mod synth_model;
 
@@ -30,6 +31,8 @@ enum Task {
     BenchTokenizers(bench_tokenizers::Args),
     /// Build the CUDA kernels and write the PTX that is checked in.
     CudaKernels(cuda_kernels::Args),
+    /// Build and run what only a GPU can show: kernels, models, memory, speed.
+    GpuTest(gpu_test::Args),
 }
 
 fn main() -> ExitCode {
@@ -39,6 +42,7 @@ fn main() -> ExitCode {
         Task::BenchVs(args) => bench_vs::run(&args),
         Task::BenchTokenizers(args) => bench_tokenizers::run(&args),
         Task::CudaKernels(args) => cuda_kernels::run(&args),
+        Task::GpuTest(args) => gpu_test::run(&args),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

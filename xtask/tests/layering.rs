@@ -7,13 +7,14 @@ use std::process::Command;
 use serde_json::Value;
 
 /// From the ground up: each crate may use those before it.
-const ORDER: [&str; 15] = [
+const ORDER: [&str; 16] = [
     "quipu-quant",
     "quipu-gguf",
     "quipu-graph",
     "quipu-alloc",
     "quipu-backend",
     "quipu-cpu-backend",
+    "quipu-cuda-driver-shim",
     "quipu-cuda-backend",
     "quipu-tokenizer",
     "quipu-sampler",
@@ -26,7 +27,7 @@ const ORDER: [&str; 15] = [
 ];
 
 /// The crates whose business is memory, intrinsics or foreign calls.
-const MAY_BE_UNSAFE: [&str; 3] = ["gguf", "cpu-backend", "cuda-backend"];
+const MAY_BE_UNSAFE: [&str; 4] = ["gguf", "cpu-backend", "cuda-driver-shim", "cuda-backend"];
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("xtask lies in the workspace").to_owned()
@@ -73,6 +74,23 @@ fn crates_use_only_crates_above_them() {
             "{package} has no place in the house"
         );
     }
+}
+
+#[test]
+fn only_the_cuda_backend_uses_cust_and_nothing_of_it_is_built_by_default() {
+    let dependencies = dependencies();
+    for (package, used) in &dependencies {
+        let uses = used.iter().any(|name| name == "cust" || name == "quipu-cuda-driver-shim");
+        assert!(!uses || package == "quipu-cuda-backend", "{package} uses the CUDA driver");
+    }
+    let output = Command::new(env!("CARGO"))
+        .args(["tree", "--workspace", "--edges", "normal,build", "--prefix", "none", "--offline"])
+        .current_dir(root())
+        .output()
+        .expect("cargo runs");
+    let tree = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success() && tree.contains("quipu-cuda-backend"), "{tree}");
+    assert!(!tree.lines().any(|line| line.starts_with("cust")), "the default build compiles cust");
 }
 
 #[test]

@@ -76,6 +76,14 @@ pub enum Error {
         /// The panic's message.
         message: String,
     },
+    /// A device's driver refused a call, or work that was queued earlier failed.
+    #[error("{device}: {message}")]
+    Device {
+        /// The device's name.
+        device: String,
+        /// The call, its answer, and the bytes it was about.
+        message: String,
+    },
     /// Nodes that the graph does not have.
     #[error("nodes {start}..{end} of a graph of {n_nodes} nodes, expected a range inside it")]
     NodeRange {

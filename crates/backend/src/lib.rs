@@ -9,12 +9,15 @@
 mod error;
 mod plan_graph;
 mod scheduler;
+mod split;
+mod stats;
 mod table;
 mod traits;
 
 pub use error::Error;
 pub use plan_graph::GraphView;
 pub use scheduler::Scheduler;
+pub use stats::{BackendStats, SchedulerStats};
 pub use table::BufferTable;
 pub use traits::{
     Abort, Backend, Buffer, BufferType, Device, DeviceKind, DeviceMemory, HostBytes, Observer, WeightSpec,

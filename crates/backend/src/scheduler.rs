@@ -1,16 +1,18 @@
 //! Assigns nodes to backends, plans their memory and runs them in order.
 //!
-//! Answers to `ggml_backend_sched`. Neighbouring nodes of one backend form a split and run in one call. A
-//! backend reads another's results only if it can read that memory directly; otherwise the graph is refused.
+//! Answers to `ggml_backend_sched`. Neighbouring nodes of one backend form a split and run in one call. Operands that a
+//! split's backend cannot read are copied into its memory first, through the host (`split`).
 
 use std::ops::Range;
 use std::sync::Arc;
 
 use quipu_alloc::{BufferAssignment, BufferSpec, Placement, Plan, Planner};
-use quipu_graph::{BufferId, Graph, Storage, TensorId};
+use quipu_graph::{BufferId, Graph, Storage};
 
 use crate::error::Error;
 use crate::plan_graph::GraphView;
+use crate::split::{self, Assignment, Bound, Reads};
+use crate::stats::{BackendStats, SchedulerStats};
 use crate::table::BufferTable;
 use crate::traits::{Abort, Backend, BufferType, Observer};
 
@@ -23,9 +25,14 @@ pub struct Scheduler {
     plan: Option<Plan>,
     /// Compute memory: per backend, the chunks of its buffer type.
     chunks: Vec<Vec<Chunk>>,
-    /// Backend of each node of the graph at hand.
-    assignment: Vec<u32>,
-    leaf_assignment: Vec<u32>,
+    assignment: Assignment,
+    /// With several backends: which reads whose results, the graph that was bound last, and the memory for copies.
+    reads: Reads,
+    bound: Option<Bound>,
+    copy_memory: Vec<Vec<Chunk>>,
+    /// Where copies between two backends' memory are on the way.
+    passage: Vec<u8>,
+    stats: SchedulerStats,
     placements: Vec<Option<Placement>>,
     n_plans: usize,
     observer: Option<Box<dyn Observer>>,
@@ -51,14 +58,20 @@ impl Scheduler {
             })
             .collect();
         let planner = Planner::new(&specs)?;
+        let names =
+            backends.iter().map(|b| BackendStats { name: b.name().to_owned(), ..BackendStats::default() });
         Ok(Scheduler {
             chunks: vec![Vec::new(); backends.len()],
+            copy_memory: vec![Vec::new(); backends.len()],
+            stats: SchedulerStats { backends: names.collect() },
+            reads: if backends.len() > 1 { split::reads(&backends)? } else { Reads::new() },
+            bound: None,
+            passage: Vec::new(),
             backends,
             buffer_types,
             planner,
             plan: None,
-            assignment: Vec::new(),
-            leaf_assignment: Vec::new(),
+            assignment: Assignment::default(),
             placements: Vec::new(),
             n_plans: 0,
             observer: None,
@@ -69,10 +82,37 @@ impl Scheduler {
     /// its structure; memory is allocated only where a chunk has to grow
     /// (`ggml_backend_sched_alloc_graph`). Graphs bound earlier keep their places, whose contents are lost.
     pub fn alloc_graph(&mut self, graph: &mut Graph, buffers: &mut BufferTable) -> Result<(), Error> {
-        self.assign(graph, buffers)?;
+        self.assignment.make(&self.backends, graph, buffers)?;
+        if self.backends.len() == 1 {
+            return self.place(graph, buffers);
+        }
+        self.bound = None;
+        let mut bound = self.bind(graph, buffers)?;
+        // Copies are part of the structure: a node must not take the place of an operand that another backend holds.
+        self.place(&mut bound.graph, buffers)?;
+        bound.hand_back(graph);
+        bound.check(&self.backends, buffers)?;
+        self.bound = Some(bound);
+        Ok(())
+    }
+
+    /// Splits an assigned graph and gives its copies memory.
+    fn bind(&mut self, graph: &Graph, buffers: &mut BufferTable) -> Result<Bound, Error> {
+        let mut bound = Bound::make(&self.backends, &self.reads, &self.assignment, graph, buffers)?;
+        for (i, size) in bound.copy_bytes.iter().enumerate().filter(|(_, size)| **size > 0) {
+            grow(&mut self.copy_memory[i], 0, *size as u64, self.buffer_types[i].as_ref(), buffers)?;
+        }
+        let memory: Vec<_> =
+            self.copy_memory.iter().map(|chunks| chunks.first().map(|chunk| chunk.buffer)).collect();
+        bound.place_copies(&memory);
+        Ok(bound)
+    }
+
+    /// Plans memory for an assigned graph and binds its tensors.
+    fn place(&mut self, graph: &mut Graph, buffers: &mut BufferTable) -> Result<(), Error> {
         let view = GraphView { graph, buffer_types: &self.buffer_types };
-        let assignment =
-            BufferAssignment { nodes: Some(&self.assignment), leafs: Some(&self.leaf_assignment) };
+        let Assignment { nodes, leafs } = &self.assignment;
+        let assignment = BufferAssignment { nodes: Some(nodes), leafs: Some(leafs) };
         // With several backends the same structure may have been assigned differently.
         let serves = |plan: &Plan| self.backends.len() == 1 && plan.realloc_reason(&view).is_none();
         let plan = if let Some(plan) = self.plan.take().filter(serves) {
@@ -98,7 +138,7 @@ impl Scheduler {
             }
         }
         graph.resolve_views();
-        self.check_reachable(graph, buffers)
+        Ok(())
     }
 
     /// Runs a graph whose tensors are bound (`ggml_backend_sched_graph_compute`).
@@ -108,8 +148,13 @@ impl Scheduler {
         buffers: &mut BufferTable,
         abort: Option<Abort<'_>>,
     ) -> Result<(), Error> {
-        if self.backends.len() > 1 {
-            self.assign(graph, buffers)?;
+        if self.backends.len() > 1 && !self.bound.as_ref().is_some_and(|bound| bound.is_of(graph)) {
+            // A graph that was bound before the last one.
+            self.bound = None;
+            self.assignment.make(&self.backends, graph, buffers)?;
+            let bound = self.bind(graph, buffers)?;
+            bound.check(&self.backends, buffers)?;
+            self.bound = Some(bound);
         }
         let nodes = 0..graph.nodes().len();
         let Some(mut observer) = self.observer.take() else {
@@ -153,21 +198,46 @@ impl Scheduler {
         abort: Option<Abort<'_>>,
     ) -> Result<(), Error> {
         if let [backend] = self.backends.as_mut_slice() {
+            count(&mut self.stats.backends[0], graph, &nodes);
             return backend.compute(graph, nodes, buffers, abort);
         }
-        let mut start = nodes.start;
-        while start < nodes.end {
-            let split = start..self.split_at(start).end.min(nodes.end);
-            start = split.end;
-            let backend = self.assignment[split.start] as usize;
-            self.backends[backend].compute(graph, split, buffers, abort)?;
+        let Some(bound) = &self.bound else { return Ok(()) };
+        for split in &bound.splits {
+            let part = split.nodes.start.max(nodes.start)..split.nodes.end.min(nodes.end);
+            if part.is_empty() {
+                continue;
+            }
+            let stats = &mut self.stats.backends[split.backend];
+            // A split that an observer cut has its copies from its first part.
+            if part.start == split.nodes.start {
+                for copy in &bound.copies[split.copies.clone()] {
+                    if abort.is_some_and(|abort| abort()) {
+                        return Err(Error::Aborted);
+                    }
+                    if self.passage.len() < copy.bytes {
+                        self.passage.resize(copy.bytes, 0);
+                    }
+                    let bytes = &mut self.passage[..copy.bytes];
+                    buffers.read_tensor(&bound.graph[copy.from], 0, bytes)?;
+                    buffers.write_tensor(&bound.graph[copy.to], bytes)?;
+                    stats.n_copies += 1;
+                    stats.copied_bytes += copy.bytes as u64;
+                }
+            }
+            count(stats, &bound.graph, &part);
+            self.backends[split.backend].compute(&bound.graph, part, buffers, abort)?;
         }
         Ok(())
     }
 
+    /// What ran where so far.
+    pub fn stats(&self) -> &SchedulerStats {
+        &self.stats
+    }
+
     /// Bytes of compute memory held (`ggml_backend_sched_get_buffer_size`, all backends together).
     pub fn compute_bytes(&self) -> u64 {
-        self.chunks.iter().flatten().map(|chunk| chunk.size).sum()
+        self.chunks.iter().chain(&self.copy_memory).flatten().map(|chunk| chunk.size).sum()
     }
 
     /// Plans made so far: a decoder in steady state makes none.
@@ -179,62 +249,12 @@ impl Scheduler {
     pub fn set_n_threads(&mut self, n_threads: usize) -> Result<(), Error> {
         self.backends.iter_mut().try_for_each(|backend| backend.set_n_threads(n_threads))
     }
-
-    /// The first backend that computes each node and reads its external operands.
-    fn assign(&mut self, graph: &Graph, buffers: &BufferTable) -> Result<(), Error> {
-        self.assignment.clear();
-        for id in graph.nodes() {
-            let backend = self
-                .backends
-                .iter()
-                .position(|b| graph[*id].op.is_metadata() || computes(b.as_ref(), graph, *id, buffers));
-            let Some(backend) = backend else { return Err(unsupported(graph, *id)) };
-            self.assignment.push(backend as u32);
-        }
-        // Leaves that the planner places are inputs: they lie with their first reader.
-        self.leaf_assignment.clear();
-        for leaf in graph.leafs() {
-            let reader = if self.backends.len() == 1 {
-                0
-            } else {
-                let reads = |node: &TensorId| graph[*node].src.contains(leaf);
-                graph.nodes().iter().position(reads).map_or(0, |node| self.assignment[node])
-            };
-            self.leaf_assignment.push(reader);
-        }
-        Ok(())
-    }
-
-    /// Longest run of nodes from `start` on one backend.
-    fn split_at(&self, start: usize) -> Range<usize> {
-        let backend = self.assignment[start];
-        let len = self.assignment[start..].iter().take_while(|b| **b == backend).count();
-        start..start + len
-    }
-
-    /// Every backend can read what other backends computed for it.
-    fn check_reachable(&self, graph: &Graph, buffers: &BufferTable) -> Result<(), Error> {
-        if self.backends.len() == 1 {
-            return Ok(());
-        }
-        for (id, backend) in graph.nodes().iter().zip(&self.assignment) {
-            if !graph[*id].op.is_metadata()
-                && !computes(self.backends[*backend as usize].as_ref(), graph, *id, buffers)
-            {
-                return Err(unsupported(graph, *id));
-            }
-        }
-        Ok(())
-    }
 }
 
-/// Whether a backend computes `node` and reads those of its operands that have memory.
-fn computes(backend: &dyn Backend, graph: &Graph, node: TensorId, buffers: &BufferTable) -> bool {
-    backend.supports_op(graph, node)
-        && graph[node].src.iter().all(|src| match graph[*src].storage.location() {
-            Some((buffer, _)) => buffers.get(buffer).is_ok_and(|b| backend.supports_buffer(b)),
-            None => true,
-        })
+fn count(stats: &mut BackendStats, graph: &Graph, nodes: &Range<usize>) {
+    let computed = graph.nodes().get(nodes.clone()).unwrap_or_default();
+    stats.n_nodes += computed.iter().filter(|id| !graph[**id].op.is_metadata()).count() as u64;
+    stats.n_splits += 1;
 }
 
 /// Makes chunk `n` at least `size` bytes large, keeping its number.
@@ -259,10 +279,4 @@ fn grow(
         }
     }
     Ok(())
-}
-
-fn unsupported(graph: &Graph, node: TensorId) -> Error {
-    let tensor = &graph[node];
-    let operand = tensor.src.first().map_or(tensor, |src| &graph[*src]);
-    Error::Unsupported { op: tensor.op.name(), dtype: operand.dtype, name: tensor.name.clone() }
 }

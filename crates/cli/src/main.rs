@@ -59,9 +59,13 @@ enum Command {
     Convert(commands::convert::Args),
 }
 
-/// Short flags of two letters, which the reference has and the parser does not.
+/// Short flags of several letters, which the reference has and the parser does not.
 fn long_form(arg: OsString) -> OsString {
-    if arg == "-jf" { "--json-schema-file".into() } else { arg }
+    match arg.to_str() {
+        Some("-jf") => "--json-schema-file".into(),
+        Some("-ngl") => "--n-gpu-layers".into(),
+        _ => arg,
+    }
 }
 
 fn main() -> ExitCode {

@@ -1,9 +1,10 @@
 //! Options that several commands share.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use quipu::gguf::MetadataOverride;
-use quipu::{BufferOverride, LoadMode, LoadOptions, Model, SessionOptions, Tokenizer};
+use quipu::{BufferOverride, Device, LoadMode, LoadOptions, Model, Session, SessionOptions, Tokenizer};
 
 use crate::fail::Failure;
 
@@ -25,13 +26,64 @@ pub(crate) struct ModelArgs {
     /// Memory for tensors whose names match.
     #[arg(long, value_name = "PATTERN=BUFFER_TYPE,...")]
     pub override_tensor: Option<String>,
+    /// Layers on the GPU (-ngl), counted from the last; the output counts as one more; negative = all.
+    #[arg(long, value_name = "N", visible_alias = "gpu-layers", allow_negative_numbers = true)]
+    pub n_gpu_layers: Option<i32>,
+    /// The GPU to use (CUDA0, CUDA1, ...); the first by default.
+    #[arg(long, value_name = "NAME")]
+    pub device: Option<String>,
+    /// Say on stderr what ran where.
+    #[arg(short = 'v', long)]
+    pub verbose: bool,
 }
 
 impl ModelArgs {
     pub fn open(&self) -> Result<Model, Failure> {
-        match &self.model {
-            Some(path) => Ok(Model::open_with(path, &mut self.load_options()?.into())?),
-            None => Ok(Model::embedded()?),
+        match (self.gpu(), &self.model) {
+            (None, Some(path)) => Ok(Model::open_with(path, &mut self.load_options()?.into())?),
+            (None, None) => Ok(Model::embedded()?),
+            (Some(gpu), Some(path)) => Ok(Model::open_on(path, self.load_options()?.into(), &gpu)?),
+            (Some(gpu), None) => Ok(Model::embedded_on(self.load_options()?.into(), &gpu)?),
+        }
+    }
+
+    /// The first GPU, if layers are to go to one. Without one the CPU does it all, and stderr says so.
+    fn gpu(&self) -> Option<Arc<dyn Device>> {
+        // Asked for, or built for it and not refused.
+        if self.n_gpu_layers.map_or(!cfg!(feature = "cuda"), |n| n == 0) {
+            return None;
+        }
+        match quipu::gpu_devices() {
+            Ok(devices) => {
+                let wanted = self.device.as_deref();
+                let known: Vec<String> = devices.iter().map(|device| device.name().to_owned()).collect();
+                let found = devices.into_iter().find(|gpu| wanted.is_none_or(|name| name == gpu.name()));
+                if found.is_none() {
+                    eprintln!(
+                        "no device {}, only {}; running on the CPU",
+                        wanted.unwrap_or(""),
+                        known.join(", ")
+                    );
+                }
+                found
+            }
+            Err(error) => {
+                eprintln!("{error}; running on the CPU");
+                None
+            }
+        }
+    }
+
+    /// Says what ran where, if that was asked for.
+    pub fn report(&self, session: &mut Session) {
+        if !self.verbose {
+            return;
+        }
+        for backend in &session.context().scheduler_stats().backends {
+            eprintln!(
+                "{}: {} nodes in {} splits, {} copies of {} bytes to it",
+                backend.name, backend.n_nodes, backend.n_splits, backend.n_copies, backend.copied_bytes
+            );
         }
     }
 
@@ -41,6 +93,7 @@ impl ModelArgs {
             load_mode: self.load_mode,
             check_tensors: self.check_tensors,
             metadata_overrides: self.override_kv.clone(),
+            n_gpu_layers: self.n_gpu_layers.unwrap_or(-1),
             buffer_overrides: overrides
                 .map_err(|error| Failure::Input(error.to_string()))?
                 .unwrap_or_default(),

@@ -37,3 +37,22 @@ fn options_that_make_no_sense_are_one_line_and_a_failure() {
         assert!(text.contains(message), "{text}");
     }
 }
+
+#[test]
+fn layers_for_a_gpu_that_is_not_there_run_on_the_cpu_and_stderr_says_so_once() {
+    let plain = run(&["-ngl", "0"]);
+    let text = String::from_utf8_lossy(&plain.stderr);
+    assert!(plain.status.success() && !text.contains("running on the CPU"), "{text}");
+    let out = run(&["-ngl", "99", "-v"]);
+    let text = String::from_utf8_lossy(&out.stderr);
+    assert!(out.status.success(), "{text}");
+    let device = if text.contains("running on the CPU") {
+        assert_eq!(text.matches("running on the CPU").count(), 1, "{text}");
+        assert!(text.contains("no CUDA") || text.contains("no GPU support"), "{text}");
+        assert_eq!(out.stdout, plain.stdout);
+        "CPU: "
+    } else {
+        "CUDA0: "
+    };
+    assert!(text.contains(device) && text.contains(" nodes in "), "{text}");
+}

@@ -84,3 +84,11 @@ fn every_kernel_of_the_ptx_is_in_the_table() {
         }
     }
 }
+
+#[test]
+fn the_results_list_every_kernel() {
+    let results = fs::read_to_string(folder("../../docs/gpu-results.md")).unwrap();
+    for kernel in KERNELS {
+        assert!(results.contains(&format!("| `{}` |", kernel.name)), "{} is not listed", kernel.name);
+    }
+}

@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Instant;
 
-use quipu_backend::{BufferTable, Device, Observer, Scheduler};
+use quipu_backend::{BufferTable, BufferType, Device, Observer, Scheduler, SchedulerStats};
 use quipu_kv_cache::{KvCache, KvParams, Memory, Pos, SeqId, SlotPlan};
 use quipu_model::{BuiltGraph, GraphParams, Model, RopeConfig};
 use tracing::field::Empty;
@@ -56,6 +56,20 @@ impl Context {
     ///
     /// Errors if a parameter cannot be, or if the cache's memory is not to be had.
     pub fn new(model: Arc<Model>, device: &dyn Device, params: &ContextParams) -> Result<Context, Error> {
+        Context::with_offload(model, device, None, params)
+    }
+
+    /// Makes a session of a model that has layers on `offload` too, as it was loaded with
+    /// ([`quipu_model::LoadParams::offload`]). What that device does not compute falls to `device`;
+    /// [`Context::scheduler_stats`] counts it.
+    ///
+    /// Errors as [`Context::new`].
+    pub fn with_offload(
+        model: Arc<Model>,
+        device: &dyn Device,
+        offload: Option<&dyn Device>,
+        params: &ContextParams,
+    ) -> Result<Context, Error> {
         let hparams = model.hparams();
         let params = params.resolved(hparams.n_ctx_train)?;
         let rope = RopeConfig::new(hparams, &params.rope);
@@ -71,8 +85,15 @@ impl Context {
             type_v: params.type_v,
             layers: model.kv_layers(),
         };
-        let cache = KvCache::new(&kv_params, device.buffer_type().as_ref(), &mut buffers)?;
-        let scheduler = Scheduler::new(vec![device.backend(params.n_threads)?])?;
+        // A layer's cache lies with its weights.
+        let own = device.buffer_type();
+        let other = offload.map(Device::buffer_type);
+        let memory = |il: usize| -> &dyn BufferType {
+            other.as_ref().filter(|_| model.is_offloaded(il)).unwrap_or(&own).as_ref()
+        };
+        let cache = KvCache::new_in(&kv_params, &memory, &mut buffers)?;
+        let backends = offload.into_iter().chain([device]).map(|device| device.backend(params.n_threads));
+        let scheduler = Scheduler::new(backends.collect::<Result<_, _>>()?)?;
         Ok(Context {
             n_threads_set: params.n_threads,
             model,
@@ -135,6 +156,11 @@ impl Context {
     /// Bytes of the graph's working memory.
     pub fn compute_bytes(&self) -> u64 {
         self.scheduler.compute_bytes()
+    }
+
+    /// What ran on which device so far.
+    pub fn scheduler_stats(&self) -> &SchedulerStats {
+        self.scheduler.stats()
     }
 
     /// Threads for single tokens and for several (`llama_set_n_threads`).

@@ -35,8 +35,19 @@ pub struct KvParams {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Layer {
     pub shape: KvLayerShape,
+    buffer: BufferId,
     k_offset: usize,
     v_offset: usize,
+}
+
+impl Layer {
+    pub(crate) fn k_storage(&self) -> Storage {
+        Storage::External { buffer: self.buffer, offset: self.k_offset }
+    }
+
+    pub(crate) fn v_storage(&self) -> Storage {
+        Storage::External { buffer: self.buffer, offset: self.v_offset }
+    }
 }
 
 /// A unified KV cache with one stream. Answers to `llama_kv_cache`.
@@ -44,7 +55,6 @@ pub(crate) struct Layer {
 pub struct KvCache {
     cells: KvCells,
     head: usize,
-    buffer: BufferId,
     n_bytes: usize,
     pub(crate) layers: Vec<Layer>,
     pub(crate) type_k: DType,
@@ -61,6 +71,15 @@ impl KvCache {
         buffer_type: &dyn BufferType,
         buffers: &mut BufferTable,
     ) -> Result<KvCache, Error> {
+        KvCache::new_in(params, &|_| buffer_type, buffers)
+    }
+
+    /// As [`KvCache::new`], with layer `il` in memory of type `memory(il)`: one buffer for each type, told apart by name.
+    pub fn new_in<'a>(
+        params: &KvParams,
+        memory: &dyn Fn(usize) -> &'a dyn BufferType,
+        buffers: &mut BufferTable,
+    ) -> Result<KvCache, Error> {
         let (n_cells, n_layer) = (params.n_cells, params.layers.len());
         if n_cells == 0 || n_layer == 0 || i32::try_from(n_cells).is_err() {
             return Err(Error::Shape { n_cells, n_layer });
@@ -70,28 +89,38 @@ impl KvCache {
                 return Err(Error::CacheType(dtype));
             }
         }
-        let too_large = || Error::TooLarge { n_cells, n_layer, buffer_type: buffer_type.name().to_owned() };
-        let mut end = 0usize;
-        let mut place = |dtype: DType, n_embd_gqa: usize| -> Option<usize> {
-            let offset = end.checked_next_multiple_of(buffer_type.alignment())?;
-            end = offset.checked_add(buffer_type.alloc_size(dtype, [n_embd_gqa, n_cells, 1, 1])?)?;
-            Some(offset)
-        };
+        // Type of memory, and bytes of it so far; layers name the place in this list until the buffers are there.
+        let mut kinds: Vec<(&dyn BufferType, usize)> = Vec::new();
         let mut layers = Vec::with_capacity(n_layer);
-        for shape in &params.layers {
+        for (il, shape) in params.layers.iter().enumerate() {
+            let buffer_type = memory(il);
+            let too_large =
+                || Error::TooLarge { n_cells, n_layer, buffer_type: buffer_type.name().to_owned() };
+            let kind = kinds.iter().position(|(known, _)| known.name() == buffer_type.name());
+            let kind = kind.unwrap_or_else(|| {
+                kinds.push((buffer_type, 0));
+                kinds.len() - 1
+            });
+            let end = &mut kinds[kind].1;
+            let mut place = |dtype: DType, n_embd_gqa: usize| -> Option<usize> {
+                let offset = end.checked_next_multiple_of(buffer_type.alignment())?;
+                *end = offset.checked_add(buffer_type.alloc_size(dtype, [n_embd_gqa, n_cells, 1, 1])?)?;
+                (*end <= buffer_type.max_size()).then_some(offset)
+            };
             let k_offset = place(params.type_k, shape.n_embd_k_gqa).ok_or_else(too_large)?;
             let v_offset = place(params.type_v, shape.n_embd_v_gqa).ok_or_else(too_large)?;
-            layers.push(Layer { shape: *shape, k_offset, v_offset });
+            layers.push(Layer { shape: *shape, buffer: BufferId(kind as u32), k_offset, v_offset });
         }
-        if end > buffer_type.max_size() {
-            return Err(too_large());
+        let allocated = kinds.iter().map(|(buffer_type, size)| buffer_type.allocate(*size));
+        let allocated = allocated.collect::<Result<Vec<_>, _>>()?;
+        let ids: Vec<BufferId> = allocated.into_iter().map(|buffer| buffers.add_owned(buffer)).collect();
+        for layer in &mut layers {
+            layer.buffer = ids[layer.buffer.0 as usize];
         }
-        let buffer = buffers.add_owned(buffer_type.allocate(end)?);
         Ok(KvCache {
             cells: KvCells::new(n_cells),
             head: 0,
-            buffer,
-            n_bytes: end,
+            n_bytes: kinds.iter().map(|(_, size)| size).sum(),
             layers,
             type_k: params.type_k,
             type_v: params.type_v,
@@ -162,14 +191,6 @@ impl KvCache {
 
     pub(crate) fn layer(&self, il: usize) -> Result<&Layer, Error> {
         self.layers.get(il).ok_or(Error::Layer { il, n_layer: self.layers.len() })
-    }
-
-    pub(crate) fn k_storage(&self, layer: &Layer) -> Storage {
-        Storage::External { buffer: self.buffer, offset: layer.k_offset }
-    }
-
-    pub(crate) fn v_storage(&self, layer: &Layer) -> Storage {
-        Storage::External { buffer: self.buffer, offset: layer.v_offset }
     }
 
     /// Moves the head to a freed cell before it, where a search may succeed sooner.

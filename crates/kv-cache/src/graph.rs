@@ -112,8 +112,8 @@ impl<'a> KvGraph<'a> {
             return Ok(id);
         }
         let (name, dtype, storage) = match side {
-            Side::K => (format!("cache_k_l{il}"), self.cache.type_k, self.cache.k_storage(layer)),
-            Side::V => (format!("cache_v_l{il}"), self.cache.type_v, self.cache.v_storage(layer)),
+            Side::K => (format!("cache_k_l{il}"), self.cache.type_k, layer.k_storage()),
+            Side::V => (format!("cache_v_l{il}"), self.cache.type_v, layer.v_storage()),
         };
         let ne = [side.n_embd_gqa(layer), self.cache.n_cells(), 1, 1];
         let id = graph.external(&name, dtype, ne, storage)?;

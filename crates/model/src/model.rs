@@ -11,7 +11,7 @@ use crate::archs::{self, Architecture};
 use crate::build::Builder;
 use crate::error::Error;
 use crate::hparams::Hparams;
-use crate::loader::{Filled, LoadParams, LoadStats, Loader};
+use crate::loader::{Filled, LoadParams, LoadStats, Loader, OffloadedLayers};
 use crate::rope::RopeConfig;
 use crate::weights::Weights;
 
@@ -25,6 +25,7 @@ pub struct Model {
     /// Absent if only the vocabulary was wanted.
     runnable: Option<(Architecture, Weights)>,
     buffers: Vec<Arc<dyn Buffer>>,
+    offloaded: OffloadedLayers,
     stats: LoadStats,
     description: String,
     n_params: u64,
@@ -113,6 +114,7 @@ impl Model {
                 hparams,
                 runnable: None,
                 buffers: Vec::new(),
+                offloaded: OffloadedLayers::default(),
                 stats: LoadStats::default(),
                 description: String::new(),
                 n_params: 0,
@@ -121,7 +123,9 @@ impl Model {
         }
         let architecture = archs::find(name)?;
         let hparams = (architecture.hparams)(metadata)?;
-        let mut loader = Loader::new(set, device, &params.options)?;
+        let layers = OffloadedLayers::last(hparams.n_layer, params.options.n_gpu_layers);
+        let offload = params.offload.map(|device| (device, layers));
+        let mut loader = Loader::new(set, device, &params.options, offload)?;
         let weights = (architecture.weights)(&mut loader, &hparams)?;
         let Filled { buffers, stats } = loader.finish(architecture.name, device, params)?;
         let description = crate::describe::description(name, &hparams, set)?;
@@ -130,6 +134,7 @@ impl Model {
             hparams,
             runnable: Some((architecture, weights)),
             buffers,
+            offloaded: offload.map_or_else(OffloadedLayers::default, |(_, layers)| layers),
             stats,
             description,
             n_params: set.n_params(),
@@ -176,6 +181,12 @@ impl Model {
     /// the graphs name them by number.
     pub fn buffers(&self) -> &[Arc<dyn Buffer>] {
         &self.buffers
+    }
+
+    /// Whether layer `il` lies on the device that layers were offloaded to, and its cache should too; `n_layer` asks for the
+    /// output.
+    pub fn is_offloaded(&self, il: usize) -> bool {
+        self.offloaded.contains(il)
     }
 
     /// Shape of each layer's cache.

@@ -54,6 +54,12 @@ pub enum Error {
     /// The chat template failed.
     #[error(transparent)]
     Chat(#[from] quipu_chat::Error),
+    /// No GPU can be used.
+    #[error("{message}")]
+    NoGpu {
+        /// Why.
+        message: String,
+    },
     /// A request for text from a model without a vocabulary.
     #[error("{name}: the model has no vocabulary, expected tokenizer.ggml.model in its metadata")]
     NoVocabulary {

@@ -27,6 +27,7 @@ pub mod convert;
 mod embed;
 mod error;
 mod generate;
+mod gpu;
 mod imatrix;
 mod memory;
 mod model;
@@ -44,6 +45,7 @@ pub use generate::{
     CancelToken, ContextFull, Event, Flow, GenerateOptions, Generation, Outcome, StopReason, TokenLogprobs,
     TopToken,
 };
+pub use gpu::gpu_devices;
 pub use imatrix::{ImatrixOptions, ImatrixProgress};
 pub use memory::{MemoryEstimate, memory_estimate};
 pub use model::Model;
@@ -59,6 +61,9 @@ pub use quipu_sampler::{Chain, SamplerParams};
 pub use quipu_tokenizer::Tokenizer;
 pub use session::{Session, SessionOptions, Timings};
 pub use vocabulary::open_tokenizer;
+
+/// What devices are, and what ran on them.
+pub use quipu_backend::{Device, DeviceKind, DeviceMemory, SchedulerStats};
 
 /// The memory planner, for programs that look into plans.
 pub use quipu_alloc as alloc;

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
+use quipu_backend::Device;
 use quipu_chat::ChatTemplate;
 use quipu_cpu_backend::{CpuDevice, CpuOptions};
 #[cfg(feature = "embedded-model")]
@@ -32,6 +33,7 @@ struct Inner {
     name: String,
     type_name: &'static str,
     device: Arc<CpuDevice>,
+    offload: Option<Arc<dyn Device>>,
     weights: Arc<quipu_model::Model>,
     tokenizer: Option<Tokenizer>,
     chat_template: Option<String>,
@@ -63,13 +65,35 @@ impl Model {
     /// As [`Model::open`]; options that the file or the device contradicts, weights that are not numbers, and
     /// the caller's cancellation.
     pub fn open_with(path: impl AsRef<Path>, params: &mut LoadParams<'_>) -> Result<Model, Error> {
-        let path = path.as_ref();
+        Model::open_at(path.as_ref(), params, None)
+    }
+
+    /// Opens a model with its last [`quipu_model::LoadOptions::n_gpu_layers`] layers on a device of [`crate::gpu_devices`].
+    /// What that device does not compute is done by the CPU, and counted: see `Context::scheduler_stats`.
+    ///
+    /// # Errors
+    /// As [`Model::open_with`]; the device's memory may be too small.
+    pub fn open_on(
+        path: impl AsRef<Path>,
+        params: LoadParams<'_>,
+        device: &Arc<dyn Device>,
+    ) -> Result<Model, Error> {
+        let kept = Arc::clone(device);
+        let mut params = with_offload(params, device.as_ref());
+        Model::open_at(path.as_ref(), &mut params, Some(kept))
+    }
+
+    fn open_at(
+        path: &Path,
+        params: &mut LoadParams<'_>,
+        offload: Option<Arc<dyn Device>>,
+    ) -> Result<Model, Error> {
         let name = path.display().to_string();
         let set = params.options.open(path).map_err(|source| match source {
             quipu_model::Error::Gguf(source) => Error::Open { path: path.to_owned(), source },
             source => Error::Load { name: name.clone(), source },
         })?;
-        Model::from_set(&set, Some(path), &name, params)
+        Model::from_set(&set, Some(path), &name, params, offload)
     }
 
     /// The demo model.
@@ -79,7 +103,19 @@ impl Model {
     #[cfg(feature = "embedded-model")]
     pub fn embedded() -> Result<Model, Error> {
         let file = GgufFile::from_static(EMBEDDED)?;
-        Model::from_set(&GgufSet::from(&file), None, "embedded model", &mut LoadParams::default())
+        Model::from_set(&GgufSet::from(&file), None, "embedded model", &mut LoadParams::default(), None)
+    }
+
+    /// The demo model on a device, as [`Model::open_on`].
+    ///
+    /// # Errors
+    /// As [`Model::open_on`].
+    #[cfg(feature = "embedded-model")]
+    pub fn embedded_on(params: LoadParams<'_>, device: &Arc<dyn Device>) -> Result<Model, Error> {
+        let file = GgufFile::from_static(EMBEDDED)?;
+        let kept = Arc::clone(device);
+        let mut params = with_offload(params, device.as_ref());
+        Model::from_set(&GgufSet::from(&file), None, "embedded model", &mut params, Some(kept))
     }
 
     fn from_set(
@@ -87,6 +123,7 @@ impl Model {
         path: Option<&Path>,
         name: &str,
         params: &mut LoadParams<'_>,
+        offload: Option<Arc<dyn Device>>,
     ) -> Result<Model, Error> {
         let start = Instant::now();
         let device = Arc::new(CpuDevice::new(CpuOptions::default()));
@@ -113,6 +150,7 @@ impl Model {
                 name: name.to_owned(),
                 type_name,
                 device,
+                offload,
                 weights,
                 tokenizer,
                 chat_template,
@@ -155,6 +193,11 @@ impl Model {
     /// The device the weights are on.
     pub fn device(&self) -> &CpuDevice {
         &self.inner.device
+    }
+
+    /// The device that layers were put on, if any.
+    pub fn offload_device(&self) -> Option<&dyn Device> {
+        self.inner.offload.as_deref()
     }
 
     /// The tokenizer.
@@ -211,4 +254,16 @@ impl Model {
         }
         Session::new(self.clone(), options)
     }
+}
+
+/// The same parameters, with a device that may not live as long.
+fn with_offload<'a, 'p: 'a>(params: LoadParams<'p>, device: &'a dyn Device) -> LoadParams<'a> {
+    let mut shorter = LoadParams { options: params.options, offload: Some(device), ..LoadParams::default() };
+    if let Some(progress) = params.progress {
+        shorter.progress = Some(progress);
+    }
+    if let Some(upload) = params.upload {
+        shorter.upload = Some(upload);
+    }
+    shorter
 }

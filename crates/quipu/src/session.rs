@@ -107,7 +107,8 @@ impl Session {
             rope: options.rope,
             ..ContextParams::default()
         };
-        let context = Context::new(model.weights().clone(), model.device(), &params)?;
+        let context =
+            Context::with_offload(model.weights().clone(), model.device(), model.offload_device(), &params)?;
         Ok(Session {
             model,
             context,

@@ -53,6 +53,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
         let mut session = model.session(&options)?;
         n_threads = session.context().params().n_threads;
         tests.push(run_bench(&mut session, n_prompt, n_gen, args.repetitions)?);
+        args.model.report(&mut session);
     }
     match args.output {
         Format::Md => markdown(&model, &tests, n_threads),
@@ -62,17 +63,23 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     Ok(())
 }
 
+/// The device that computes most of the model.
+fn backend_name(model: &Model) -> &str {
+    model.offload_device().map_or("CPU", quipu::Device::name)
+}
+
 fn markdown(model: &Model, tests: &[BenchTest], n_threads: usize) {
     println!("| model | size | params | backend | threads | test | t/s |");
     println!("| --- | ---: | ---: | --- | ---: | ---: | ---: |");
     let weights = model.weights();
     for test in tests {
         println!(
-            "| {} {} | {:.2} MiB | {:.2} M | CPU | {n_threads} | {} | {:.2} ± {:.2} |",
+            "| {} {} | {:.2} MiB | {:.2} M | {} | {n_threads} | {} | {:.2} ± {:.2} |",
             weights.architecture(),
             model.type_name(),
             weights.n_bytes() as f64 / 1_048_576.0,
             weights.n_params() as f64 / 1e6,
+            backend_name(model),
             test.name(),
             test.avg_ts(),
             test.stddev_ts(),
@@ -88,7 +95,7 @@ fn json_rows(model: &Model, tests: &[BenchTest], n_threads: usize, n_ubatch: usi
             let ns = &test.samples_ns;
             json!({
                 "engine": "quipu",
-                "backends": "CPU",
+                "backends": backend_name(model),
                 "model_filename": model.name(),
                 "model_type": format!("{} {}", weights.architecture(), model.type_name()),
                 "model_size": weights.n_bytes(),

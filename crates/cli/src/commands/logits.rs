@@ -41,6 +41,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
         }
     })?;
     written.and_then(|()| out.flush()).map_err(io)?;
+    args.model.report(&mut session);
     eprintln!("{} x {} logits to {}", ids.len(), model.hparams().n_vocab, args.output.display());
     Ok(())
 }

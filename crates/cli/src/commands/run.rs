@@ -56,6 +56,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     if let Some(error) = failed.or(ended.err()) {
         return Err(writing(error));
     }
+    args.model.report(&mut session);
     eprintln!("{} | stopped by {:?}", timing_line(&session.timings()), outcome.stop);
     Ok(())
 }

@@ -23,6 +23,7 @@ use crate::weights::{Linear, Qkv, Weight};
 
 pub(crate) use fill::Filled;
 pub use params::{BufferOverride, LoadOptions, LoadParams, LoadStats};
+pub(crate) use plan::OffloadedLayers;
 use plan::Plan;
 pub use upload::{Upload, UploadSink};
 pub use virtual_memory::SizeOnly;
@@ -43,8 +44,15 @@ pub(crate) struct Loader<'a> {
 }
 
 impl<'a> Loader<'a> {
-    pub fn new(set: &'a GgufSet, device: &dyn Device, options: &LoadOptions) -> Result<Loader<'a>, Error> {
-        Ok(Loader { set, plan: Plan::new(set, device, options)?, used: vec![false; set.n_tensors()] })
+    /// A loader of `set` onto `device`, and onto another one for the layers that it has.
+    pub fn new(
+        set: &'a GgufSet,
+        device: &dyn Device,
+        options: &LoadOptions,
+        offload: Option<(&dyn Device, OffloadedLayers)>,
+    ) -> Result<Loader<'a>, Error> {
+        let plan = Plan::new(set, device, options, offload)?;
+        Ok(Loader { set, plan, used: vec![false; set.n_tensors()] })
     }
 
     /// A weight that must be there.

@@ -21,6 +21,43 @@ pub(super) enum Place {
     Buffer { buffer_type: usize, offset: usize },
 }
 
+/// Which layers lie on another device (`get_layer_buft_list` of the reference).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct OffloadedLayers {
+    /// Layers of the model; the output is number `n_layer`.
+    n_layer: usize,
+    /// Number of the first such layer; `None` if there is no such device.
+    first: Option<usize>,
+}
+
+impl OffloadedLayers {
+    /// The last `n_gpu_layers` layers, the output among them; all if the number is negative.
+    pub fn last(n_layer: usize, n_gpu_layers: i32) -> OffloadedLayers {
+        let n = usize::try_from(n_gpu_layers).unwrap_or(usize::MAX);
+        OffloadedLayers { n_layer, first: Some((n_layer + 1).saturating_sub(n)) }
+    }
+
+    /// Whether layer `il` is one.
+    pub fn contains(self, il: usize) -> bool {
+        self.first.is_some_and(|first| il >= first)
+    }
+
+    /// Whether a weight belongs to one. Token embeddings never do, but their second use as the output matrix may.
+    fn owns(self, name: &str, usage: WeightUse) -> bool {
+        let layer = name.strip_prefix("blk.").and_then(|rest| rest.split('.').next()?.parse().ok());
+        match layer {
+            Some(il) => self.contains(il),
+            None if name.starts_with("output") => self.contains(self.n_layer),
+            None if name.starts_with("token_embd.") => {
+                usage == WeightUse::MulMat && self.contains(self.n_layer)
+            }
+            // Shared by all layers: with the last one.
+            None if name.starts_with("rope_") => self.n_layer > 0 && self.contains(self.n_layer - 1),
+            None => false,
+        }
+    }
+}
+
 /// A weight and its place.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Item {
@@ -33,8 +70,11 @@ pub(super) struct Item {
 /// for each of the device's weight buffer types.
 #[derive(Debug)]
 pub(super) struct Plan {
-    /// Best first; the last is the device's plain memory.
+    /// Those of the device that layers are offloaded to, then the model's own device's; each best first and plain memory last.
     pub buffer_types: Vec<Arc<dyn BufferType>>,
+    /// How many are the former.
+    n_offload: usize,
+    offload: OffloadedLayers,
     /// Bytes asked of each buffer type so far.
     pub sizes: Vec<usize>,
     /// The pieces as device memory, if they are in memory and the device reads them there.
@@ -57,8 +97,15 @@ impl AsRef<[u8]> for SourceBytes {
 }
 
 impl Plan {
-    pub fn new(set: &GgufSet, device: &dyn Device, options: &LoadOptions) -> Result<Plan, Error> {
-        let buffer_types = device.weight_buffer_types();
+    pub fn new(
+        set: &GgufSet,
+        device: &dyn Device,
+        options: &LoadOptions,
+        offload: Option<(&dyn Device, OffloadedLayers)>,
+    ) -> Result<Plan, Error> {
+        let mut buffer_types = offload.map_or_else(Vec::new, |(device, _)| device.weight_buffer_types());
+        let n_offload = buffer_types.len();
+        buffer_types.extend(device.weight_buffer_types());
         for wanted in &options.buffer_overrides {
             if !buffer_types.iter().any(|known| known.name() == wanted.buffer_type()) {
                 let known: Vec<&str> = buffer_types.iter().map(|known| known.name()).collect();
@@ -80,6 +127,8 @@ impl Plan {
         Ok(Plan {
             sizes: vec![0; buffer_types.len()],
             buffer_types,
+            n_offload,
+            offload: offload.map_or_else(OffloadedLayers::default, |(_, layers)| layers),
             mapped,
             reads_host,
             host_size: 0,
@@ -98,8 +147,13 @@ impl Plan {
         self.mapped.len() + usize::from(self.reads_host)
     }
 
-    /// Whether it is the device's plain memory, where weights lie as in the file.
+    /// Whether it is a device's plain memory, where weights lie as in the file.
     pub fn is_plain(&self, buffer_type: usize) -> bool {
+        self.is_own_plain(buffer_type) || buffer_type + 1 == self.n_offload
+    }
+
+    /// Whether it is that of the model's own device.
+    fn is_own_plain(&self, buffer_type: usize) -> bool {
         buffer_type + 1 == self.buffer_types.len()
     }
 
@@ -109,7 +163,7 @@ impl Plan {
         let ne = shape(info);
         let too_large = || Error::TooLarge { name: info.name.clone(), shape: ne };
         let chosen = self.choose(&info.name, &WeightSpec { dtype: info.dtype, ne, usage })?;
-        let in_front = self.is_plain(chosen) && self.n_front() > 0;
+        let in_front = self.is_own_plain(chosen) && self.n_front() > 0;
         // A tensor asked for twice in the same memory is there once.
         let same = |place: &Place| match place {
             Place::Buffer { buffer_type, .. } => *buffer_type == chosen,
@@ -157,7 +211,9 @@ impl Plan {
                 return Ok(at);
             }
         }
-        Ok(self.buffer_types.iter().position(|known| known.accepts_weight(spec)).unwrap_or(plain))
+        let skipped = if self.offload.owns(name, spec.usage) { 0 } else { self.n_offload };
+        let accepts = |at: &usize| self.buffer_types[*at].accepts_weight(spec);
+        Ok((skipped..self.buffer_types.len()).find(accepts).unwrap_or(plain))
     }
 
     fn storage(&self, place: Place) -> Storage {
@@ -167,5 +223,27 @@ impl Plan {
             Place::Buffer { buffer_type, offset } => (self.n_front() + buffer_type, offset),
         };
         Storage::External { buffer: BufferId(buffer as u32), offset }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_layers_are_offloaded_and_the_output_first() {
+        let owned =
+            |n_gpu_layers: i32, name: &str, usage| OffloadedLayers::last(4, n_gpu_layers).owns(name, usage);
+        let matrix = |n, name: &str| owned(n, name, WeightUse::MulMat);
+        assert!(!matrix(0, "output.weight"));
+        assert!(matrix(1, "output.weight") && !matrix(1, "blk.3.attn_q.weight"));
+        assert!(matrix(2, "blk.3.attn_q.weight") && !matrix(2, "blk.2.attn_q.weight"));
+        for all in [-1, 5, 100] {
+            assert!(matrix(all, "blk.0.attn_q.weight") && matrix(all, "output_norm.weight"));
+            assert!(matrix(all, "token_embd.weight") && matrix(all, "rope_freqs.weight"));
+            assert!(!owned(all, "token_embd.weight", WeightUse::GetRows));
+            assert!(!matrix(all, "position_embd.weight"));
+        }
+        assert!(!OffloadedLayers::default().contains(7));
     }
 }

@@ -1,0 +1,30 @@
+//! What a scheduler ran where.
+
+/// What one backend did since the scheduler was made.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct BackendStats {
+    /// The backend's name.
+    pub name: String,
+    /// Nodes it computed.
+    pub n_nodes: u64,
+    /// Calls in which it did.
+    pub n_splits: u64,
+    /// Tensors that were copied into its memory first.
+    pub n_copies: u64,
+    /// Bytes of those.
+    pub copied_bytes: u64,
+}
+
+/// What the backends of a scheduler did, the preferred one first: what the host did for a device is counted, never hidden.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SchedulerStats {
+    /// One entry per backend.
+    pub backends: Vec<BackendStats>,
+}
+
+impl SchedulerStats {
+    /// Nodes that others than the preferred backend computed.
+    pub fn n_fallback_nodes(&self) -> u64 {
+        self.backends.iter().skip(1).map(|backend| backend.n_nodes).sum()
+    }
+}

@@ -6,6 +6,7 @@
 
 mod commands;
 mod fail;
+mod generation;
 mod input;
 mod options;
 mod sampling;

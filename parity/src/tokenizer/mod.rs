@@ -446,7 +446,7 @@ fn type_number(family: VocabType) -> i32 {
         VocabType::Ugm => 4,
         VocabType::Rwkv => 5,
         VocabType::Plamo2 => 6,
-        _ => 0,
+        VocabType::None => 0,
     }
 }
 

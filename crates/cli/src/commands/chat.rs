@@ -6,6 +6,7 @@ use quipu::{Flow, Message};
 
 use crate::commands::run::timing_line;
 use crate::fail::{Failure, writing};
+use crate::generation::GenerationArgs;
 use crate::options::{ContextArgs, ModelArgs};
 use crate::sampling::SamplingArgs;
 
@@ -22,11 +23,15 @@ pub(crate) struct Args {
     #[command(flatten)]
     context: ContextArgs,
     #[command(flatten)]
+    generation: GenerationArgs,
+    #[command(flatten)]
     sampling: SamplingArgs,
 }
 
 pub(crate) fn run(args: &Args) -> Result<(), Failure> {
-    let options = args.sampling.options(args.model.model.as_deref(), args.n_predict, &[])?;
+    let mut options = args.sampling.options(args.model.model.as_deref(), args.n_predict, &[])?;
+    args.generation.apply(&mut options);
+    let recorder = args.generation.recorder()?;
     let model = args.model.open()?;
     SamplingArgs::check_grammar(&options, &model)?;
     let template = model.chat_template()?;
@@ -58,6 +63,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
         }
         messages.push(Message::new("assistant", &outcome.text));
     }
+    args.model.report(&mut session);
     eprintln!("{}", timing_line(&session.timings()));
-    Ok(())
+    args.generation.report(recorder.as_ref())
 }

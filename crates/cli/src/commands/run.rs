@@ -7,6 +7,7 @@ use quipu::{Flow, Timings};
 
 use crate::fail::{Failure, writing};
 use crate::input::read_text;
+use crate::generation::GenerationArgs;
 use crate::options::{ContextArgs, ModelArgs};
 use crate::sampling::SamplingArgs;
 
@@ -29,6 +30,8 @@ pub(crate) struct Args {
     #[command(flatten)]
     context: ContextArgs,
     #[command(flatten)]
+    generation: GenerationArgs,
+    #[command(flatten)]
     sampling: SamplingArgs,
 }
 
@@ -38,7 +41,9 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
         (None, Some(path)) => read_text(path)?,
         (None, None) => String::new(),
     };
-    let options = args.sampling.options(args.model.model.as_deref(), args.n_predict, &args.stop)?;
+    let mut options = args.sampling.options(args.model.model.as_deref(), args.n_predict, &args.stop)?;
+    args.generation.apply(&mut options);
+    let recorder = args.generation.recorder()?;
     let model = args.model.open()?;
     SamplingArgs::check_grammar(&options, &model)?;
     let mut session = model.session(&args.context.session())?;
@@ -57,6 +62,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
         return Err(writing(error));
     }
     args.model.report(&mut session);
+    args.generation.report(recorder.as_ref())?;
     eprintln!("{} | stopped by {:?}", timing_line(&session.timings()), outcome.stop);
     Ok(())
 }

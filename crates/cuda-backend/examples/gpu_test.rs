@@ -201,8 +201,8 @@ pub fn models(
     report: &mut Report,
 ) -> Result<(), Failure> {
     report.line("## Models\n");
-    report.line("| Model | Tokens | NMSE of the logits | Equal argmax | Verdict |");
-    report.line("|---|---|---|---|---|");
+    report.line("| Model | Tokens | NMSE of the logits | Equal argmax | Other argmax, but a tie | Verdict |");
+    report.line("|---|---|---|---|---|---|");
     let mut sets: Vec<(String, GgufSet, f64)> = Vec::new();
     for (name, types, bound) in [
         ("llama F32", vec![DType::F32], 1e-6),
@@ -217,8 +217,8 @@ pub fn models(
     }
     sets.push(("the demo model".to_owned(), GgufSet::from(&GgufFile::from_static(DEMO)?), 1e-2));
     for path in paths {
-        // Deep models with random weights are as far from themselves with other ubatches: argmax decides.
-        sets.push((path.clone(), GgufSet::open(path, SourceKind::Mapped)?, f64::INFINITY));
+        // Models with random weights are about as far from themselves when activations are rounded in other blocks.
+        sets.push((path.clone(), GgufSet::open(path, SourceKind::Mapped)?, 1e-2));
     }
     for (name, set, bound) in &sets {
         let ids = device::tokens(n_tokens);
@@ -226,11 +226,22 @@ pub fn models(
         let found = logits(set, gpu, &ids, n_tokens * 3 / 5)?;
         let error = nmse(&found.concat(), &expected.concat());
         let same = found.iter().zip(&expected).filter(|(a, b)| argmax(a) == argmax(b)).count();
-        let verdict = report.verdict(error <= *bound && same as f64 >= MIN_SAME * ids.len() as f64);
-        report.line(&format!("| {name} | {} | {error:.1e} | {same} | {verdict} |", ids.len()));
+        let ties =
+            found.iter().zip(&expected).filter(|(a, b)| argmax(a) != argmax(b) && is_tie(a, b)).count();
+        let verdict = report.verdict(error <= *bound && (same + ties) as f64 >= MIN_SAME * ids.len() as f64);
+        report.line(&format!("| {name} | {} | {error:.1e} | {same} | {ties} | {verdict} |", ids.len()));
     }
     report.line("");
     Ok(())
+}
+
+/// Whether the device's choice is, for the CPU, as good as its own within the error of the row: three times its root mean
+/// square. Random weights make many such ties.
+fn is_tie(found: &[f32], expected: &[f32]) -> bool {
+    let square = |(a, b): (&f32, &f32)| f64::from(a - b).powi(2);
+    let mean = found.iter().zip(expected).map(square).sum::<f64>() / found.len() as f64;
+    let gap = f64::from(expected[argmax(expected)] - expected[argmax(found)]);
+    gap <= 3.0 * mean.sqrt()
 }
 
 /// Loads, decodes and drops a model again and again, and looks at the memory.

@@ -13,6 +13,7 @@ use crate::fail::Failure;
 /// When a text ends and what is reported.
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Generation")]
+#[allow(clippy::struct_excessive_bools)] // independent flags
 pub(crate) struct GenerationArgs {
     /// When the context is full, forget half of what is behind the kept tokens and go on.
     #[arg(long, overrides_with = "no_context_shift")]

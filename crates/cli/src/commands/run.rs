@@ -6,8 +6,8 @@ use std::path::PathBuf;
 use quipu::{Flow, Timings};
 
 use crate::fail::{Failure, writing};
-use crate::input::read_text;
 use crate::generation::GenerationArgs;
+use crate::input::read_text;
 use crate::options::{ContextArgs, ModelArgs};
 use crate::sampling::SamplingArgs;
 

@@ -23,8 +23,8 @@ fn spoiling_one_type_turns_its_rows_red_and_no_others() {
 #[test]
 fn spoiling_vocabularies_turns_their_rows_red_and_no_others() {
     let spoiled = [
-        "pre qwen2",
         "pre deepseek-llm",
+        "pre qwen2",
         "pre tekken",
         "unigram charsmap",
         "rwkv",

@@ -187,6 +187,10 @@ pub(super) fn refused() -> Vec<(&'static str, VocabData)> {
             }
         }
     };
+    let phi_3 = |data: &mut VocabData| {
+        data.general_name = Some("Phi-3".to_owned());
+        renamed(data, "<|endoftext|>", "<|gone|>");
+    };
     let header = |size: u32| Some([&size.to_le_bytes()[..], &[0; 8]].concat());
     vec![
         ("no merges", with(&|data| data.merges = None, &bpe)),
@@ -195,7 +199,7 @@ pub(super) fn refused() -> Vec<(&'static str, VocabData)> {
         ("short scores", with(&|data| data.scores = Some(vec![0.0; 9]), &bpe)),
         ("short types", with(&|data| data.token_types = Some(vec![1; 9]), &bpe)),
         ("duplicate token", with(&|data| renamed(data, "Hello", "a"), &bpe)),
-        ("phi-3 without its tokens", with(&|data| data.general_name = Some("Phi-3".to_owned()), &bpe)),
+        ("phi-3 without its tokens", with(&phi_3, &bpe)),
         ("charsmap of three bytes", with(&|data| data.precompiled_charsmap = Some(vec![0; 3]), &unigram)),
         ("charsmap longer than it is", with(&|data| data.precompiled_charsmap = header(9), &unigram)),
         ("charsmap without replacements", with(&|data| data.precompiled_charsmap = header(8), &unigram)),
@@ -210,5 +214,22 @@ pub(super) fn none(n_tokens: u32) -> VocabData {
         vocab_size: Some(n_tokens),
         architecture: Some("llama".to_owned()),
         ..VocabData::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use quipu_gguf::GgufFile;
+    use quipu_tokenizer::Tokenizer;
+
+    use super::*;
+
+    #[test]
+    fn what_the_reference_refuses_is_refused() {
+        for (name, data) in refused() {
+            let file = compose::gguf(&data).expect("written");
+            let file = GgufFile::from_vec(file).expect("a sound file");
+            assert!(Tokenizer::from_gguf(file.metadata()).is_err(), "{name}");
+        }
     }
 }

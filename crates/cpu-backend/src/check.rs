@@ -10,21 +10,6 @@ use crate::matmul;
 /// Why a node cannot be computed: what was expected of it.
 type Reason = &'static str;
 
-/// Bytes from the first to past the last element, in checked arithmetic; 0 if empty.
-pub(crate) fn extent(t: &Tensor) -> Option<usize> {
-    // Kernels multiply dimensions in any order, so the product must fit even if one of them is 0.
-    t.ne.iter().try_fold(8usize, |n, e| n.checked_mul((*e).max(1)))?;
-    if t.ne.contains(&0) {
-        return Some(0);
-    }
-    let row = if t.dtype.block_len() == 1 {
-        t.nb[0].checked_mul(t.ne[0] - 1)?.checked_add(t.dtype.block_bytes())?
-    } else {
-        t.dtype.row_bytes(t.ne[0])?
-    };
-    (1..4).try_fold(row, |end, i| end.checked_add(t.nb[i].checked_mul(t.ne[i] - 1)?))
-}
-
 /// Alignment in bytes that kernels need of a type's elements.
 pub(crate) fn alignment(dtype: DType) -> usize {
     match dtype {
@@ -51,24 +36,6 @@ fn is_vector(t: &Tensor, dtype: DType) -> bool {
     t.dtype == dtype && dense_rows(t) && t.ne[1..] == [1; 3]
 }
 
-/// No two elements share a byte.
-fn is_injective(t: &Tensor) -> bool {
-    let mut dims = [0, 1, 2, 3];
-    dims.sort_unstable_by_key(|i| t.nb[*i]);
-    let block = t.dtype.block_len();
-    let mut end = t.dtype.block_bytes();
-    for i in dims {
-        let n = if i == 0 { t.ne[0] / block } else { t.ne[i] };
-        if n > 1 {
-            if t.nb[i] < end {
-                return false;
-            }
-            end = end.saturating_add(t.nb[i].saturating_mul(n - 1));
-        }
-    }
-    true
-}
-
 fn copyable(from: DType, to: DType) -> bool {
     matches!((from, to), (DType::F32 | DType::F16, DType::F32 | DType::F16) | (DType::I32, DType::I32))
 }
@@ -82,7 +49,7 @@ pub(crate) fn node(graph: &Graph, id: TensorId) -> Result<(), Reason> {
     let src = |i: usize| dst.src.get(i).map(|s| &graph[*s]);
     let need = |i: usize| src(i).ok_or("as many operands as the op has");
     for t in dst.src.iter().map(|s| &graph[*s]).chain([dst]) {
-        ensure(extent(t).is_some(), "whole blocks, and a size in bytes that fits in 64 bits")?;
+        ensure(t.extent().is_some(), "whole blocks, and a size in bytes that fits in 64 bits")?;
         let align = alignment(t.dtype);
         let aligned = (0..4).all(|i| t.ne[i] <= 1 || t.nb[i].is_multiple_of(align));
         ensure(aligned, "strides that keep its elements aligned")?;
@@ -158,11 +125,11 @@ pub(crate) fn node(graph: &Graph, id: TensorId) -> Result<(), Reason> {
                 dst.dtype.is_storable() && dense_rows(dst),
                 "rows of a type that rows can be converted to",
             )?;
-            ensure(shapes && is_injective(dst), "a matrix to put rows into")
+            ensure(shapes && dst.is_injective(), "a matrix to put rows into")
         }
         Op::Cpy | Op::Cont => {
             ensure(copyable(a.dtype, dst.dtype), "a copy among f32 and f16, or of i32")?;
-            ensure(is_injective(dst), "a target without overlapping elements")?;
+            ensure(dst.is_injective(), "a target without overlapping elements")?;
             ensure(a.n_elements() == dst.n_elements(), "equal numbers of elements")
         }
         Op::None | Op::Reshape | Op::View | Op::Permute | Op::Transpose => Ok(()),

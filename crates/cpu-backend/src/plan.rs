@@ -196,7 +196,8 @@ impl Plan {
         let Some(region) = region else {
             return Err(problem(format!("memory in buffer {}", buffer.0), "memory the host can read"));
         };
-        let len = check::extent(tensor)
+        let len = tensor
+            .extent()
             .ok_or_else(|| problem("an impossible shape".to_owned(), "a size that fits in 64 bits"))?;
         if offset.checked_add(len).is_none_or(|end| end > region.size) {
             return Err(Error::OutOfBounds { offset, len, size: region.size });
@@ -213,7 +214,7 @@ impl Plan {
 
 /// Whether the bytes from first to last of both meet.
 fn overlap(a: &Tensor, at_a: &Operand, b: &Tensor, at_b: &Operand) -> bool {
-    let end = |t: &Tensor, at: &Operand| at.ptr.addr() + check::extent(t).unwrap_or(0);
+    let end = |t: &Tensor, at: &Operand| at.ptr.addr() + t.extent().unwrap_or(0);
     let empty = a.n_elements() == 0 || b.n_elements() == 0;
     !empty && at_a.ptr.addr() < end(b, at_b) && at_b.ptr.addr() < end(a, at_a)
 }

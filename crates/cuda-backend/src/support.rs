@@ -13,20 +13,10 @@ type Reason = &'static str;
 /// Largest head the attention kernels are compiled for.
 const MAX_HEAD: usize = 256;
 
-/// Bytes from the first to past the last element, in checked arithmetic; 0 if empty.
+/// [`Tensor::extent`], if kernels can count it: they count elements, rows and strides in 64 bits with a sign.
 pub(crate) fn extent(t: &Tensor) -> Option<usize> {
-    // Kernels count elements and rows in 64 bits, strides included.
     t.ne.iter().try_fold(8i64, |n, e| n.checked_mul(i64::try_from(*e).ok()?.max(1)))?;
-    if t.ne.contains(&0) {
-        return Some(0);
-    }
-    let row = if t.dtype.block_len() == 1 {
-        t.nb[0].checked_mul(t.ne[0] - 1)?.checked_add(t.dtype.block_bytes())?
-    } else {
-        t.dtype.row_bytes(t.ne[0])?
-    };
-    let end = (1..4).try_fold(row, |end, i| end.checked_add(t.nb[i].checked_mul(t.ne[i] - 1)?))?;
-    i64::try_from(end).is_ok().then_some(end)
+    t.extent().filter(|end| i64::try_from(*end).is_ok())
 }
 
 fn ensure(holds: bool, reason: Reason) -> Result<(), Reason> {
@@ -43,22 +33,6 @@ fn f32_rows(t: &Tensor) -> bool {
 
 fn is_vector(t: &Tensor, dtype: DType) -> bool {
     t.dtype == dtype && dense_rows(t) && t.ne[1..] == [1; 3]
-}
-
-/// No two elements share a byte.
-fn is_injective(t: &Tensor) -> bool {
-    let mut dims = [0, 1, 2, 3];
-    dims.sort_unstable_by_key(|i| t.nb[*i]);
-    let mut end = t.dtype.block_bytes();
-    for i in dims {
-        if t.ne[i] > 1 {
-            if t.nb[i] < end {
-                return false;
-            }
-            end = end.saturating_add(t.nb[i].saturating_mul(t.ne[i] - 1));
-        }
-    }
-    true
 }
 
 /// The kernel that copies elements of one type into elements of another.
@@ -169,11 +143,11 @@ pub(crate) fn node(graph: &Graph, id: TensorId) -> Result<(), Reason> {
             let shapes = dst.ne[0] == a.ne[0] && dst.ne[2..] == [1; 2] && a.ne[1..] == [ids.ne[0], 1, 1];
             ensure(f32_rows(a) && is_vector(ids, DType::I64), "f32 rows and a vector of i64 row numbers")?;
             ensure(set_rows_kernel(dst.dtype).is_some() && dense_rows(dst), "a table of f32, f16 or bf16")?;
-            ensure(shapes && is_injective(dst), "a matrix to put rows into")
+            ensure(shapes && dst.is_injective(), "a matrix to put rows into")
         }
         Op::Cpy | Op::Cont => {
             ensure(copy_kernel(a.dtype, dst.dtype).is_some(), "a copy among f32, f16 and bf16, or of i32")?;
-            ensure(is_injective(dst), "a target without overlapping elements")?;
+            ensure(dst.is_injective(), "a target without overlapping elements")?;
             ensure(a.n_elements() == dst.n_elements(), "equal numbers of elements")
         }
         Op::None | Op::Reshape | Op::View | Op::Permute | Op::Transpose => Ok(()),

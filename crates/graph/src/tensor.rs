@@ -139,6 +139,39 @@ impl Tensor {
         true
     }
 
+    /// Bytes from the first element to past the last one, in checked arithmetic: 0 for an empty tensor, `None` if they, or
+    /// the bytes of as many elements, do not fit in a `usize`. For graphs whose owner may have edited sizes and strides.
+    pub fn extent(&self) -> Option<usize> {
+        // Kernels multiply dimensions in any order, so the product must fit even if one of them is 0.
+        self.ne.iter().try_fold(8usize, |n, e| n.checked_mul((*e).max(1)))?;
+        if self.ne.contains(&0) {
+            return Some(0);
+        }
+        let row = if self.dtype.block_len() == 1 {
+            self.nb[0].checked_mul(self.ne[0] - 1)?.checked_add(self.dtype.block_bytes())?
+        } else {
+            self.dtype.row_bytes(self.ne[0])?
+        };
+        (1..MAX_DIMS).try_fold(row, |end, i| end.checked_add(self.nb[i].checked_mul(self.ne[i] - 1)?))
+    }
+
+    /// No two elements share a byte.
+    pub fn is_injective(&self) -> bool {
+        let mut dims = [0, 1, 2, 3];
+        dims.sort_unstable_by_key(|i| self.nb[*i]);
+        let mut end = self.dtype.block_bytes();
+        for i in dims {
+            let n = if i == 0 { self.ne[0] / self.dtype.block_len() } else { self.ne[i] };
+            if n > 1 {
+                if self.nb[i] < end {
+                    return false;
+                }
+                end = end.saturating_add(self.nb[i].saturating_mul(n - 1));
+            }
+        }
+        true
+    }
+
     /// Elements of one row lie side by side (`ggml_is_contiguous_rows`).
     pub fn has_contiguous_rows(&self) -> bool {
         self.ne[0] == self.dtype.block_len() || self.nb[0] == self.dtype.block_bytes()

@@ -1,7 +1,7 @@
 //! Generated tokens: same prompt, same chain, same seed, same ids, from the demo model and from toys.
 //!
 //! The reference generates by the public functions of llama.h alone. A run that parts from it is taken apart
-//! ([`proof`]): it counts as a near tie only if our chain gives the reference's id over the reference's logits and
+//! (`proof`): it counts as a near tie only if our chain gives the reference's id over the reference's logits and
 //! the choice hangs on the two engines' difference. A parting that is not shown to be one is a deviation nothing
 //! allows. Where both engines compute in f32 all the way, fewer than one run in a hundred may part at all.
 

@@ -147,7 +147,9 @@ impl Ugm {
             // With the space before it a word is not taken for what is within one.
             let key = start.checked_sub(1).and_then(|space| WordCache::key_in(raw, space, end));
             if !key.as_ref().is_some_and(|key| scratch.cache.copy(key, out)) {
-                self.word(&raw[..end], start, unk, text, scratch, out)?;
+                if !self.word(&raw[..end], start, unk, text, scratch, out)? {
+                    return Ok(false);
+                }
                 if let Some(key) = key {
                     scratch.cache.put(&key, &out[before..]);
                 }
@@ -158,7 +160,8 @@ impl Ugm {
         Ok(true)
     }
 
-    /// Appends the tokens of the word from `start` to the end of `raw`, piece by piece.
+    /// Appends the tokens of the word from `start` to the end of `raw`, piece by piece; `false` if the character map breaks
+    /// it, because what follows a broken character may be taken along by it.
     fn word(
         &self,
         raw: &[u8],
@@ -167,7 +170,7 @@ impl Ugm {
         text: &mut Vec<u8>,
         scratch: &mut Scratch,
         out: &mut Vec<TokenId>,
-    ) -> Result<(), Error> {
+    ) -> Result<bool, Error> {
         let first = out.len();
         let mut in_word = false;
         while start < raw.len() {
@@ -185,6 +188,9 @@ impl Ugm {
                     self.best_tokens(text, unk, &mut scratch.unigram, out)?;
                 } else {
                     self.normalize(&raw[start..end], in_word, text)?;
+                    if std::str::from_utf8(text).is_err() {
+                        return Ok(false);
+                    }
                     self.cut(text, unk, scratch, out)?;
                 }
                 if let Some(key) = key {
@@ -195,7 +201,7 @@ impl Ugm {
             in_word = true;
             join_unknown(first, before, unk, out);
         }
-        Ok(())
+        Ok(true)
     }
 
     /// End of the piece of sound text without spaces that begins at `start`, and whether the character map leaves it as
@@ -426,6 +432,56 @@ fn exact_len(scores: impl Iterator<Item = f64>) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// A map that replaces `x` by `replacement`.
+    fn map_of_x(replacement: &[u8]) -> Vec<u8> {
+        let mut array = [0u32; 256];
+        // The root's base is 0, that of `x` is 1, where its value is.
+        array[usize::from(b'x')] = u32::from(b'x') | 1 << 8 | 1 << 10;
+        array[usize::from(b'x') ^ 1] = 1 << 31;
+        let array = array.iter().flat_map(|unit| unit.to_le_bytes());
+        let size = 1024u32.to_le_bytes();
+        size.into_iter().chain(array).chain(replacement.iter().copied()).chain([0]).collect()
+    }
+
+    #[test]
+    fn words_give_what_the_whole_text_gives() {
+        let texts = ["<unk>", "▁", "a", "b", "c", "▁a", "ab", "▁bc", "é", "(", "b(", "\u{4E00}", "▁中"];
+        for replacement in
+            ["x", "y", "é", "ab ", "\u{4E00}"].map(str::as_bytes).into_iter().chain([&[0xE4][..]])
+        {
+            let data = VocabData {
+                model: "t5".to_owned(),
+                tokens: texts.iter().map(|text| text.as_bytes().to_vec()).collect(),
+                scores: Some((0..texts.len()).map(|i| -(i as f32) - 1.0).collect()),
+                token_types: Some([2].into_iter().chain([1; 12]).collect()),
+                precompiled_charsmap: Some(map_of_x(replacement)),
+                ..VocabData::default()
+            };
+            let vocab = Vocab::new(&data).expect("a sound vocabulary");
+            let ugm = Ugm::new(&data, true, true, &vocab).expect("a sound map");
+            let mut scratch = Scratch::default();
+            for text in [
+                "ax b",
+                "abxc x a",
+                "a(bx)中 xx",
+                "x",
+                " ab  (x",
+                "é(x 中中é",
+                "ab(c)ab ab(c) c(ab",
+                "b \u{2581}a xb",
+            ] {
+                // Twice, the second time from the cache.
+                for _ in 0..2 {
+                    let (mut ids, mut whole, mut normal) = (Vec::new(), Vec::new(), Vec::new());
+                    ugm.encode(text.as_bytes(), Some(0), &mut scratch, &mut ids).expect("unknown is there");
+                    ugm.normalize(text.as_bytes(), false, &mut normal).expect("a sound map");
+                    ugm.best_tokens(&normal, Some(0), &mut Vec::new(), &mut whole).expect("unknown is there");
+                    assert_eq!(ids, whole, "{text:?}, x is {replacement:?}");
+                }
+            }
+        }
+    }
 
     #[test]
     fn exactness() {

@@ -1,5 +1,6 @@
 //! The crate's one error type.
 
+use quipu_graph::Tensor;
 use quipu_quant::DType;
 
 /// What memory, devices and the scheduler can refuse.
@@ -105,4 +106,23 @@ pub enum Error {
         /// Why.
         message: String,
     },
+}
+
+impl Error {
+    /// About a tensor, by its name or its op's.
+    pub fn tensor(tensor: &Tensor, found: String, expected: &'static str) -> Error {
+        Error::Tensor { name: tensor.label().to_owned(), found, expected }
+    }
+
+    /// About a node that cannot be computed.
+    pub fn node(tensor: &Tensor, expected: &'static str) -> Error {
+        let found = format!("{} of type {} and shape {:?}", tensor.op.name(), tensor.dtype, tensor.ne);
+        Error::tensor(tensor, found, expected)
+    }
+
+    /// About a node whose result lies over its operand `i`.
+    pub fn overlap(tensor: &Tensor, i: usize, operand: &Tensor) -> Error {
+        let found = format!("a result over the bytes of operand {i} ({})", operand.name);
+        Error::tensor(tensor, found, "a result apart from what it is computed from")
+    }
 }

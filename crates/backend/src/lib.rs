@@ -6,6 +6,7 @@
 //! Kernels live in the backends; what a graph computes is `quipu-graph`'s business.
 #![forbid(unsafe_code)]
 
+pub mod check;
 mod error;
 mod plan_graph;
 mod scheduler;

@@ -5,7 +5,7 @@ use std::any::Any;
 use std::fmt;
 use std::ptr::NonNull;
 
-use quipu_backend::{Buffer, BufferType, Error, HostBytes, WeightSpec};
+use quipu_backend::{Buffer, BufferType, Error, HostBytes, WeightSpec, check};
 use quipu_graph::DType;
 
 /// Alignment in bytes of tensors in memory this crate allocates: a cache line, and a full AVX-512 vector.
@@ -81,19 +81,6 @@ fn copy_out(bytes: &[u8], offset: usize, out: &mut [u8]) -> Result<(), Error> {
     Ok(())
 }
 
-fn check_weight(dtype: DType, ne: [usize; 4], len: usize) -> Result<(), Error> {
-    let expected =
-        dtype.row_bytes(ne[0]).and_then(|row| ne[1..].iter().try_fold(row, |n, e| n.checked_mul(*e)));
-    if expected == Some(len) {
-        return Ok(());
-    }
-    Err(Error::Tensor {
-        name: format!("{dtype} weight {ne:?}"),
-        found: format!("{len} bytes"),
-        expected: "the bytes of its type and shape",
-    })
-}
-
 /// Ordinary host memory (`ggml_backend_cpu_buffer_type`).
 #[derive(Debug)]
 pub struct CpuBufferType;
@@ -157,7 +144,7 @@ impl Buffer for CpuBuffer {
         ne: [usize; 4],
         data: &[u8],
     ) -> Result<(), Error> {
-        check_weight(dtype, ne, data.len())?;
+        check::weight(dtype, ne, data.len())?;
         self.write(offset, data)
     }
 

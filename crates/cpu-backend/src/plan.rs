@@ -46,7 +46,7 @@ impl Plan {
         n_threads: usize,
     ) -> Result<(), Error> {
         self.find_regions(buffers);
-        self.count_uses(graph);
+        graph.count_uses(&mut self.uses);
         self.steps.clear();
         self.scratch_bytes = 0;
         let n_nodes = graph.nodes().len();
@@ -59,7 +59,7 @@ impl Plan {
         while let Some(&id) = nodes.get(next) {
             next += 1;
             let tensor = &graph[id];
-            check::node(graph, id).map_err(|expected| invalid(tensor, expected))?;
+            check::node(graph, id).map_err(|expected| Error::node(tensor, expected))?;
             if tensor.op.is_metadata() || tensor.n_elements() == 0 {
                 continue;
             }
@@ -71,7 +71,7 @@ impl Plan {
                 next += 1;
             }
             let bytes = ops::scratch_bytes(&step, n_threads)
-                .ok_or_else(|| invalid(tensor, "working memory that fits in 64 bits"))?;
+                .ok_or_else(|| Error::node(tensor, "working memory that fits in 64 bits"))?;
             self.scratch_bytes = self.scratch_bytes.max(bytes);
             ops::warm_up(step.op);
             self.steps.push(step);
@@ -103,16 +103,6 @@ impl Plan {
         }
     }
 
-    fn count_uses(&mut self, graph: &Graph) {
-        self.uses.clear();
-        self.uses.resize(graph.tensors().len(), 0);
-        for id in graph.nodes() {
-            for src in &graph[*id].src {
-                self.uses[src.index()] += 1;
-            }
-        }
-    }
-
     fn step(&self, graph: &Graph, id: TensorId) -> Result<Step, Error> {
         let tensor = &graph[id];
         let (dst, writable) = self.operand(tensor)?;
@@ -124,12 +114,8 @@ impl Plan {
             let operand = &graph[*id];
             *slot = self.operand(operand)?.0;
             let same = slot.ptr == dst.ptr && operand.same_layout(tensor);
-            if overlap(operand, slot, tensor, &dst) && !(same && check::may_overwrite(tensor.op, i)) {
-                return Err(Error::Tensor {
-                    name: name(tensor),
-                    found: format!("a result over the bytes of operand {i} ({})", operand.name),
-                    expected: "a result apart from what it is computed from",
-                });
+            if overlap(operand, slot, tensor, &dst) && !(same && tensor.op.may_overwrite(i)) {
+                return Err(Error::overlap(tensor, i, operand));
             }
         }
         let alone = matches!(tensor.op, Op::MulMat | Op::FlashAttn { .. });
@@ -162,7 +148,7 @@ impl Plan {
             [a, b] if *b == norm_id => *a,
             _ => return Ok(None),
         };
-        check::node(graph, mul_id).map_err(|expected| invalid(mul, expected))?;
+        check::node(graph, mul_id).map_err(|expected| Error::node(mul, expected))?;
         let weight = &graph[weight_id];
         if weight.ne != [mul.ne[0], 1, 1, 1] || mul.ne != tensor.ne {
             return Ok(None);
@@ -187,7 +173,7 @@ impl Plan {
 
     /// The pointers of a tensor, and whether they may be written through.
     fn operand(&self, tensor: &Tensor) -> Result<(Operand, bool), Error> {
-        let problem = |found: String, expected| Error::Tensor { name: name(tensor), found, expected };
+        let problem = |found: String, expected| Error::tensor(tensor, found, expected);
         let (buffer, offset) = tensor
             .storage
             .location()
@@ -214,19 +200,5 @@ impl Plan {
 
 /// Whether the bytes from first to last of both meet.
 fn overlap(a: &Tensor, at_a: &Operand, b: &Tensor, at_b: &Operand) -> bool {
-    let end = |t: &Tensor, at: &Operand| at.ptr.addr() + t.extent().unwrap_or(0);
-    let empty = a.n_elements() == 0 || b.n_elements() == 0;
-    !empty && at_a.ptr.addr() < end(b, at_b) && at_b.ptr.addr() < end(a, at_a)
-}
-
-fn name(tensor: &Tensor) -> String {
-    if tensor.name.is_empty() { tensor.op.name().to_owned() } else { tensor.name.clone() }
-}
-
-fn invalid(tensor: &Tensor, expected: &'static str) -> Error {
-    Error::Tensor {
-        name: name(tensor),
-        found: format!("{} of type {} and shape {:?}", tensor.op.name(), tensor.dtype, tensor.ne),
-        expected,
-    }
+    a.overlaps(at_a.ptr.addr() as u64, b, at_b.ptr.addr() as u64)
 }

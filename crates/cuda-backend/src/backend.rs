@@ -8,7 +8,7 @@ use quipu_graph::{Graph, Op, TensorId};
 
 use crate::buffer::{CudaBuffer, CudaBufferType};
 use crate::ledger::Purpose;
-use crate::plan::{Plan, Source, name};
+use crate::plan::{Plan, Source};
 use crate::replay::{Replay, Turn};
 use crate::shared::Shared;
 use crate::support;
@@ -111,8 +111,8 @@ fn bad_row(graph: &Graph, id: TensorId, buffers: &BufferTable) -> Error {
             row = found.unwrap_or(row);
         }
     }
-    let name = table.map_or_else(|| name(node), |table| table.name.clone());
-    Error::RowOutOfRange { op: node.op.name(), name, row, n_rows }
+    let name = table.map_or_else(|| node.label(), |table| &table.name);
+    Error::RowOutOfRange { op: node.op.name(), name: name.to_owned(), row, n_rows }
 }
 
 impl Backend for CudaBackend {

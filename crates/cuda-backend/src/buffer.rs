@@ -4,7 +4,7 @@ use std::any::Any;
 use std::fmt;
 use std::sync::Arc;
 
-use quipu_backend::{Buffer, BufferType, Error, WeightSpec, WeightUse};
+use quipu_backend::{Buffer, BufferType, Error, WeightSpec, WeightUse, check};
 use quipu_graph::DType;
 
 use crate::ledger::Purpose;
@@ -134,15 +134,7 @@ impl Buffer for CudaBuffer {
         ne: [usize; 4],
         data: &[u8],
     ) -> Result<(), Error> {
-        let expected =
-            dtype.row_bytes(ne[0]).and_then(|row| ne[1..].iter().try_fold(row, |n, e| n.checked_mul(*e)));
-        if expected != Some(data.len()) {
-            return Err(Error::Tensor {
-                name: format!("{dtype} weight {ne:?}"),
-                found: format!("{} bytes", data.len()),
-                expected: "the bytes of its type and shape",
-            });
-        }
+        check::weight(dtype, ne, data.len())?;
         self.write(offset, data)
     }
 

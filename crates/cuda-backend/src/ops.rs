@@ -3,13 +3,13 @@
 //! A node was checked by `support` before it comes here.
 
 use quipu_backend::Error;
-use quipu_graph::{GluOp, Graph, Op, RopeMode, RopeParams, TensorId, UnaryOp};
+use quipu_graph::{GluOp, Graph, Op, RopeMode, TensorId, UnaryOp};
 
 use crate::driver::Value;
 use crate::kernels::{
     MAT_VEC_COLUMNS, TensorArg, attention_grid, attention_partial_bytes, k_padded, q8_1_bytes, rounded_bytes,
 };
-use crate::plan::{Plan, Prepared, Source, invalid};
+use crate::plan::{Plan, Prepared, Source};
 use crate::support;
 use crate::types::{self, Prepare};
 
@@ -64,7 +64,7 @@ pub(crate) fn plan(plan: &mut Plan, source: Source<'_>, id: TensorId) -> Result<
         Op::Rope(params) => {
             let factors = if tensor.src.len() > 2 { operand(plan, graph, id, 2)?.data } else { 0 };
             let name = if params.mode == RopeMode::Norm { "rope_norm" } else { "rope_neox" };
-            let angles = angles(&params);
+            let angles = params.angles();
             let values = [
                 dst,
                 src(plan, 0)?,
@@ -106,7 +106,7 @@ pub(crate) fn plan(plan: &mut Plan, source: Source<'_>, id: TensorId) -> Result<
         Op::SetRows => {
             let rows = &graph[tensor.src[0]];
             let name = support::set_rows_kernel(tensor.dtype)
-                .ok_or_else(|| invalid(tensor, "a table of f32, f16 or bf16"))?;
+                .ok_or_else(|| Error::node(tensor, "a table of f32, f16 or bf16"))?;
             let values = [dst, src(plan, 0)?, src(plan, 1)?, Value::Ptr(0)];
             plan.push(shared, name, rows.ne, 0, &values)?;
             plan.count_rows(3, id);
@@ -114,7 +114,7 @@ pub(crate) fn plan(plan: &mut Plan, source: Source<'_>, id: TensorId) -> Result<
         }
         Op::Cpy | Op::Cont => {
             let name = support::copy_kernel(graph[tensor.src[0]].dtype, tensor.dtype)
-                .ok_or_else(|| invalid(tensor, "a copy among f32, f16 and bf16, or of i32"))?;
+                .ok_or_else(|| Error::node(tensor, "a copy among f32, f16 and bf16, or of i32"))?;
             let values = [dst, src(plan, 0)?];
             plan.push(shared, name, tensor.ne, 0, &values)
         }
@@ -129,32 +129,8 @@ pub(crate) fn plan(plan: &mut Plan, source: Source<'_>, id: TensorId) -> Result<
 /// Operand `i` of a node.
 fn operand(plan: &Plan, graph: &Graph, id: TensorId, i: usize) -> Result<TensorArg, Error> {
     let tensor = &graph[id];
-    let src = tensor.src.get(i).ok_or_else(|| invalid(tensor, "as many operands as the op has"))?;
+    let src = tensor.src.get(i).ok_or_else(|| Error::node(tensor, "as many operands as the op has"))?;
     plan.arg(&graph[*src])
-}
-
-/// What the angles of a rotation follow from.
-struct Angles {
-    theta_scale: f32,
-    magnitude: f32,
-    /// First and last pair of the ramp between extrapolated and interpolated frequencies.
-    ramp: (f32, f32),
-}
-
-fn angles(params: &RopeParams) -> Angles {
-    let RopeParams { n_dims, freq_base, freq_scale, ext_factor, attn_factor, .. } = *params;
-    // The pair whose wavelength fits `n_rot` times into the original context (`ggml_rope_yarn_corr_dim`).
-    let pair_of = |n_rot: f32| {
-        let turns = params.n_ctx_orig as f32 / (n_rot * 2.0 * std::f32::consts::PI);
-        n_dims as f32 * turns.ln() / (2.0 * freq_base.ln())
-    };
-    let ramp = (
-        pair_of(params.beta_fast).floor().max(0.0),
-        pair_of(params.beta_slow).ceil().min(n_dims as f32 - 1.0),
-    );
-    let magnitude =
-        if ext_factor == 0.0 { attn_factor } else { attn_factor * (1.0 + 0.1 * (1.0 / freq_scale).ln()) };
-    Angles { theta_scale: freq_base.powf(-2.0 / n_dims as f32), magnitude, ramp }
 }
 
 /// Warps that share a row of weights: more where there are few rows to keep the device busy with. A guess that no device was
@@ -175,7 +151,8 @@ fn mul_mat(plan: &mut Plan, source: Source<'_>, id: TensorId) -> Result<(), Erro
     let tensor = &graph[id];
     let (w_id, x_id) = (tensor.src[0], tensor.src[1]);
     let (w, x) = (&graph[w_id], &graph[x_id]);
-    let kernels = types::find(w.dtype).ok_or_else(|| invalid(tensor, "weights of a type with kernels"))?;
+    let kernels =
+        types::find(w.dtype).ok_or_else(|| Error::node(tensor, "weights of a type with kernels"))?;
     let (dst, w_arg) = (Value::Tensor(plan.arg(tensor)?), Value::Tensor(plan.arg(w)?));
     let columns = x.ne[1];
     let few = columns <= MAX_MAT_VEC_COLUMNS;

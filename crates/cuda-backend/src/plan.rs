@@ -81,7 +81,7 @@ impl Plan {
     ) -> Result<(), Error> {
         let graph = source.graph;
         self.find_regions(source.shared, buffers);
-        self.count_uses(graph);
+        graph.count_uses(&mut self.uses);
         self.steps.clear();
         self.values.clear();
         self.open.clear();
@@ -95,7 +95,7 @@ impl Plan {
         while let Some(&id) = nodes.get(next) {
             next += 1;
             let tensor = &graph[id];
-            support::node(graph, id).map_err(|expected| invalid(tensor, expected))?;
+            support::node(graph, id).map_err(|expected| Error::node(tensor, expected))?;
             if tensor.op.is_metadata() || tensor.n_elements() == 0 {
                 continue;
             }
@@ -138,7 +138,7 @@ impl Plan {
             (false, None) => return Ok(0),
         };
         for id in nodes {
-            support::node(graph, *id).map_err(|expected| invalid(&graph[*id], expected))?;
+            support::node(graph, *id).map_err(|expected| Error::node(&graph[*id], expected))?;
         }
         for id in nodes.iter().chain([&norm_id]) {
             self.check_operands(graph, *id)?;
@@ -191,16 +191,6 @@ impl Plan {
         }
     }
 
-    fn count_uses(&mut self, graph: &Graph) {
-        self.uses.clear();
-        self.uses.resize(graph.tensors().len(), 0);
-        for id in graph.nodes() {
-            for src in &graph[*id].src {
-                self.uses[src.index()] += 1;
-            }
-        }
-    }
-
     /// Checks that a node's result may be written, and does not destroy what it is computed from.
     fn check_operands(&self, graph: &Graph, id: TensorId) -> Result<(), Error> {
         let tensor = &graph[id];
@@ -212,19 +202,15 @@ impl Plan {
             let operand = &graph[*src];
             let at = self.arg(operand)?;
             let same = at.data == dst.data && operand.same_layout(tensor);
-            if overlap(operand, &at, tensor, &dst) && !(same && support::may_overwrite(tensor.op, i)) {
-                return Err(Error::Tensor {
-                    name: name(tensor),
-                    found: format!("a result over the bytes of operand {i} ({})", operand.name),
-                    expected: "a result apart from what it is computed from",
-                });
+            if overlap(operand, &at, tensor, &dst) && !(same && tensor.op.may_overwrite(i)) {
+                return Err(Error::overlap(tensor, i, operand));
             }
         }
         Ok(())
     }
 
     fn region(&self, tensor: &Tensor) -> Result<(Region, usize), Error> {
-        let problem = |found: String, expected| Error::Tensor { name: name(tensor), found, expected };
+        let problem = |found: String, expected| Error::tensor(tensor, found, expected);
         let (buffer, offset) = tensor
             .storage
             .location()
@@ -239,18 +225,14 @@ impl Plan {
     pub fn arg(&self, tensor: &Tensor) -> Result<TensorArg, Error> {
         let (region, offset) = self.region(tensor)?;
         let len = support::extent(tensor)
-            .ok_or_else(|| invalid(tensor, "whole blocks, and a size in bytes that fits in 63 bits"))?;
+            .ok_or_else(|| Error::node(tensor, "whole blocks, and a size in bytes that fits in 63 bits"))?;
         if offset.checked_add(len).is_none_or(|end| end > region.size) {
             return Err(Error::OutOfBounds { offset, len, size: region.size });
         }
         let data = region.address + offset as u64;
         let align = types::alignment(tensor.dtype) as u64;
         if !data.is_multiple_of(align) {
-            return Err(Error::Tensor {
-                name: name(tensor),
-                found: format!("address {data:#x}"),
-                expected: "memory aligned for its type",
-            });
+            return Err(Error::tensor(tensor, format!("address {data:#x}"), "memory aligned for its type"));
         }
         Ok(TensorArg { data, ne: tensor.ne.map(|n| n as i64), nb: tensor.nb.map(|n| n as i64) })
     }
@@ -352,19 +334,5 @@ impl Plan {
 
 /// Whether the bytes from first to last of both meet.
 fn overlap(a: &Tensor, at_a: &TensorArg, b: &Tensor, at_b: &TensorArg) -> bool {
-    let end = |t: &Tensor, at: &TensorArg| at.data + support::extent(t).unwrap_or(0) as u64;
-    let empty = a.n_elements() == 0 || b.n_elements() == 0;
-    !empty && at_a.data < end(b, at_b) && at_b.data < end(a, at_a)
-}
-
-pub(crate) fn name(tensor: &Tensor) -> String {
-    if tensor.name.is_empty() { tensor.op.name().to_owned() } else { tensor.name.clone() }
-}
-
-pub(crate) fn invalid(tensor: &Tensor, expected: &'static str) -> Error {
-    Error::Tensor {
-        name: name(tensor),
-        found: format!("{} of type {} and shape {:?}", tensor.op.name(), tensor.dtype, tensor.ne),
-        expected,
-    }
+    a.overlaps(at_a.data, b, at_b.data)
 }

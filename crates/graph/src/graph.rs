@@ -37,6 +37,17 @@ impl Graph {
         &self.nodes
     }
 
+    /// Writes to `uses`, by tensor, how many operands of nodes it is (`ggml_node_get_use_count`).
+    pub fn count_uses(&self, uses: &mut Vec<u32>) {
+        uses.clear();
+        uses.resize(self.tensors().len(), 0);
+        for id in self.nodes() {
+            for src in &self[*id].src {
+                uses[src.index()] += 1;
+            }
+        }
+    }
+
     /// Tensors without an op that a node depends on, in the order they were met.
     pub fn leafs(&self) -> &[TensorId] {
         &self.leafs

@@ -31,6 +31,6 @@ mod tensor;
 
 pub use error::Error;
 pub use graph::Graph;
-pub use op::{GluOp, Op, RopeMode, RopeParams, UnaryOp};
+pub use op::{GluOp, Op, RopeAngles, RopeMode, RopeParams, UnaryOp};
 pub use quipu_quant::DType;
 pub use tensor::{BufferId, Flags, MAX_DIMS, Storage, Tensor, TensorId, View};

@@ -32,6 +32,36 @@ pub struct RopeParams {
     pub beta_slow: f32,
 }
 
+/// What the angles of a rotation follow from, the same for all tokens.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct RopeAngles {
+    /// From one pair's angle to the next one's.
+    pub theta_scale: f32,
+    /// What cosines and sines are multiplied by.
+    pub magnitude: f32,
+    /// First and last pair of the ramp between extrapolated and interpolated frequencies.
+    pub ramp: (f32, f32),
+}
+
+impl RopeParams {
+    /// The recipe of the angles, in the reference's f32 arithmetic (`ggml_rope_yarn_corr_dims`, `rope_yarn`).
+    pub fn angles(&self) -> RopeAngles {
+        let RopeParams { n_dims, freq_base, freq_scale, ext_factor, attn_factor, .. } = *self;
+        // The pair whose wavelength fits `n_rot` times into the original context (`ggml_rope_yarn_corr_dim`).
+        let pair_of = |n_rot: f32| {
+            let turns = self.n_ctx_orig as f32 / (n_rot * 2.0 * std::f32::consts::PI);
+            n_dims as f32 * turns.ln() / (2.0 * freq_base.ln())
+        };
+        let ramp = (
+            pair_of(self.beta_fast).floor().max(0.0),
+            pair_of(self.beta_slow).ceil().min(n_dims as f32 - 1.0),
+        );
+        let magnitude =
+            if ext_factor == 0.0 { attn_factor } else { attn_factor * (1.0 + 0.1 * (1.0 / freq_scale).ln()) };
+        RopeAngles { theta_scale: freq_base.powf(-2.0 / n_dims as f32), magnitude, ramp }
+    }
+}
+
 /// Element-wise functions of one operand (`ggml_unary_op`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum UnaryOp {
@@ -161,6 +191,15 @@ impl Op {
                 | Op::SoftMax { .. }
                 | Op::Unary(_)
         )
+    }
+
+    /// The result may lie over operand `i` where the two have the same bytes and layout, whoever placed them there.
+    pub const fn may_overwrite(self, i: usize) -> bool {
+        match self {
+            Op::SetRows => i == 2,
+            Op::Cpy | Op::Add | Op::Mul | Op::Glu(_) => i <= 1,
+            _ => i == 0 && self.can_inplace(),
+        }
     }
 
     /// Nothing to compute: the tensor is another look at bytes that exist.

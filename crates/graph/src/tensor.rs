@@ -99,6 +99,11 @@ pub struct Tensor {
 }
 
 impl Tensor {
+    /// Its name, or its op's if it has none: for messages.
+    pub fn label(&self) -> &str {
+        if self.name.is_empty() { self.op.name() } else { &self.name }
+    }
+
     /// Total elements (`ggml_nelements`).
     pub fn n_elements(&self) -> usize {
         self.ne.iter().product()
@@ -153,6 +158,13 @@ impl Tensor {
             self.dtype.row_bytes(self.ne[0])?
         };
         (1..MAX_DIMS).try_fold(row, |end, i| end.checked_add(self.nb[i].checked_mul(self.ne[i] - 1)?))
+    }
+
+    /// Whether the bytes from first to last of both meet, this tensor's from address `at` on, the other's from `other_at`.
+    pub fn overlaps(&self, at: u64, other: &Tensor, other_at: u64) -> bool {
+        let end = |t: &Tensor, at: u64| at + t.extent().unwrap_or(0) as u64;
+        let empty = self.n_elements() == 0 || other.n_elements() == 0;
+        !empty && at < end(other, other_at) && other_at < end(self, at)
     }
 
     /// No two elements share a byte.

@@ -1,6 +1,6 @@
 //! ROPE: rotary position embedding, with YaRN scaling and per-frequency factors.
 
-use quipu_graph::{RopeMode, RopeParams};
+use quipu_graph::{RopeAngles, RopeMode, RopeParams};
 
 use super::{Context, Operand, Part, Step};
 use crate::isa::Isa;
@@ -31,7 +31,7 @@ pub(super) unsafe fn run(step: &Step, context: Context, part: Part, params: Rope
     // SAFETY: `factors` holds at least `half` aligned floats if it is there at all.
     let factors = (!factors.ptr.is_null())
         .then(|| unsafe { std::slice::from_raw_parts(factors.ptr.cast_const().cast::<f32>(), half) });
-    let angles = Angles::new(&params);
+    let angles = params.angles();
     let mut token = None;
     for row in part.share(dst.n_rows()) {
         let at = dst.row_index(row);
@@ -39,7 +39,7 @@ pub(super) unsafe fn run(step: &Step, context: Context, part: Part, params: Rope
             token = Some(at[1]);
             // SAFETY: `pos` holds one i32 for each token.
             let position = unsafe { *pos.ptr.cast::<i32>().add(at[1]) };
-            angles.fill(position, factors, cos, sin);
+            fill(&params, &angles, position, factors, cos, sin);
         }
         // SAFETY: indices are inside the shapes, `n_dims <= ne[0]`.
         unsafe { rotate_row(context.isa, params.mode, a, dst, at, cos, sin) };
@@ -118,51 +118,30 @@ impl Kernel for RotateHalves<'_> {
     }
 }
 
-/// The angles' recipe, which is the same for all tokens.
-struct Angles {
-    theta_scale: f32,
-    freq_scale: f32,
-    ext_factor: f32,
-    magnitude: f32,
-    /// First and last pair of the ramp between extrapolated and interpolated frequencies.
-    ramp: (f32, f32),
-}
-
-impl Angles {
-    fn new(params: &RopeParams) -> Angles {
-        let RopeParams { n_dims, freq_base, freq_scale, ext_factor, attn_factor, .. } = *params;
-        // The pair whose wavelength fits `n_rot` times into the original context (`ggml_rope_yarn_corr_dim`).
-        let pair_of = |n_rot: f32| {
-            let turns = params.n_ctx_orig as f32 / (n_rot * 2.0 * std::f32::consts::PI);
-            n_dims as f32 * turns.ln() / (2.0 * freq_base.ln())
+/// Cosines and sines of one token. The angle is multiplied on from pair to pair in f32, as in the
+/// reference: computing each from a power would differ in the last bits (`ggml_rope_cache_init`).
+fn fill(
+    params: &RopeParams,
+    angles: &RopeAngles,
+    position: i32,
+    factors: Option<&[f32]>,
+    cos: &mut [f32],
+    sin: &mut [f32],
+) {
+    let mut theta = position as f32;
+    for (i, (cos, sin)) in cos.iter_mut().zip(sin).enumerate() {
+        let extrapolated = theta / factors.map_or(1.0, |f| f[i]);
+        let interpolated = params.freq_scale * extrapolated;
+        let angle = if params.ext_factor == 0.0 {
+            interpolated
+        } else {
+            let along = (i as f32 - angles.ramp.0) / (angles.ramp.1 - angles.ramp.0).max(0.001);
+            let mix = (1.0 - along.clamp(0.0, 1.0)) * params.ext_factor;
+            interpolated * (1.0 - mix) + extrapolated * mix
         };
-        let ramp = (
-            pair_of(params.beta_fast).floor().max(0.0),
-            pair_of(params.beta_slow).ceil().min(n_dims as f32 - 1.0),
-        );
-        let magnitude =
-            if ext_factor == 0.0 { attn_factor } else { attn_factor * (1.0 + 0.1 * (1.0 / freq_scale).ln()) };
-        Angles { theta_scale: freq_base.powf(-2.0 / n_dims as f32), freq_scale, ext_factor, magnitude, ramp }
-    }
-
-    /// Cosines and sines of one token. The angle is multiplied on from pair to pair in f32, as in the
-    /// reference: computing each from a power would differ in the last bits (`ggml_rope_cache_init`).
-    fn fill(&self, position: i32, factors: Option<&[f32]>, cos: &mut [f32], sin: &mut [f32]) {
-        let mut theta = position as f32;
-        for (i, (cos, sin)) in cos.iter_mut().zip(sin).enumerate() {
-            let extrapolated = theta / factors.map_or(1.0, |f| f[i]);
-            let interpolated = self.freq_scale * extrapolated;
-            let angle = if self.ext_factor == 0.0 {
-                interpolated
-            } else {
-                let along = (i as f32 - self.ramp.0) / (self.ramp.1 - self.ramp.0).max(0.001);
-                let mix = (1.0 - along.clamp(0.0, 1.0)) * self.ext_factor;
-                interpolated * (1.0 - mix) + extrapolated * mix
-            };
-            let (s, c) = angle.sin_cos();
-            *cos = c * self.magnitude;
-            *sin = s * self.magnitude;
-            theta *= self.theta_scale;
-        }
+        let (s, c) = angle.sin_cos();
+        *cos = c * angles.magnitude;
+        *sin = s * angles.magnitude;
+        theta *= angles.theta_scale;
     }
 }

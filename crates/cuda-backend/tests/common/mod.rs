@@ -10,6 +10,7 @@ use std::ffi::c_void;
 use quipu_backend::{Backend, BufferTable, BufferType};
 use quipu_cpu_backend::isa::Isa;
 use quipu_cpu_backend::{CpuBackend, CpuBufferType};
+pub use quipu_cuda_backend::driver::Value;
 use quipu_cuda_backend::kernels::{self, Kernel, Kind, TensorArg};
 use quipu_cuda_emulation::{self as emulation, Order};
 use quipu_graph::{BufferId, DType, Graph, Storage, TensorId};
@@ -215,7 +216,7 @@ impl Memory {
     /// the root of `dst` changed (nothing at all for `None`).
     pub fn launch(&mut self, case: &Case, name: &str, grid: [u32; 3], args: &[Arg], dst: Option<TensorId>) {
         let before = self.all().to_vec();
-        let args: Vec<Value> = args.iter().map(|arg| Value::new(*arg, |id| self.arg(case, id))).collect();
+        let args: Vec<Value> = args.iter().map(|arg| value(*arg, |id| self.arg(case, id))).collect();
         launch_in(Order::Forward, name, grid, &args);
         let forward = self.all().to_vec();
         self.all_mut().copy_from_slice(&before);
@@ -229,45 +230,14 @@ impl Memory {
     }
 }
 
-/// An argument with its bytes.
-pub enum Value {
-    Tensor(TensorArg),
-    Ptr(u64),
-    I32(i32),
-    I64(i64),
-    F32(f32),
-}
-
-impl Value {
-    fn new(arg: Arg, tensor: impl Fn(TensorId) -> TensorArg) -> Value {
-        match arg {
-            Arg::T(id) => Value::Tensor(tensor(id)),
-            Arg::None => Value::Tensor(TensorArg::default()),
-            Arg::P(p) => Value::Ptr(p),
-            Arg::I32(v) => Value::I32(v),
-            Arg::I64(v) => Value::I64(v),
-            Arg::F32(v) => Value::F32(v),
-        }
-    }
-
-    fn kind(&self) -> Kind {
-        match self {
-            Value::Tensor(_) => Kind::Tensor,
-            Value::Ptr(_) => Kind::Ptr,
-            Value::I32(_) => Kind::I32,
-            Value::I64(_) => Kind::I64,
-            Value::F32(_) => Kind::F32,
-        }
-    }
-
-    fn address(&self) -> *const c_void {
-        match self {
-            Value::Tensor(v) => std::ptr::from_ref(v).cast(),
-            Value::Ptr(v) => std::ptr::from_ref(v).cast(),
-            Value::I32(v) => std::ptr::from_ref(v).cast(),
-            Value::I64(v) => std::ptr::from_ref(v).cast(),
-            Value::F32(v) => std::ptr::from_ref(v).cast(),
-        }
+fn value(arg: Arg, tensor: impl Fn(TensorId) -> TensorArg) -> Value {
+    match arg {
+        Arg::T(id) => Value::Tensor(tensor(id)),
+        Arg::None => Value::Tensor(TensorArg::default()),
+        Arg::P(p) => Value::Ptr(p),
+        Arg::I32(v) => Value::I32(v),
+        Arg::I64(v) => Value::I64(v),
+        Arg::F32(v) => Value::F32(v),
     }
 }
 

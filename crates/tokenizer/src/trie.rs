@@ -35,6 +35,11 @@ pub(crate) struct Node {
 }
 
 impl Node {
+    #[inline]
+    fn new(at: u32, unit: &Unit) -> Self {
+        Self { at, base: unit.base, value: unit.value, score: unit.score }
+    }
+
     /// The value of the string walked so far.
     #[inline]
     pub(crate) fn value(self) -> Option<u32> {
@@ -59,10 +64,7 @@ impl Trie {
     /// The empty string.
     #[inline]
     pub(crate) fn root(&self) -> Node {
-        match self.units.first() {
-            Some(unit) => Node { at: 0, base: unit.base, value: unit.value, score: unit.score },
-            None => Node { at: 0, base: 0, value: NONE, score: 0.0 },
-        }
+        Node::new(0, self.units.first().unwrap_or(&FREE))
     }
 
     /// The node one byte further.
@@ -70,7 +72,7 @@ impl Trie {
     pub(crate) fn child(&self, node: Node, byte: u8) -> Option<Node> {
         let at = node.base ^ u32::from(byte);
         let unit = self.units.get(at as usize)?;
-        (unit.parent == node.at).then_some(Node { at, base: unit.base, value: unit.value, score: unit.score })
+        (unit.parent == node.at).then_some(Node::new(at, unit))
     }
 
     /// The strings that `text` begins with, shortest first: lengths, values and scores. The empty string does not count.

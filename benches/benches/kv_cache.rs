@@ -31,7 +31,7 @@ fn slots_and_masks(c: &mut Criterion) {
             b.iter(|| cache.prepare([&ubatch], &mut plan).expect("room"));
         });
         c.bench_function(&format!("kv-cache/mask {n} tokens x 2304 cells"), |b| {
-            b.iter(|| cache.fill_mask(&ubatch, 2304, true, &mut scratch, &mut mask));
+            b.iter(|| cache.fill_mask(&ubatch, 2304, true, &mut scratch, &mut mask).expect("room"));
         });
     }
 }

@@ -4,7 +4,7 @@ use quipu_batch::SeqId;
 
 /// Why a context cannot be made or a batch not be decoded.
 ///
-/// After any of them the context is usable: tokens of a failed ubatch are no longer in the memory.
+/// After any of them the context is usable, and its memory is as it was before the call; only [`Error::ShiftFailed`] empties it.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -28,6 +28,34 @@ pub enum Error {
         n_tokens: usize,
         /// The context's limit.
         n_batch: usize,
+    },
+    /// More tokens than a ubatch takes, where all of them must be computed together: without a memory, or if tokens see what is after
+    /// them.
+    #[error("the batch has {n_tokens} tokens that see each other, expected at most n_ubatch = {n_ubatch}")]
+    UbatchTooSmall {
+        /// Tokens found.
+        n_tokens: usize,
+        /// The context's limit.
+        n_ubatch: usize,
+    },
+    /// Host memory for outputs.
+    #[error("no memory for {n_rows} rows of outputs, {n_bytes} bytes")]
+    OutputMemory {
+        /// Rows wanted.
+        n_rows: usize,
+        /// Bytes asked for.
+        n_bytes: usize,
+    },
+    /// Cached keys could not be moved to shifted positions and are neither here nor there: the memory was cleared.
+    #[error("applying position shifts to cached keys failed, and the memory was cleared: {0}")]
+    ShiftFailed(#[source] quipu_backend::Error),
+    /// A state of another kind of model.
+    #[error("the state is of architecture '{found}', expected '{expected}'")]
+    StateArchitecture {
+        /// The state's.
+        found: String,
+        /// The model's.
+        expected: String,
     },
     /// The memory has no room for the batch; removing sequences or a smaller batch may help.
     #[error("no room in the KV cache: {0}")]

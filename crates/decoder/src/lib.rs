@@ -9,17 +9,18 @@
 //! In steady decoding nothing is allocated: all working memory lives in the context.
 #![forbid(unsafe_code)]
 
+mod callbacks;
 mod context;
 mod error;
-mod inputs;
 mod output;
 mod params;
 mod perf;
+mod state;
 
 pub use context::Context;
 pub use error::Error;
-pub use params::{ContextParams, Pooling};
+pub use params::ContextParams;
 pub use perf::Perf;
 pub use quipu_batch::{Batch, Error as BatchError, MAX_SEQ, Pos, SeqId, SeqIds, TokenId};
-pub use quipu_kv_cache::Memory;
-pub use quipu_model::{RopeOverrides, RopeScaling};
+pub use quipu_kv_cache::{Memory, StateBytes, StateRead, StateSize, StateWrite};
+pub use quipu_model::{GraphKind, Pooling, RopeOverrides, RopeScaling};

@@ -10,7 +10,9 @@ use crate::{Error, KvCells};
 pub struct SlotPlan {
     idxs: Vec<u32>,
     ends: Vec<usize>,
+    /// State before the first ubatch.
     ranges: Vec<SeqRange>,
+    head: usize,
 }
 
 impl SlotPlan {
@@ -27,6 +29,11 @@ impl SlotPlan {
     /// Whether nothing is planned.
     pub fn is_empty(&self) -> bool {
         self.ends.is_empty()
+    }
+
+    pub(crate) fn clear(&mut self) {
+        self.idxs.clear();
+        self.ends.clear();
     }
 
     /// The cells of the tokens of the `k`-th ubatch, in token order; empty if there is no such ubatch.
@@ -85,8 +92,8 @@ pub(crate) fn prepare<'a>(
     ubatches: impl IntoIterator<Item = &'a Ubatch>,
     plan: &mut SlotPlan,
 ) -> Result<(), Error> {
-    plan.idxs.clear();
-    plan.ends.clear();
+    plan.clear();
+    plan.head = head;
     cells.save_ranges(&mut plan.ranges);
     let mut result = Ok(());
     for ubatch in ubatches {
@@ -101,8 +108,15 @@ pub(crate) fn prepare<'a>(
     }
     cells.unplace(&plan.idxs, &plan.ranges);
     if result.is_err() {
-        plan.idxs.clear();
-        plan.ends.clear();
+        plan.clear();
     }
     result
+}
+
+/// Takes back the first `n_applied` ubatches of a plan, after which nothing else changed; the head of before, if there are any.
+pub(crate) fn unapply(cells: &mut KvCells, plan: &SlotPlan, n_applied: usize) -> Option<usize> {
+    let last = n_applied.checked_sub(1)?;
+    let end = *plan.ends.get(last)?;
+    cells.unplace(&plan.idxs[..end], &plan.ranges);
+    Some(plan.head)
 }

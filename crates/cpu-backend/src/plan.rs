@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use quipu_backend::{BufferTable, Error};
-use quipu_graph::{BufferId, Graph, Op, Tensor, TensorId};
+use quipu_graph::{BufferId, Graph, MAX_SRC, Op, Tensor, TensorId};
 
 use crate::buffer::{CpuBuffer, HostBuffer};
 use crate::check;
@@ -109,7 +109,7 @@ impl Plan {
         if !writable {
             return Err(Error::ReadOnly { what: format!("{} {}", tensor.op.name(), tensor.name) });
         }
-        let mut src = [Operand::NONE; 4];
+        let mut src = [Operand::NONE; MAX_SRC];
         for (i, (slot, id)) in src.iter_mut().zip(&tensor.src).enumerate() {
             let operand = &graph[*id];
             *slot = self.operand(operand)?.0;
@@ -118,7 +118,7 @@ impl Plan {
                 return Err(Error::overlap(tensor, i, operand));
             }
         }
-        let alone = matches!(tensor.op, Op::MulMat | Op::FlashAttn { .. });
+        let alone = ops::kernel(tensor.op).is_some_and(|kernel| kernel.needs_team);
         let work = if tensor.op == Op::SetRows { src[0].n_elements() } else { tensor.n_elements() };
         Ok(Step {
             op: tensor.op,
@@ -166,7 +166,8 @@ impl Plan {
             return Ok(None);
         }
         step.op = norm.op;
-        step.src = [norm.src[0], weight, Operand::NONE, Operand::NONE];
+        step.src = [Operand::NONE; MAX_SRC];
+        step.src[..2].copy_from_slice(&[norm.src[0], weight]);
         step.fused_mul = true;
         Ok(Some(step))
     }

@@ -1,18 +1,18 @@
-//! ADD, MUL and SCALE.
+//! ADD and MUL: two operands, the second repeated to the first one's shape.
 
 use quipu_graph::Op;
 
-use super::{Part, Step};
-use crate::isa::Isa;
+use super::{BadRow, Context, OpKernel, Part, Step};
+use crate::pool::Team;
 use crate::vec::rows::{Map, MapRow, Zip, ZipRow};
 use crate::vec::with_isa;
 
-/// `dst = a op b`, `b` repeated to `a`'s shape (`ggml_compute_forward_add`, `_mul`).
-///
-/// # Safety
-/// See [`super::run`].
-pub(super) unsafe fn binary(step: &Step, isa: Isa, part: Part) {
+pub(super) static KERNEL: OpKernel = OpKernel::of(run);
+
+/// `dst = a op b` (`ggml_compute_forward_add`, `_mul`).
+unsafe fn run(step: &Step, context: Context, part: Part, _team: &Team<'_>) -> Result<(), BadRow> {
     let (dst, a, b) = (&step.dst, &step.src[0], &step.src[1]);
+    let isa = context.isa;
     let zip = if step.op == Op::Add { Zip::Add } else { Zip::Mul };
     for row in part.share(dst.n_rows()) {
         let at = dst.row_index(row);
@@ -35,28 +35,5 @@ pub(super) unsafe fn binary(step: &Step, isa: Isa, part: Part) {
             }
         }
     }
-}
-
-/// `dst = a * scale + bias` (`ggml_compute_forward_scale`).
-///
-/// # Safety
-/// See [`super::run`].
-pub(super) unsafe fn scale(step: &Step, isa: Isa, part: Part, scale: f32, bias: f32) {
-    // SAFETY: the caller's promises.
-    unsafe { map_rows(step, isa, part, Map::Scale { scale, bias }) };
-}
-
-/// `dst = map(a)`, row by row.
-///
-/// # Safety
-/// See [`super::run`].
-pub(super) unsafe fn map_rows(step: &Step, isa: Isa, part: Part, map: Map) {
-    let (dst, a) = (&step.dst, &step.src[0]);
-    for row in part.share(dst.n_rows()) {
-        let at = dst.row_index(row);
-        // SAFETY: indices are inside the shapes.
-        unsafe {
-            with_isa(isa, MapRow { map, x: a.row(at).cast(), y: dst.row(at).cast(), n: dst.ne[0] });
-        }
-    }
+    Ok(())
 }

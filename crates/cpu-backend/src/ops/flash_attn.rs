@@ -205,7 +205,7 @@ impl Area {
 
 /// Attention of the item's queries over its cells, left in the area's state.
 unsafe fn attend(step: &Step, isa: Isa, shape: &Shape, area: &Area, item: Item, params: Params) {
-    let [q, k, v, mask] = &step.src;
+    let [q, k, v, mask, ..] = &step.src;
     let n_tokens = item.tokens.1 - item.tokens.0;
     let n_rows = n_tokens * shape.group;
     let cap = params.logit_softcap;

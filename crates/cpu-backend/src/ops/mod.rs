@@ -17,6 +17,7 @@ mod rope;
 mod rows;
 mod soft_max;
 
+use quipu_backend::MAX_SRC;
 use quipu_graph::{DType, Op, UnaryOp};
 
 use crate::isa::Isa;
@@ -64,17 +65,18 @@ impl Operand {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Step {
     pub op: Op,
-    /// Index of the node in its graph's arena, for errors.
-    pub tensor: usize,
     pub dst: Operand,
-    pub src: [Operand; 4],
+    /// Operands in the op's order; [`Operand::NONE`] behind the last.
+    pub src: [Operand; MAX_SRC],
     /// `RMS_NORM` followed by `MUL` with `src[1]`, in one step.
     pub fused_mul: bool,
     /// So small that thread 0 does it alone: a barrier costs more than the help.
     pub solo: bool,
+    /// The team meets behind it: what comes next is not done by the same thread alone.
+    pub meet: bool,
 }
 
-// SAFETY: the pointers lie in buffers that the plan's caller borrows for the run; which thread touches
+// SAFETY: the pointers are followed during runs only, which borrow the buffers that they lie in; which thread touches
 // which bytes is the ops' business.
 unsafe impl Send for Step {}
 // SAFETY: as above.

@@ -95,6 +95,17 @@ pub enum Error {
         /// Nodes of the graph.
         n_nodes: usize,
     },
+    /// What was prepared was to run on other buffers than those it was prepared for.
+    #[error(
+        "the table's buffers are not those that the graph was prepared for, expected to be prepared anew"
+    )]
+    Stale,
+    /// What was prepared was to run on another backend than the one that prepared it.
+    #[error("{backend}: expected a graph that this backend prepared")]
+    NotPrepared {
+        /// The backend's name.
+        backend: String,
+    },
     /// The planner refused the graph.
     #[error("planning compute memory: {0}")]
     Plan(#[from] quipu_alloc::AllocError),

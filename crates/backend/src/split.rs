@@ -6,8 +6,10 @@
 
 use std::ops::Range;
 
+use quipu_alloc::{Address, BufferSpec, split_tensors};
 use quipu_graph::{BufferId, Graph, Op, Storage, TensorId};
 
+use crate::compute_memory::Chunk;
 use crate::error::Error;
 use crate::table::BufferTable;
 use crate::traits::{Backend, Buffer, BufferType};
@@ -35,9 +37,9 @@ pub(crate) struct Split {
 pub(crate) struct Copy {
     pub from: TensorId,
     pub to: TensorId,
-    /// Offset in the copy memory of the split's backend.
-    pub offset: usize,
     pub bytes: usize,
+    /// Where in the copy memory of the split's backend.
+    pub address: Option<Address>,
 }
 
 /// Which backends read which backend's results: `reads[reader][owner]`.
@@ -203,14 +205,14 @@ fn by_external(
 /// A graph whose operands are all where their readers can read them.
 #[derive(Debug)]
 pub(crate) struct Bound {
-    /// The graph as its owner has it: what is run must be this.
-    pub source: Graph,
-    /// The same, with copies as further leaves.
+    /// Generations of the graph as its owner has it, and of the table: what is run must be these.
+    pub of: (u64, u64),
+    /// The graph with copies as further leaves.
     pub graph: Graph,
     pub splits: Vec<Split>,
     pub copies: Vec<Copy>,
-    /// Bytes of copy memory that each backend needs.
-    pub copy_bytes: Vec<usize>,
+    /// Tensors of the owner's graph.
+    n_tensors: usize,
 }
 
 impl Bound {
@@ -223,11 +225,11 @@ impl Bound {
         buffers: &BufferTable,
     ) -> Result<Bound, Error> {
         let mut bound = Bound {
-            source: source.clone(),
+            of: (source.generation(), buffers.generation()),
             graph: source.clone(),
             splits: Vec::new(),
             copies: Vec::new(),
-            copy_bytes: vec![0; backends.len()],
+            n_tensors: source.tensors().len(),
         };
         // Places by tensor, roots only.
         let mut places = vec![None; source.tensors().len()];
@@ -258,7 +260,7 @@ impl Bound {
                     None => places[root(source, src).index()].is_none_or(|place| reads[backend][place]),
                 };
                 if !readable {
-                    let to = bound.copy(backends[backend].buffer_type().as_ref(), backend, src)?;
+                    let to = bound.copy(backends[backend].buffer_type().as_ref(), src)?;
                     bound.graph[*id].src[slot] = to;
                 }
             }
@@ -270,69 +272,71 @@ impl Bound {
     }
 
     /// The copy of `from` for the last split, made at its first mention.
-    fn copy(
-        &mut self,
-        buffer_type: &dyn BufferType,
-        backend: usize,
-        from: TensorId,
-    ) -> Result<TensorId, Error> {
+    fn copy(&mut self, buffer_type: &dyn BufferType, from: TensorId) -> Result<TensorId, Error> {
         let Some(split) = self.splits.last_mut() else { return Ok(from) };
         if let Some(copy) = self.copies[split.copies.clone()].iter().find(|copy| copy.from == from) {
             return Ok(copy.to);
         }
-        let end = self.copies[split.copies.clone()].last().map_or(0, |copy| copy.offset + copy.bytes);
-        let tensor = &self.source[from];
+        let tensor = &self.graph[from];
         // Strided tensors are copied with their gaps.
-        let bytes = tensor.n_bytes();
-        let too_large = || Error::OutOfMemory {
-            buffer_type: format!("{} (copy of {})", buffer_type.name(), tensor.name),
-            size: bytes,
-        };
-        let offset = end.checked_next_multiple_of(buffer_type.alignment()).ok_or_else(too_large)?;
-        let whole = offset.checked_add(bytes).ok_or_else(too_large)?;
-        self.copy_bytes[backend] = self.copy_bytes[backend].max(whole);
+        let (bytes, nb) = (tensor.n_bytes(), tensor.nb);
         let name = format!("{}#{}", buffer_type.name(), tensor.name);
-        let to = self.graph.leaf(&name, tensor.dtype, tensor.ne).map_err(|_| too_large())?;
-        self.graph[to].nb = tensor.nb;
+        let (dtype, ne) = (tensor.dtype, tensor.ne);
+        let too_large = |_| Error::OutOfMemory { buffer_type: format!("{name} (a copy)"), size: bytes };
+        let to = self.graph.leaf(&name, dtype, ne).map_err(too_large)?;
+        self.graph[to].nb = nb;
         // Until the split runs its bytes stay: nobody takes their place.
-        let owner = root(&self.source, from);
+        let owner = root(&self.graph, from);
         self.graph[owner].flags.output = true;
-        self.copies.push(Copy { from, to, offset, bytes });
+        self.copies.push(Copy { from, to, bytes, address: None });
         split.copies.end = self.copies.len();
         Ok(to)
     }
 
-    /// Tells the copies which buffer each backend's copy memory is.
-    pub fn place_copies(&mut self, memory: &[Option<BufferId>]) {
+    /// Finds a place for each copy in the copy memory of its split's backend, which all its splits use in turn. Returns,
+    /// by backend, how large the chunks of that memory must be.
+    pub fn lay_out_copies(&mut self, specs: &[BufferSpec]) -> Result<Vec<Vec<u64>>, Error> {
+        let mut needed = vec![Vec::new(); specs.len()];
         for split in &self.splits {
-            let Some(buffer) = memory[split.backend] else { continue };
+            let copies = &mut self.copies[split.copies.clone()];
+            // Empty tensors have a place too.
+            let sizes: Vec<_> = copies.iter().map(|copy| Some(copy.bytes.max(1) as u64)).collect();
+            let layout = split_tensors(specs[split.backend], &sizes)?;
+            for (copy, address) in copies.iter_mut().zip(&layout.addresses) {
+                copy.address = *address;
+            }
+            let needed: &mut Vec<u64> = &mut needed[split.backend];
+            needed.resize(needed.len().max(layout.buffer_sizes.len()), 0);
+            for (needed, size) in needed.iter_mut().zip(&layout.buffer_sizes) {
+                *needed = (*needed).max(*size);
+            }
+        }
+        Ok(needed)
+    }
+
+    /// Tells the copies which buffers each backend's copy memory is.
+    pub fn place_copies(&mut self, memory: &[Vec<Chunk>]) {
+        for split in &self.splits {
             for copy in &self.copies[split.copies.clone()] {
-                self.graph[copy.to].storage = Storage::External { buffer, offset: copy.offset };
+                let Some(Address { chunk, offset }) = copy.address else { continue };
+                let Some(chunk) = memory[split.backend].get(chunk as usize) else { continue };
+                let storage = Storage::External { buffer: chunk.buffer, offset: offset as usize };
+                self.graph[copy.to].storage = storage;
             }
         }
     }
 
     /// Hands the places of all tensors that both have back to the owner's graph.
     pub fn hand_back(&mut self, graph: &mut Graph) {
-        for index in 0..self.source.tensors().len() {
+        for index in 0..self.n_tensors {
             let Some(id) = graph.id(index) else { continue };
-            let storage = self.graph[id].storage;
-            graph[id].storage = storage;
-            self.source[id].storage = storage;
+            graph[id].storage = self.graph[id].storage;
         }
     }
 
-    /// Whether `graph` is the one that was bound.
-    pub fn is_of(&self, graph: &Graph) -> bool {
-        graph.nodes() == self.source.nodes()
-            && graph.tensors().len() == self.source.tensors().len()
-            && graph.tensors().iter().zip(self.source.tensors()).all(|(a, b)| {
-                a.op == b.op
-                    && a.src == b.src
-                    && a.storage == b.storage
-                    && a.same_layout(b)
-                    && a.view == b.view
-            })
+    /// Whether `graph` is the one that was bound, and `buffers` the table that it was bound on.
+    pub fn is_of(&self, graph: &Graph, buffers: &BufferTable) -> bool {
+        self.of == (graph.generation(), buffers.generation())
     }
 
     /// Every split's backend reads and writes what its nodes do.
@@ -347,7 +351,7 @@ impl Bound {
                 });
                 let runs = reaches && readable(backend, &self.graph, *id, buffers);
                 if !runs && !tensor.op.is_metadata() {
-                    return Err(unsupported(&self.source, *id));
+                    return Err(unsupported(&self.graph, *id));
                 }
             }
         }

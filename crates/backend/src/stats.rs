@@ -20,6 +20,10 @@ pub struct BackendStats {
 pub struct SchedulerStats {
     /// One entry per backend.
     pub backends: Vec<BackendStats>,
+    /// Parts of graphs that were prepared for a backend: none in steady decoding.
+    pub n_plans: u64,
+    /// Plans of compute memory: one for all graphs of a structure.
+    pub n_memory_plans: u64,
 }
 
 impl SchedulerStats {

@@ -4,6 +4,7 @@
 //! `&mut BufferTable` therefore proves that nobody else reads or writes what it may write.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use quipu_graph::{BufferId, Tensor};
 
@@ -13,8 +14,12 @@ use crate::traits::Buffer;
 /// Buffers by number.
 #[derive(Debug, Default)]
 pub struct BufferTable {
+    generation: u64,
     entries: Vec<Entry>,
 }
+
+/// The last generation that a table was given.
+static GENERATIONS: AtomicU64 = AtomicU64::new(0);
 
 #[derive(Debug)]
 enum Entry {
@@ -28,14 +33,26 @@ impl BufferTable {
         BufferTable::default()
     }
 
+    /// A number that adding or replacing a buffer changes to one that no table had before; empty tables share the 0.
+    pub fn generation(&self) -> u64 {
+        self.generation
+    }
+
+    fn changed(&mut self) {
+        // Only that numbers differ counts, not what else happened before.
+        self.generation = GENERATIONS.fetch_add(1, Ordering::Relaxed) + 1;
+    }
+
     /// Registers a buffer that others may read too.
     pub fn add_shared(&mut self, buffer: Arc<dyn Buffer>) -> BufferId {
+        self.changed();
         self.entries.push(Entry::Shared(buffer));
         BufferId(self.entries.len() as u32 - 1)
     }
 
     /// Registers a buffer that only users of this table touch.
     pub fn add_owned(&mut self, buffer: Box<dyn Buffer>) -> BufferId {
+        self.changed();
         self.entries.push(Entry::Owned(buffer));
         BufferId(self.entries.len() as u32 - 1)
     }
@@ -47,6 +64,7 @@ impl BufferTable {
             return Err(Error::ReadOnly { what: format!("replacing buffer {}", id.0) });
         }
         *entry = Entry::Owned(buffer);
+        self.changed();
         Ok(())
     }
 

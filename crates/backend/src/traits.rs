@@ -1,7 +1,7 @@
 //! The traits a backend implements.
 
 use std::any::Any;
-use std::fmt::Debug;
+use std::fmt::{self, Debug};
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -139,6 +139,27 @@ pub trait Device: Send + Sync + Debug {
     fn backend(&self, n_threads: usize) -> Result<Box<dyn Backend>, Error>;
 }
 
+/// Nodes of a graph, ready to run on the backend that prepared them (`ggml_backend_graph_plan_t`).
+pub struct Prepared(Box<dyn Any + Send>);
+
+impl Prepared {
+    /// For backends: keeps what they run.
+    pub fn new(plan: impl Any + Send) -> Prepared {
+        Prepared(Box::new(plan))
+    }
+
+    /// For backends: what they kept, if it is theirs.
+    pub fn get_mut<T: Any>(&mut self) -> Option<&mut T> {
+        self.0.downcast_mut()
+    }
+}
+
+impl fmt::Debug for Prepared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Prepared").finish_non_exhaustive()
+    }
+}
+
 /// Execution on a device. Answers to `ggml_backend_i`.
 pub trait Backend: Send + Debug {
     /// Name for logs and errors.
@@ -156,17 +177,41 @@ pub trait Backend: Send + Debug {
     /// Host threads used from the next run on; backends without host threads ignore it.
     fn set_n_threads(&mut self, n_threads: usize) -> Result<(), Error>;
 
-    /// Computes `graph.nodes()[nodes]` in order and returns when the results are in memory.
+    /// Checks `graph.nodes()[nodes]`, finds their operands in `buffers`, and decides how to compute them. The result does
+    /// not follow later changes of the graph: [`Graph::generation`] says when there were such.
     ///
-    /// Errors if a node is unsupported or unbound, an index is out of range, or `abort` says so; memory of
-    /// nodes after the failing one is then undefined, everything else intact.
+    /// Errors if a node is unsupported or unbound, or the graph has no such nodes. Nothing was computed.
+    fn prepare(
+        &mut self,
+        graph: &Graph,
+        nodes: Range<usize>,
+        buffers: &BufferTable,
+    ) -> Result<Prepared, Error>;
+
+    /// Computes what [`Backend::prepare`] made ready, in order, and returns when the results are in memory. A second run
+    /// allocates nothing on the heap.
+    ///
+    /// Errors with [`Error::Stale`] if the buffers are not those that it was prepared for, and [`Error::NotPrepared`] if
+    /// another kind of backend prepared it; nothing was computed then. Errors if an index is out of range, or `abort` says
+    /// so; memory of nodes after the failing one is then undefined, everything else intact.
+    fn run(
+        &mut self,
+        prepared: &mut Prepared,
+        buffers: &mut BufferTable,
+        abort: Option<Abort<'_>>,
+    ) -> Result<(), Error>;
+
+    /// Prepares and runs nodes of a graph that is computed once. Errors as both.
     fn compute(
         &mut self,
         graph: &Graph,
         nodes: Range<usize>,
         buffers: &mut BufferTable,
         abort: Option<Abort<'_>>,
-    ) -> Result<(), Error>;
+    ) -> Result<(), Error> {
+        let mut prepared = self.prepare(graph, nodes, buffers)?;
+        self.run(&mut prepared, buffers, abort)
+    }
 }
 
 /// Looks at results while a graph runs. Answers to `ggml_backend_sched_eval_callback`.

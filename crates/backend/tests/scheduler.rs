@@ -5,7 +5,7 @@ use std::ops::Range;
 use std::sync::{Arc, Mutex};
 
 use quipu_backend::{
-    Abort, Backend, Buffer, BufferTable, BufferType, Error, Observer, Scheduler, WeightSpec,
+    Abort, Backend, Buffer, BufferTable, BufferType, Error, Observer, Prepared, Scheduler, WeightSpec,
 };
 use quipu_graph::{DType, Graph, Op, Storage, TensorId};
 
@@ -130,15 +130,19 @@ impl Backend for VecBackend {
         Ok(())
     }
 
-    fn compute(
+    fn prepare(&mut self, graph: &Graph, nodes: Range<usize>, _: &BufferTable) -> Result<Prepared, Error> {
+        Ok(Prepared::new((graph.clone(), nodes)))
+    }
+
+    fn run(
         &mut self,
-        graph: &Graph,
-        nodes: Range<usize>,
+        prepared: &mut Prepared,
         buffers: &mut BufferTable,
         _: Option<Abort<'_>>,
     ) -> Result<(), Error> {
+        let (graph, nodes) = prepared.get_mut::<(Graph, Range<usize>)>().expect("its own");
         self.log.lock().expect("one thread").push((self.name, nodes.clone()));
-        for id in &graph.nodes()[nodes] {
+        for id in &graph.nodes()[nodes.clone()] {
             let tensor = &graph[*id];
             if tensor.op.is_metadata() {
                 continue;
@@ -211,7 +215,7 @@ fn one_plan_serves_all_graphs_of_a_structure_and_memory_only_grows() {
     for _ in 0..3 {
         assert_eq!(run(&mut scheduler, &mut buffers, 100).expect("computes"), expected(100));
     }
-    assert_eq!(scheduler.n_plans(), 1);
+    assert_eq!(scheduler.stats().n_memory_plans, 1);
     let small = scheduler.compute_bytes();
     assert_eq!(run(&mut scheduler, &mut buffers, 1000).expect("computes"), expected(1000));
     let large = scheduler.compute_bytes();
@@ -460,4 +464,85 @@ fn random_graphs_give_the_same_on_one_backend_and_on_three() {
         }
     }
     assert!(copies_needed > 500, "only {copies_needed} of 2400 runs had more than one split");
+}
+
+/// `3 x + x`, bound.
+fn bound_graph(
+    scheduler: &mut Scheduler,
+    buffers: &mut BufferTable,
+    n: usize,
+) -> (Graph, TensorId, TensorId) {
+    let mut graph = Graph::new();
+    let x = graph.input("x", DType::F32, [n, 1, 1, 1]).expect("a small tensor");
+    let a = graph.scale(x, 3.0, 0.0).expect("f32");
+    let out = graph.add(a, x).expect("equal shapes");
+    graph.set_output(out);
+    graph.build_forward_expand(out);
+    scheduler.alloc_graph(&mut graph, buffers).expect("memory");
+    (graph, x, out)
+}
+
+#[test]
+fn a_graph_is_prepared_once_until_it_or_the_table_changes() {
+    let one = || vec![backend("only", true, &Log::default())];
+    let two = || vec![apart("first", false, &Log::default()), apart("second", true, &Log::default())];
+    let makers: [(&dyn Fn() -> Vec<Box<dyn Backend>>, u64); 2] = [(&one, 1), (&two, 2)];
+    for (backends, n_parts) in makers {
+        let mut scheduler = Scheduler::new(backends()).expect("valid memory");
+        let mut buffers = BufferTable::new();
+        let (mut graph, x, out) = bound_graph(&mut scheduler, &mut buffers, 4);
+        let input = bytes([1.0, 2.0, 3.0, 4.0]);
+        let mut run = |scheduler: &mut Scheduler, graph: &Graph, buffers: &mut BufferTable, factor: f32| {
+            let before = scheduler.stats().n_plans;
+            buffers.write_tensor(&graph[x], &input).expect("bound");
+            scheduler.compute(graph, buffers, None).expect("computes");
+            let expected: Vec<f32> = (1..5).map(|i| factor * i as f32).collect();
+            assert_eq!(floats(buffers, graph, out).expect("bound"), expected);
+            scheduler.stats().n_plans - before
+        };
+        assert_eq!(run(&mut scheduler, &graph, &mut buffers, 4.0), n_parts);
+        for _ in 0..3 {
+            assert_eq!(run(&mut scheduler, &graph, &mut buffers, 4.0), 0);
+        }
+        // A clone is the same graph.
+        assert_eq!(run(&mut scheduler, &graph.clone(), &mut buffers, 4.0), 0);
+        // Edited: what was prepared of it before is of no use.
+        let scaled = graph[out].src[0];
+        graph[scaled].op = Op::Scale { scale: 5.0, bias: 0.0 };
+        assert_eq!(run(&mut scheduler, &graph, &mut buffers, 6.0), n_parts);
+        assert_eq!(run(&mut scheduler, &graph, &mut buffers, 6.0), 0);
+        // The table's buffers changed: one more.
+        buffers.add_shared(Arc::new(VecBuffer(vec![0; 4], "elsewhere")));
+        assert_eq!(run(&mut scheduler, &graph, &mut buffers, 6.0), n_parts);
+        assert_eq!(run(&mut scheduler, &graph, &mut buffers, 6.0), 0);
+        // Compute memory moved because a larger graph needed more.
+        let (large, ..) = bound_graph(&mut scheduler, &mut buffers, 4000);
+        assert_eq!(run(&mut scheduler, &graph, &mut buffers, 6.0), n_parts);
+        drop(large);
+        // Another table of the same make.
+        let mut other = Scheduler::new(backends()).expect("valid memory");
+        let mut elsewhere = BufferTable::new();
+        let (again, ..) = bound_graph(&mut other, &mut elsewhere, 4);
+        assert_eq!(run(&mut other, &again, &mut elsewhere, 4.0), n_parts);
+        std::mem::swap(&mut buffers, &mut elsewhere);
+        assert_eq!(run(&mut other, &again, &mut buffers, 4.0), 0, "it moved, with all its buffers");
+    }
+}
+
+#[test]
+fn observed_runs_are_prepared_once_too() {
+    let backends = vec![apart("first", false, &Log::default()), apart("second", true, &Log::default())];
+    let mut scheduler = Scheduler::new(backends).expect("valid memory");
+    let mut buffers = BufferTable::new();
+    let (graph, x, _) = bound_graph(&mut scheduler, &mut buffers, 4);
+    buffers.write_tensor(&graph[x], &bytes([1.0; 4])).expect("bound");
+    let mut plans = |scheduler: &mut Scheduler| {
+        let before = scheduler.stats().n_plans;
+        scheduler.compute(&graph, &mut buffers, None).expect("computes");
+        scheduler.stats().n_plans - before
+    };
+    assert_eq!((plans(&mut scheduler), plans(&mut scheduler)), (2, 0));
+    scheduler.set_observer(Some(Box::new(Everything(Arc::default()))));
+    // The pieces are those of the splits here, so that they serve.
+    assert_eq!((plans(&mut scheduler), plans(&mut scheduler)), (0, 0));
 }

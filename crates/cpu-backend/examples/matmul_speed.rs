@@ -49,7 +49,8 @@ fn main() {
                             scratch: scratch.as_mut_ptr().cast(),
                         };
                         // SAFETY: all vectors have the sizes of `m` and outlive the run.
-                        pool.run(|team| unsafe { mul_mat(team, isa, &m, &op) }.expect("shape")).expect("run");
+                        pool.run(n_threads, |team| unsafe { mul_mat(team, isa, &m, &op) }.expect("shape"))
+                            .expect("run");
                         best = best.min(start.elapsed().as_secs_f64());
                     }
                 }

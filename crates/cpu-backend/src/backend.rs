@@ -5,23 +5,23 @@ use std::ops::Range;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use quipu_backend::{Abort, Backend, Buffer, BufferTable, BufferType, Error};
-use quipu_graph::{Graph, Op, TensorId};
+use quipu_backend::{Abort, Backend, Buffer, BufferTable, BufferType, Error, Prepared};
+use quipu_graph::{Graph, TensorId};
 
 use crate::buffer::{AlignedBytes, CpuBuffer, CpuBufferType, HostBuffer};
 use crate::check;
 use crate::isa::Isa;
 use crate::ops::{self, BadRow, Context, Part, Step};
 use crate::plan::Plan;
-use crate::pool::{PoolError, Team, ThreadPool};
+use crate::pool::{Meeting, PoolError, Team, ThreadPool};
 
 /// Execution on host threads. Answers to `ggml_backend_cpu`.
 ///
 /// The result of a graph does not depend on the number of threads.
 pub struct CpuBackend {
     isa: Isa,
-    pool: ThreadPool,
-    plan: Plan,
+    pool: Arc<ThreadPool>,
+    n_threads: usize,
     scratch: AlignedBytes,
     buffer_type: Arc<CpuBufferType>,
 }
@@ -30,35 +30,37 @@ impl fmt::Debug for CpuBackend {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("CpuBackend")
             .field("isa", &self.isa)
-            .field("n_threads", &self.pool.n_threads())
+            .field("n_threads", &self.n_threads)
             .finish_non_exhaustive()
     }
 }
 
-fn pool(n_threads: usize) -> Result<ThreadPool, Error> {
-    ThreadPool::new(n_threads)
-        .map_err(|source| Error::Init { backend: "CPU".to_owned(), message: source.to_string() })
+/// What a pool's error is to whoever asked for threads.
+fn refused(source: &PoolError) -> Error {
+    Error::Init { backend: "CPU".to_owned(), message: source.to_string() }
 }
 
 impl CpuBackend {
-    /// A backend of `n_threads` threads, the caller of `compute` included.
+    /// A backend of `n_threads` threads, the caller of `run` included, from a pool of its own.
     ///
     /// # Errors
-    /// [`Error::Init`] if `n_threads` is 0 or above 512, or the system refuses a thread.
+    /// [`Error::Init`] if `n_threads` is 0 or above 512.
     pub fn new(isa: Isa, n_threads: usize) -> Result<CpuBackend, Error> {
-        let scratch = AlignedBytes::zeroed(0)
-            .ok_or_else(|| Error::OutOfMemory { buffer_type: "CPU".to_owned(), size: 0 })?;
-        Ok(CpuBackend {
-            isa,
-            pool: pool(n_threads)?,
-            plan: Plan::default(),
-            scratch,
-            buffer_type: Arc::new(CpuBufferType),
-        })
+        CpuBackend::on(Arc::default(), isa, n_threads)
     }
 
-    fn reserve_scratch(&mut self) -> Result<(), Error> {
-        let size = self.plan.scratch_bytes;
+    /// A backend of `n_threads` threads of a pool that others use too. They are started when they are needed first.
+    ///
+    /// # Errors
+    /// As [`CpuBackend::new`].
+    pub fn on(pool: Arc<ThreadPool>, isa: Isa, n_threads: usize) -> Result<CpuBackend, Error> {
+        ThreadPool::check(n_threads).map_err(|source| refused(&source))?;
+        let scratch = AlignedBytes::zeroed(0)
+            .ok_or_else(|| Error::OutOfMemory { buffer_type: "CPU".to_owned(), size: 0 })?;
+        Ok(CpuBackend { isa, pool, n_threads, scratch, buffer_type: Arc::new(CpuBufferType) })
+    }
+
+    fn reserve_scratch(&mut self, size: usize) -> Result<(), Error> {
         if self.scratch.len() < size {
             self.scratch = AlignedBytes::zeroed(size)
                 .ok_or_else(|| Error::OutOfMemory { buffer_type: "CPU (scratch)".to_owned(), size })?;
@@ -86,36 +88,47 @@ impl Backend for CpuBackend {
     }
 
     fn set_n_threads(&mut self, n_threads: usize) -> Result<(), Error> {
-        if n_threads != self.pool.n_threads() {
-            self.pool = pool(n_threads)?;
-        }
+        ThreadPool::check(n_threads).map_err(|source| refused(&source))?;
+        self.n_threads = n_threads;
         Ok(())
     }
 
-    fn compute(
+    fn prepare(
         &mut self,
         graph: &Graph,
         nodes: Range<usize>,
+        buffers: &BufferTable,
+    ) -> Result<Prepared, Error> {
+        Ok(Prepared::new(Plan::build(graph, nodes, buffers, self.n_threads)?))
+    }
+
+    fn run(
+        &mut self,
+        prepared: &mut Prepared,
         buffers: &mut BufferTable,
         abort: Option<Abort<'_>>,
     ) -> Result<(), Error> {
-        self.plan.build(graph, nodes, buffers, self.pool.n_threads())?;
-        self.reserve_scratch()?;
+        let foreign = || Error::NotPrepared { backend: "CPU".to_owned() };
+        let plan = prepared.get_mut::<Plan>().ok_or_else(foreign)?;
+        plan.verify(buffers)?;
+        self.reserve_scratch(plan.scratch_for(self.n_threads)?)?;
         let run = Run {
-            steps: &self.plan.steps,
+            steps: &plan.steps,
             context: Context { isa: self.isa, scratch: self.scratch.as_ptr() },
             abort,
             stop_at: AtomicUsize::new(usize::MAX),
             failure: Mutex::new(None),
         };
-        // SAFETY: the plan was built from this graph and table just now, the table stays exclusively
-        // borrowed until `compute` returns, and the scratch belongs to `self` and is large enough.
-        let outcome = self.pool.run(|team| unsafe { run.work(team) });
+        // SAFETY: the plan checked shapes, types, layouts and overlaps of what it made the steps of, and just now that every
+        // pointer leads into a buffer of this table, and into an owned one where it is written. The table stays exclusively
+        // borrowed until `run` returns, and the scratch belongs to `self` and is large enough for this many threads.
+        let outcome = self.pool.run(plan.n_active(self.n_threads), |team| unsafe { run.work(team) });
         match outcome {
             Ok(()) => {}
             Err(PoolError::Panicked(message)) => {
                 return Err(Error::Worker { backend: "CPU".to_owned(), message });
             }
+            Err(source @ PoolError::Spawn { .. }) => return Err(refused(&source)),
             Err(other) => {
                 return Err(Error::Worker { backend: "CPU".to_owned(), message: other.to_string() });
             }
@@ -124,21 +137,14 @@ impl Backend for CpuBackend {
         match failure {
             None => Ok(()),
             Some(Failure::Aborted) => Err(Error::Aborted),
-            Some(Failure::Row { tensor, bad }) => Err(row_error(graph, tensor, bad)),
+            Some(Failure::Row { step, bad }) => Err(plan.row_error(step, bad)),
         }
     }
 }
 
-fn row_error(graph: &Graph, tensor: usize, bad: BadRow) -> Error {
-    let node = &graph.tensors()[tensor];
-    let table = if node.op == Op::SetRows { node.src.get(2) } else { node.src.first() };
-    let name = table.map(|id| graph[*id].name.clone()).unwrap_or_default();
-    Error::RowOutOfRange { op: node.op.name(), name, row: bad.row, n_rows: bad.n_rows }
-}
-
 enum Failure {
     Aborted,
-    Row { tensor: usize, bad: BadRow },
+    Row { step: usize, bad: BadRow },
 }
 
 /// What the team shares during one run.
@@ -168,31 +174,33 @@ impl Run<'_> {
     /// # Safety
     /// As for [`ops::run`], for every step.
     unsafe fn work(&self, team: &Team<'_>) {
-        let solo = Part { ith: 0, nth: 1 };
-        let part = Part { ith: team.ith(), nth: team.nth() };
+        let leader = team.ith() == 0;
+        let meeting = Meeting::new();
+        let alone = Team::alone(&meeting);
         for (number, step) in self.steps.iter().enumerate() {
-            let leader = team.ith() == 0;
             if leader && !self.stopped(number) && self.abort.is_some_and(|abort| abort()) {
                 self.fail(number, Failure::Aborted);
             }
             if !step.solo || (leader && !self.stopped(number)) {
-                let part = if step.solo { solo } else { part };
+                let team = if step.solo { &alone } else { team };
+                let part = Part { ith: team.ith(), nth: team.nth() };
                 // SAFETY: promised by the caller; what steps before this one wrote is visible, because a
                 // barrier lies between all steps but those that one thread does alone.
                 let outcome = unsafe { ops::run(step, self.context, part, team) };
                 if let Err(bad) = outcome
                     && leader
                 {
-                    self.fail(number, Failure::Row { tensor: step.tensor, bad });
+                    self.fail(number, Failure::Row { step: number, bad });
                 }
             }
-            let next_is_solo = self.steps.get(number + 1).is_some_and(|next| next.solo);
-            if !(step.solo && next_is_solo) {
+            if step.meet {
                 team.barrier();
                 if self.stopped(number) {
                     return;
                 }
             }
+            // Chunks are counted anew for the next step.
+            alone.barrier();
         }
     }
 }

@@ -7,6 +7,7 @@ use quipu_backend::{Backend, Buffer, BufferType, Device, DeviceKind, DeviceMemor
 use crate::backend::CpuBackend;
 use crate::buffer::{CpuBufferType, HostBuffer};
 use crate::isa::Isa;
+use crate::pool::ThreadPool;
 
 /// How to use the processor.
 #[derive(Clone, Copy, Debug, Default)]
@@ -15,17 +16,19 @@ pub struct CpuOptions {
     pub isa: Option<Isa>,
 }
 
-/// The host's processor. Answers to `ggml_backend_cpu_device`.
+/// The host's processor. Answers to `ggml_backend_cpu_device`. All its backends share one pool of threads, and take turns.
 #[derive(Debug)]
 pub struct CpuDevice {
     options: CpuOptions,
     buffer_type: Arc<CpuBufferType>,
+    /// Of all who compute here.
+    pool: Arc<ThreadPool>,
 }
 
 impl CpuDevice {
     /// The processor, used as `options` say.
     pub fn new(options: CpuOptions) -> CpuDevice {
-        CpuDevice { options, buffer_type: Arc::new(CpuBufferType) }
+        CpuDevice { options, buffer_type: Arc::new(CpuBufferType), pool: Arc::default() }
     }
 
     /// The instruction set its kernels use.
@@ -79,7 +82,7 @@ impl Device for CpuDevice {
     }
 
     fn backend(&self, n_threads: usize) -> Result<Box<dyn Backend>, Error> {
-        Ok(Box::new(CpuBackend::new(self.isa(), n_threads)?))
+        Ok(Box::new(CpuBackend::on(Arc::clone(&self.pool), self.isa(), n_threads)?))
     }
 }
 

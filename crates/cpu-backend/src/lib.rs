@@ -1,8 +1,8 @@
 //! CPU backend: thread pool, kernels per ISA behind runtime dispatch, every op of a graph.
 //!
 //! Counterpart of `ggml-cpu`. [`CpuDevice`] describes the processor and gives out memory and
-//! [`CpuBackend`]s, which check a graph ([`Backend::compute`](quipu_backend::Backend::compute)), resolve its
-//! tensors to pointers, and run it on a [`pool`]. Matrix products ([`matmul`]) know nothing of graphs:
+//! [`CpuBackend`]s, which check a graph and resolve its tensors to pointers once
+//! ([`Backend::prepare`](quipu_backend::Backend::prepare)), and run it on the device's [`pool`]. Matrix products ([`matmul`]) know nothing of graphs:
 //! they take pointers, shapes and strides.
 
 mod backend;
@@ -15,6 +15,7 @@ mod ops;
 mod plan;
 pub mod pool;
 pub mod quantize;
+mod sync;
 mod vec;
 
 pub use backend::CpuBackend;

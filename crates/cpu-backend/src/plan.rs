@@ -2,59 +2,67 @@
 
 use std::ops::Range;
 
-use quipu_backend::{BufferTable, Error};
-use quipu_graph::{BufferId, Graph, MAX_SRC, Op, Tensor, TensorId};
+use quipu_backend::{Buffer, BufferTable, Error, Regions, Resolver, Span};
+use quipu_graph::{Graph, MAX_SRC, Op, Tensor, TensorId};
 
 use crate::buffer::{CpuBuffer, HostBuffer};
 use crate::check;
-use crate::ops::{self, Operand, Step};
+use crate::ops::{self, BadRow, Operand, Step};
 
 /// Elements of a result up to which one thread does a step alone. Below, a barrier costs as much as the
 /// work; results do not depend on it.
 const SOLO_ELEMENTS: usize = 8192;
+/// Multiplications up to which one thread does a product, or an attention, alone.
+const SOLO_MULTIPLICATIONS: usize = 1 << 16;
 
-/// One buffer of the table, as far as the run may use it.
-#[derive(Clone, Copy, Debug)]
-struct Region {
-    ptr: *mut u8,
-    size: usize,
-    writable: bool,
-}
-
-/// The steps of one run. Kept between runs so that its vectors are allocated once.
-#[derive(Debug, Default)]
+/// A graph's nodes as steps for the team. The pointers in it may be followed after [`Plan::verify`], as long as the table
+/// stays exclusively borrowed.
+#[derive(Debug)]
 pub(crate) struct Plan {
-    regions: Vec<Option<Region>>,
-    /// How many operands of the graph's nodes are this tensor.
-    uses: Vec<u32>,
+    regions: Regions,
     pub steps: Vec<Step>,
-    /// Bytes of scratch that the hungriest step needs.
-    pub scratch_bytes: usize,
+    /// Steps that look rows up, with the names of their ops and tables: for errors.
+    tables: Vec<(usize, &'static str, String)>,
+    /// Bytes of scratch that the hungriest step needs with that many threads.
+    scratch_bytes: (usize, usize),
 }
 
-// SAFETY: regions and steps are plain addresses. They are only dereferenced during the `compute` call that
-// made them, which borrows the table they point into.
-unsafe impl Send for Plan {}
+/// First byte and size of a buffer's memory, if it is the host's.
+fn memory(buffer: &dyn Buffer) -> Option<(*mut u8, usize)> {
+    let any = buffer.as_any();
+    if let Some(buffer) = any.downcast_ref::<CpuBuffer>() {
+        // The address comes from the allocation, not from a reference: writing through it is sound as long as nobody
+        // else has the buffer, which `&mut BufferTable` proves for owned ones.
+        return Some((buffer.bytes.as_ptr(), buffer.bytes.len()));
+    }
+    let bytes = any.downcast_ref::<HostBuffer>()?.as_slice();
+    Some((bytes.as_ptr().cast_mut(), bytes.len()))
+}
+
+fn reach(buffer: &dyn Buffer) -> Option<Span> {
+    memory(buffer).map(|(ptr, size)| Span { address: ptr.addr() as u64, size })
+}
+
+/// What resolving a node needs.
+struct Source<'a> {
+    graph: &'a Graph,
+    buffers: &'a BufferTable,
+    resolver: Resolver<'a>,
+}
 
 impl Plan {
-    /// Resolves and checks `graph.nodes()[nodes]`. Allocates only if the graph outgrew all earlier ones.
+    /// Resolves and checks `graph.nodes()[nodes]`.
     pub fn build(
-        &mut self,
         graph: &Graph,
         nodes: Range<usize>,
-        buffers: &mut BufferTable,
+        buffers: &BufferTable,
         n_threads: usize,
-    ) -> Result<(), Error> {
-        self.find_regions(buffers);
-        graph.count_uses(&mut self.uses);
-        self.steps.clear();
-        self.scratch_bytes = 0;
-        let n_nodes = graph.nodes().len();
-        let nodes = graph.nodes().get(nodes.clone()).ok_or_else(|| Error::Tensor {
-            name: "graph".to_owned(),
-            found: format!("nodes {nodes:?} of {n_nodes}"),
-            expected: "nodes it has",
-        })?;
+    ) -> Result<Plan, Error> {
+        let source =
+            Source { graph, buffers, resolver: Resolver::new(graph, buffers, reach, check::alignment) };
+        let nodes = source.resolver.nodes(nodes)?;
+        let mut steps: Vec<Step> = Vec::with_capacity(nodes.len());
+        let mut tables = Vec::new();
         let mut next = 0;
         while let Some(&id) = nodes.get(next) {
             next += 1;
@@ -63,143 +71,124 @@ impl Plan {
             if tensor.op.is_metadata() || tensor.n_elements() == 0 {
                 continue;
             }
-            let mut step = self.step(graph, id)?;
-            if let Some(&after) = nodes.get(next)
-                && let Some(fused) = self.fuse(graph, &step, id, after)?
-            {
+            let mut step = source.step(id)?;
+            if let Some(fused) = source.fused(&step, id, &nodes[next..])? {
                 step = fused;
                 next += 1;
             }
-            let bytes = ops::scratch_bytes(&step, n_threads)
-                .ok_or_else(|| Error::node(tensor, "working memory that fits in 64 bits"))?;
-            self.scratch_bytes = self.scratch_bytes.max(bytes);
-            ops::warm_up(step.op);
-            self.steps.push(step);
-        }
-        Ok(())
-    }
-
-    fn find_regions(&mut self, buffers: &mut BufferTable) {
-        self.regions.clear();
-        for index in 0..buffers.len() {
-            let id = BufferId(index as u32);
-            let owned = buffers.is_owned(id);
-            let region = buffers.get(id).ok().and_then(|buffer| {
-                let any = buffer.as_any();
-                if let Some(buffer) = any.downcast_ref::<CpuBuffer>() {
-                    // The address comes from the allocation, not from a reference: writing through it is
-                    // sound as long as nobody else has the buffer, which `&mut BufferTable` proves for
-                    // owned ones.
-                    return Some(Region {
-                        ptr: buffer.bytes.as_ptr(),
-                        size: buffer.bytes.len(),
-                        writable: owned,
-                    });
-                }
-                let bytes = any.downcast_ref::<HostBuffer>()?.as_slice();
-                Some(Region { ptr: bytes.as_ptr().cast_mut(), size: bytes.len(), writable: false })
-            });
-            self.regions.push(region);
-        }
-    }
-
-    fn step(&self, graph: &Graph, id: TensorId) -> Result<Step, Error> {
-        let tensor = &graph[id];
-        let (dst, writable) = self.operand(tensor)?;
-        if !writable {
-            return Err(Error::ReadOnly { what: format!("{} {}", tensor.op.name(), tensor.name) });
-        }
-        let mut src = [Operand::NONE; MAX_SRC];
-        for (i, (slot, id)) in src.iter_mut().zip(&tensor.src).enumerate() {
-            let operand = &graph[*id];
-            *slot = self.operand(operand)?.0;
-            let same = slot.ptr == dst.ptr && operand.same_layout(tensor);
-            if overlap(operand, slot, tensor, &dst) && !(same && tensor.op.may_overwrite(i)) {
-                return Err(Error::overlap(tensor, i, operand));
+            if let Some(table) = row_table(graph, id) {
+                tables.push((steps.len(), tensor.op.name(), table.name.clone()));
             }
+            ops::warm_up(step.op);
+            steps.push(step);
         }
-        let alone = ops::kernel(tensor.op).is_some_and(|kernel| kernel.needs_team);
-        let work = if tensor.op == Op::SetRows { src[0].n_elements() } else { tensor.n_elements() };
-        Ok(Step {
-            op: tensor.op,
-            tensor: id.index(),
-            dst,
-            src,
-            fused_mul: false,
-            solo: !alone && work <= SOLO_ELEMENTS,
-        })
+        for i in 0..steps.len() {
+            let next_is_solo = steps.get(i + 1).is_some_and(|next| next.solo);
+            steps[i].meet = !(steps[i].solo && next_is_solo);
+        }
+        let regions = source.resolver.into_regions();
+        let mut plan = Plan { regions, steps, tables, scratch_bytes: (0, 0) };
+        plan.scratch_for(n_threads)?;
+        Ok(plan)
     }
 
-    /// `RMS_NORM` and the `MUL` with a weight row that alone reads it, as one step (`ggml_can_fuse`).
-    fn fuse(
-        &self,
-        graph: &Graph,
-        norm: &Step,
-        norm_id: TensorId,
-        mul_id: TensorId,
-    ) -> Result<Option<Step>, Error> {
-        let (tensor, mul) = (&graph[norm_id], &graph[mul_id]);
-        let private = self.uses[norm_id.index()] == 1 && !tensor.flags.output;
-        if !matches!(norm.op, Op::RmsNorm { .. }) || mul.op != Op::Mul || !private {
+    /// Checks that every pointer leads where it did when it was made.
+    pub fn verify(&self, buffers: &BufferTable) -> Result<(), Error> {
+        self.regions.verify(buffers, reach)
+    }
+
+    /// Bytes of scratch for a team of `n_threads`.
+    pub fn scratch_for(&mut self, n_threads: usize) -> Result<usize, Error> {
+        if self.scratch_bytes.0 != n_threads {
+            let mut needed = self.steps.iter().map(|step| ops::scratch_bytes(step, n_threads));
+            let most = needed.try_fold(0, |most: usize, bytes| Some(most.max(bytes?)));
+            let too_much =
+                || Error::OutOfMemory { buffer_type: "CPU (scratch)".to_owned(), size: usize::MAX };
+            self.scratch_bytes = (n_threads, most.ok_or_else(too_much)?);
+        }
+        Ok(self.scratch_bytes.1)
+    }
+
+    /// Threads that are of use, if there are `n_threads`: results do not depend on it.
+    pub fn n_active(&self, n_threads: usize) -> usize {
+        if self.steps.iter().all(|step| step.solo) { 1 } else { n_threads }
+    }
+
+    /// The error for a step that was given a row number outside of its table.
+    pub fn row_error(&self, step: usize, bad: BadRow) -> Error {
+        let table = self.tables.iter().find(|(at, ..)| *at == step);
+        let (op, name) = table.map_or(("", ""), |(_, op, name)| (op, name));
+        Error::RowOutOfRange { op, name: name.to_owned(), row: bad.row, n_rows: bad.n_rows }
+    }
+}
+
+/// The tensor whose rows a node picks or replaces.
+fn row_table(graph: &Graph, id: TensorId) -> Option<&Tensor> {
+    let src = &graph[id].src;
+    let table = match graph[id].op {
+        Op::GetRows => src.first(),
+        Op::SetRows => src.get(2),
+        _ => None,
+    };
+    table.map(|table| &graph[*table])
+}
+
+impl Source<'_> {
+    fn step(&self, id: TensorId) -> Result<Step, Error> {
+        let tensor = &self.graph[id];
+        self.resolver.node(id)?;
+        let dst = self.operand(tensor)?;
+        let mut src = [Operand::NONE; MAX_SRC];
+        for (slot, id) in src.iter_mut().zip(&tensor.src) {
+            *slot = self.operand(&self.graph[*id])?;
+        }
+        let mut step = Step { op: tensor.op, dst, src, fused_mul: false, solo: false, meet: true };
+        step.solo = is_small(&step);
+        Ok(step)
+    }
+
+    /// `RMS_NORM` and the `MUL` with a weight row that alone reads it, as one step.
+    fn fused(&self, norm: &Step, id: TensorId, after: &[TensorId]) -> Result<Option<Step>, Error> {
+        let Op::RmsNorm { .. } = norm.op else { return Ok(None) };
+        let Some(chain) = self.resolver.norm_chain(id, after) else { return Ok(None) };
+        let mul = &self.graph[chain.mul];
+        check::node(self.graph, chain.mul).map_err(|expected| Error::node(mul, expected))?;
+        let mut step = self.step(chain.mul)?;
+        if !self.resolver.may_fuse(id, chain.mul, &[chain.weight])? {
             return Ok(None);
         }
-        let weight_id = match mul.src.as_slice() {
-            [a, b] if *a == norm_id => *b,
-            [a, b] if *b == norm_id => *a,
-            _ => return Ok(None),
-        };
-        check::node(graph, mul_id).map_err(|expected| Error::node(mul, expected))?;
-        let weight = &graph[weight_id];
-        if weight.ne != [mul.ne[0], 1, 1, 1] || mul.ne != tensor.ne {
-            return Ok(None);
-        }
-        // Everything the two steps would check, then what only the fused one needs: that its result does
-        // not destroy the norm's operand before it is read.
-        let mut step = self.step(graph, mul_id)?;
-        let input = &graph[tensor.src[0]];
-        let same = norm.src[0].ptr == step.dst.ptr && input.same_layout(mul);
-        if overlap(input, &norm.src[0], mul, &step.dst) && !same {
-            return Ok(None);
-        }
-        let weight = if mul.src[0] == weight_id { step.src[0] } else { step.src[1] };
-        if weight.ptr == step.dst.ptr {
-            return Ok(None);
-        }
+        let weight = if mul.src[0] == chain.weight { step.src[0] } else { step.src[1] };
         step.op = norm.op;
-        step.src = [Operand::NONE; MAX_SRC];
-        step.src[..2].copy_from_slice(&[norm.src[0], weight]);
+        step.src[0] = norm.src[0];
+        step.src[1] = weight;
         step.fused_mul = true;
         Ok(Some(step))
     }
 
-    /// The pointers of a tensor, and whether they may be written through.
-    fn operand(&self, tensor: &Tensor) -> Result<(Operand, bool), Error> {
-        let problem = |found: String, expected| Error::tensor(tensor, found, expected);
-        let (buffer, offset) = tensor
-            .storage
-            .location()
-            .ok_or_else(|| problem("no memory".to_owned(), "memory from the planner or an owner"))?;
-        let region = self.regions.get(buffer.0 as usize).ok_or(Error::UnknownBuffer(buffer.0))?;
-        let Some(region) = region else {
-            return Err(problem(format!("memory in buffer {}", buffer.0), "memory the host can read"));
-        };
-        let len = tensor
-            .extent()
-            .ok_or_else(|| problem("an impossible shape".to_owned(), "a size that fits in 64 bits"))?;
-        if offset.checked_add(len).is_none_or(|end| end > region.size) {
-            return Err(Error::OutOfBounds { offset, len, size: region.size });
+    /// The pointers of a tensor.
+    fn operand(&self, tensor: &Tensor) -> Result<Operand, Error> {
+        let place = self.resolver.place(tensor)?;
+        let (start, _) = memory(self.buffers.get(place.buffer)?).ok_or(Error::Stale)?;
+        // `wrapping_add`: an empty tensor may lie at the end, and is never dereferenced.
+        let ptr = start.wrapping_add(place.offset);
+        if ptr.addr() as u64 != place.address {
+            // Bytes that are somewhere else whenever one asks are of no use.
+            return Err(Error::Stale);
         }
-        // `wrapping_add`: an empty tensor may have any offset, and is never dereferenced.
-        let ptr = region.ptr.wrapping_add(offset);
-        let align = check::alignment(tensor.dtype);
-        if !ptr.addr().is_multiple_of(align) {
-            return Err(problem(format!("address {:#x}", ptr.addr()), "memory aligned for its type"));
-        }
-        Ok((Operand { ptr, dtype: tensor.dtype, ne: tensor.ne, nb: tensor.nb }, region.writable))
+        Ok(Operand { ptr, dtype: tensor.dtype, ne: tensor.ne, nb: tensor.nb })
     }
 }
 
-/// Whether the bytes from first to last of both meet.
-fn overlap(a: &Tensor, at_a: &Operand, b: &Tensor, at_b: &Operand) -> bool {
-    a.overlaps(at_a.ptr.addr() as u64, b, at_b.ptr.addr() as u64)
+/// Whether a barrier would cost more than the help of other threads brings.
+fn is_small(step: &Step) -> bool {
+    let [a, b, ..] = &step.src;
+    let product = |n: usize, m: usize| n.saturating_mul(m) <= SOLO_MULTIPLICATIONS;
+    match step.op {
+        // Each element of the result is a row of weights times a column.
+        Op::MulMat => product(step.dst.n_elements(), a.ne[0]),
+        // Each query meets each cell twice: its key and its value.
+        Op::FlashAttn { .. } => product(a.n_elements().max(step.dst.n_elements()), b.ne[1].saturating_mul(2)),
+        Op::SetRows => a.n_elements() <= SOLO_ELEMENTS,
+        _ => step.dst.n_elements() <= SOLO_ELEMENTS,
+    }
 }

@@ -1,20 +1,24 @@
 //! A resident team of threads that runs one closure together, as ggml's threadpool runs one graph.
 //!
-//! A whole graph is one [`ThreadPool::run`]; its ops are separated by [`Team::barrier`]. Waiting spins for
-//! a bounded time, then yields, then sleeps, so that an oversubscribed machine slows down but never
-//! collapses. A run allocates nothing on the heap.
+//! A whole graph is one [`ThreadPool::run`]; its ops are separated by [`Team::barrier`]. A pool belongs to a device and serves
+//! all who compute there: runs of several callers take turns in the order in which they asked, each with as many threads as it
+//! asks for, and the pool grows to the largest number. Waiting spins for a bounded time, then yields, then sleeps, so that an
+//! oversubscribed machine slows down but never collapses. A run allocates nothing on the heap.
 
 use std::any::Any;
 use std::cell::{Cell, UnsafeCell};
+use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::thread::JoinHandle;
+
+use crate::sync::{
+    Arc, AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Builder, Condvar, JoinHandle, Mutex, MutexGuard,
+    Ordering, PoisonError, SPINS, Thread, YIELDS, park, spin_loop, thread_local, yield_now,
+};
 
 /// What can go wrong with a pool.
 #[derive(Debug, thiserror::Error)]
 pub enum PoolError {
-    /// A pool of no threads, or of more than [`ThreadPool::MAX_THREADS`].
+    /// A run on no threads, or on more than [`ThreadPool::MAX_THREADS`].
     #[error("n_threads is {0}, expected 1 to {max}", max = ThreadPool::MAX_THREADS)]
     ThreadCount(usize),
     /// The system refused a thread.
@@ -35,6 +39,15 @@ pub enum PoolError {
     Nested,
 }
 
+/// Locks, whoever panicked before: no lock here guards data that a panic could leave half written.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Keeps what different threads write out of each other's cache lines.
+#[repr(align(128))]
+struct Line<T>(T);
+
 /// An event counter that threads wait on: spin, then yield, then sleep.
 struct Gate {
     epoch: AtomicU32,
@@ -42,11 +55,6 @@ struct Gate {
     lock: Mutex<()>,
     wake: Condvar,
 }
-
-/// Spins with a pause hint before yielding: about 10 microseconds.
-const SPINS: u32 = 300;
-/// Yields before sleeping. On an idle machine a yield takes well under a microsecond.
-const YIELDS: u32 = 100;
 
 impl Gate {
     fn new() -> Gate {
@@ -62,11 +70,6 @@ impl Gate {
         self.epoch.load(Ordering::Acquire)
     }
 
-    fn locked(&self) -> MutexGuard<'_, ()> {
-        // The lock guards no data, so poisoning means nothing here.
-        self.lock.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// Publishes everything written so far and releases all who wait for the present epoch to pass.
     fn advance(&self) {
         // SeqCst pairs with the sleeper's increment and re-check below: either it sees the new epoch or
@@ -77,7 +80,7 @@ impl Gate {
 
     fn notify(&self) {
         if self.sleepers.load(Ordering::SeqCst) > 0 {
-            drop(self.locked());
+            drop(lock(&self.lock));
             self.wake.notify_all();
         }
     }
@@ -85,19 +88,10 @@ impl Gate {
     /// Waits until the epoch differs from `seen` or `abort` is set.
     fn wait_past(&self, seen: u32, abort: &AtomicBool) {
         let passed = || self.epoch.load(Ordering::SeqCst) != seen || abort.load(Ordering::SeqCst);
-        for _ in 0..SPINS {
-            if self.epoch.load(Ordering::Acquire) != seen || abort.load(Ordering::Relaxed) {
-                return;
-            }
-            std::hint::spin_loop();
+        if spin_until(passed) {
+            return;
         }
-        for _ in 0..YIELDS {
-            if passed() {
-                return;
-            }
-            std::thread::yield_now();
-        }
-        let mut guard = self.locked();
+        let mut guard = lock(&self.lock);
         self.sleepers.fetch_add(1, Ordering::SeqCst);
         while !passed() {
             guard = self.wake.wait(guard).unwrap_or_else(PoisonError::into_inner);
@@ -106,86 +100,62 @@ impl Gate {
     }
 }
 
-type Job = *const (dyn Fn(&Team<'_>) + Sync);
+/// Looks for a bounded time whether something happened.
+fn spin_until(happened: impl Fn() -> bool) -> bool {
+    for _ in 0..SPINS {
+        if happened() {
+            return true;
+        }
+        spin_loop();
+    }
+    for _ in 0..YIELDS {
+        if happened() {
+            return true;
+        }
+        yield_now();
+    }
+    happened()
+}
 
-struct Shared {
-    n_threads: usize,
-    /// The closure of the current run; written only between runs, by the thread that holds `ThreadPool::turn`.
-    job: UnsafeCell<Option<Job>>,
-    start: Gate,
-    barrier: Gate,
-    finish: Gate,
-    arrived: AtomicUsize,
-    working: AtomicUsize,
-    chunk: AtomicUsize,
+/// Where the threads of a team meet.
+pub(crate) struct Meeting {
+    barrier: Line<Gate>,
+    arrived: Line<AtomicUsize>,
+    chunk: Line<AtomicUsize>,
     /// Some thread panicked in the current run: nobody may wait for it any more.
     failed: AtomicBool,
-    failure: Mutex<Option<String>>,
-    shutdown: AtomicBool,
 }
 
-// SAFETY: `job` is the only field that is not `Sync`. It is written by the thread that holds the pool's
-// turn, while no worker is inside a run, and published by `start.advance`; workers read it after
-// `start.wait_past` observed that advance, and are all counted out through `working` before it changes.
-unsafe impl Sync for Shared {}
-// SAFETY: the raw pointer in `job` is only dereferenced during the run that set it, during which its
-// referent (a `Sync` closure) is kept alive by `run`'s caller.
-unsafe impl Send for Shared {}
-
-/// Marks an unwind caused by another thread's panic, not by a new one.
-struct TeamFailed;
-
-impl Shared {
-    fn record_panic(&self, payload: &(dyn Any + Send)) {
-        if !payload.is::<TeamFailed>() {
-            let text = payload
-                .downcast_ref::<&str>()
-                .map(|s| (*s).to_owned())
-                .or_else(|| payload.downcast_ref::<String>().cloned())
-                .unwrap_or_else(|| "no message".to_owned());
-            self.failure.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(text);
-        }
-        self.failed.store(true, Ordering::SeqCst);
-        self.barrier.notify();
-    }
-
-    fn work(&self, ith: usize) {
-        // SAFETY: between `start.advance` and the last decrement of `working`, `job` is not written and
-        // holds the closure that `run` keeps alive.
-        let job = unsafe { (*self.job.get()).expect("a run sets its job before it starts") };
-        let team = Team { shared: self, ith };
-        // SAFETY: as above, the pointer is valid for the whole run.
-        let outcome = catch_unwind(AssertUnwindSafe(|| unsafe { (*job)(&team) }));
-        if let Err(payload) = outcome {
-            self.record_panic(payload.as_ref());
+impl Meeting {
+    pub(crate) fn new() -> Meeting {
+        Meeting {
+            barrier: Line(Gate::new()),
+            arrived: Line(AtomicUsize::new(0)),
+            chunk: Line(AtomicUsize::new(0)),
+            failed: AtomicBool::new(false),
         }
     }
 
-    fn worker_loop(&self, ith: usize) {
-        IN_RUN.set(true);
-        let mut seen = 0;
-        loop {
-            self.start.wait_past(seen, &self.shutdown);
-            if self.shutdown.load(Ordering::SeqCst) {
-                return;
-            }
-            seen = seen.wrapping_add(1);
-            self.work(ith);
-            if self.working.fetch_sub(1, Ordering::AcqRel) == 1 {
-                self.finish.advance();
-            }
-        }
+    /// Before a run, while nobody meets here.
+    fn reset(&self) {
+        self.arrived.0.store(0, Ordering::Relaxed);
+        self.chunk.0.store(0, Ordering::Relaxed);
+        self.failed.store(false, Ordering::Relaxed);
     }
-}
-
-thread_local! {
-    static IN_RUN: Cell<bool> = const { Cell::new(false) };
 }
 
 /// One thread's view of the team during a run. Answers to ggml's `ggml_compute_params`.
 pub struct Team<'a> {
-    shared: &'a Shared,
+    meeting: &'a Meeting,
     ith: usize,
+    nth: usize,
+}
+
+impl<'a> Team<'a> {
+    /// A team of one thread, which meets nobody.
+    pub(crate) fn alone(meeting: &'a Meeting) -> Team<'a> {
+        Team { meeting, ith: 0, nth: 1 }
+    }
 }
 
 impl Team<'_> {
@@ -196,7 +166,7 @@ impl Team<'_> {
 
     /// Threads in the team.
     pub fn nth(&self) -> usize {
-        self.shared.n_threads
+        self.nth
     }
 
     /// Waits for every thread of the team and resets the chunk counter (`ggml_barrier`).
@@ -205,19 +175,20 @@ impl Team<'_> {
     /// Unwinds if another thread of the team panicked, so that nobody waits for it forever;
     /// [`ThreadPool::run`] turns that into an error.
     pub fn barrier(&self) {
-        let shared = self.shared;
-        if shared.n_threads == 1 {
-            shared.chunk.store(0, Ordering::Relaxed);
+        let Meeting { barrier: Line(barrier), arrived: Line(arrived), chunk: Line(chunk), failed } =
+            self.meeting;
+        if self.nth == 1 {
+            chunk.store(0, Ordering::Relaxed);
             return;
         }
-        let seen = shared.barrier.epoch();
-        if shared.arrived.fetch_add(1, Ordering::AcqRel) + 1 == shared.n_threads {
-            shared.arrived.store(0, Ordering::Relaxed);
-            shared.chunk.store(0, Ordering::Relaxed);
-            shared.barrier.advance();
+        let seen = barrier.epoch();
+        if arrived.fetch_add(1, Ordering::AcqRel) + 1 == self.nth {
+            arrived.store(0, Ordering::Relaxed);
+            chunk.store(0, Ordering::Relaxed);
+            barrier.advance();
         } else {
-            shared.barrier.wait_past(seen, &shared.failed);
-            if shared.failed.load(Ordering::Relaxed) {
+            barrier.wait_past(seen, failed);
+            if failed.load(Ordering::Relaxed) {
                 resume_unwind(Box::new(TeamFailed));
             }
         }
@@ -226,256 +197,343 @@ impl Team<'_> {
     /// The next chunk number of this phase: 0, 1, 2, ... across the team since the last barrier
     /// (`ggml_threadpool_chunk_add`).
     pub fn next_chunk(&self) -> usize {
-        self.shared.chunk.fetch_add(1, Ordering::Relaxed)
+        self.meeting.chunk.0.fetch_add(1, Ordering::Relaxed)
     }
 
     /// This thread's contiguous share of `0..n`, the same for every run.
     pub fn share(&self, n: usize) -> std::ops::Range<usize> {
-        let per = n.div_ceil(self.nth());
+        let per = n.div_ceil(self.nth);
         (per * self.ith).min(n)..(per * (self.ith + 1)).min(n)
+    }
+}
+
+/// Marks an unwind caused by another thread's panic, not by a new one.
+struct TeamFailed;
+
+/// Runs one thread's part; a panic ends here, and so does one of dropping what was thrown.
+fn contain(meeting: &Meeting, failure: &Mutex<Option<String>>, part: impl FnOnce()) {
+    let Err(payload) = catch_unwind(AssertUnwindSafe(part)) else { return };
+    if !payload.is::<TeamFailed>() {
+        lock(failure).get_or_insert_with(|| message(payload.as_ref()));
+    }
+    meeting.failed.store(true, Ordering::SeqCst);
+    meeting.barrier.0.notify();
+    if let Err(again) = catch_unwind(AssertUnwindSafe(|| drop(payload))) {
+        // Dropping this one might panic once more, and so on: it is left alone.
+        std::mem::forget(again);
+    }
+}
+
+fn message(payload: &(dyn Any + Send)) -> String {
+    payload
+        .downcast_ref::<&str>()
+        .map(|s| (*s).to_owned())
+        .or_else(|| payload.downcast_ref::<String>().cloned())
+        .unwrap_or_else(|| "no message".to_owned())
+}
+
+type Job = *const (dyn Fn(&Team<'_>) + Sync);
+
+/// The number of a run and how many threads are in it, as one word: who sees that a run began sees whether it is meant.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Start(u64);
+
+impl Start {
+    /// Before the first run.
+    const NEVER: Start = Start(0);
+    /// No run will follow.
+    const END: Start = Start(u64::MAX);
+    const N_ACTIVE_BITS: u32 = 10;
+
+    fn next(self, n_active: usize) -> Start {
+        let number = (self.0 >> Start::N_ACTIVE_BITS) + 1;
+        Start(number << Start::N_ACTIVE_BITS | n_active as u64)
+    }
+
+    fn n_active(self) -> usize {
+        (self.0 & ((1 << Start::N_ACTIVE_BITS) - 1)) as usize
+    }
+}
+
+struct Shared {
+    /// The closure of the current run; written only between runs, by the thread whose turn it is.
+    job: UnsafeCell<Option<Job>>,
+    start: Line<AtomicU64>,
+    meeting: Meeting,
+    finish: Gate,
+    /// Workers that have not left the current run.
+    working: AtomicUsize,
+    failure: Mutex<Option<String>>,
+}
+
+// SAFETY: `job` is the only field that is not `Sync`. It is written by the thread whose turn it is, while no worker is inside
+// a run, and published by storing `start`; workers that the run counts read it after they saw that store, and are all counted
+// out through `working` before it changes. Workers that it does not count do not read it.
+unsafe impl Sync for Shared {}
+// SAFETY: the raw pointer in `job` is only dereferenced during the run that set it, during which its
+// referent (a `Sync` closure) is kept alive by `run`'s caller.
+unsafe impl Send for Shared {}
+
+impl Shared {
+    fn start(&self) -> Start {
+        Start(self.start.0.load(Ordering::SeqCst))
+    }
+
+    /// # Safety
+    /// The caller is thread `ith` of a run of `nth` threads that has set `job` and waits for it.
+    unsafe fn work(&self, ith: usize, nth: usize) {
+        // SAFETY: between the start of a run and the last decrement of `working`, `job` is not written and
+        // holds the closure that `run` keeps alive.
+        let job = unsafe { *self.job.get() };
+        let team = Team { meeting: &self.meeting, ith, nth };
+        contain(&self.meeting, &self.failure, || {
+            // SAFETY: as above, the pointer is valid for the whole run.
+            unsafe { (*job.expect("a run sets its job before it starts"))(&team) }
+        });
+    }
+
+    fn worker_loop(&self, ith: usize, mut seen: Start, asleep: &AtomicBool) {
+        IN_RUN.with(|in_run| in_run.set(true));
+        // Who is not in a run does not spin: its turn may be long in coming.
+        let mut patient = true;
+        loop {
+            let start = self.wait_for_start(seen, asleep, patient);
+            if start == Start::END {
+                return;
+            }
+            seen = start;
+            patient = ith < start.n_active();
+            if patient {
+                // SAFETY: the run counts on this worker, and waits until it has left.
+                unsafe { self.work(ith, start.n_active()) };
+                if self.working.fetch_sub(1, Ordering::AcqRel) == 1 {
+                    self.finish.advance();
+                }
+            }
+        }
+    }
+
+    /// Waits until a run begins that is not `seen`.
+    fn wait_for_start(&self, seen: Start, asleep: &AtomicBool, patient: bool) -> Start {
+        if patient && spin_until(|| self.start() != seen) {
+            return self.start();
+        }
+        loop {
+            // SeqCst pairs with `Worker::wake`: either it sees who sleeps or the next load sees the start.
+            asleep.store(true, Ordering::SeqCst);
+            let start = self.start();
+            if start != seen {
+                asleep.store(false, Ordering::SeqCst);
+                return start;
+            }
+            park();
+        }
+    }
+}
+
+thread_local! {
+    static IN_RUN: Cell<bool> = const { Cell::new(false) };
+}
+
+/// A resident thread.
+struct Worker {
+    handle: JoinHandle<()>,
+    asleep: Arc<AtomicBool>,
+}
+
+impl Worker {
+    /// Wakes the thread if it sleeps, after `start` was stored.
+    fn wake(&self) {
+        if self.asleep.load(Ordering::SeqCst) {
+            let thread: &Thread = self.handle.thread();
+            thread.unpark();
+        }
+    }
+}
+
+/// Who may run, in the order of asking.
+struct Turns {
+    tickets: Mutex<Tickets>,
+    passed: Condvar,
+}
+
+#[derive(Default)]
+struct Tickets {
+    /// The next to be given out.
+    next: u64,
+    /// The one whose turn it is.
+    now: u64,
+}
+
+/// One's turn, until dropped.
+struct Turn<'a>(&'a Turns);
+
+impl Turns {
+    /// Waits until all who asked before have had their turn.
+    fn wait(&self) -> Turn<'_> {
+        let mut tickets = lock(&self.tickets);
+        let own = tickets.next;
+        tickets.next += 1;
+        while tickets.now != own {
+            tickets = self.passed.wait(tickets).unwrap_or_else(PoisonError::into_inner);
+        }
+        Turn(self)
+    }
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        let mut tickets = lock(&self.0.tickets);
+        tickets.now += 1;
+        if tickets.next > tickets.now {
+            self.0.passed.notify_all();
+        }
     }
 }
 
 /// A resident team of threads. Answers to `ggml_threadpool`.
 pub struct ThreadPool {
     shared: Arc<Shared>,
-    workers: Vec<JoinHandle<()>>,
-    turn: Mutex<()>,
+    turns: Turns,
+    /// Locked by whose turn it is.
+    workers: Mutex<Vec<Worker>>,
+    n_workers: AtomicUsize,
+}
+
+impl fmt::Debug for ThreadPool {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ThreadPool").field("n_threads", &self.n_threads()).finish_non_exhaustive()
+    }
+}
+
+impl Default for ThreadPool {
+    /// A pool without workers yet.
+    fn default() -> ThreadPool {
+        let shared = Shared {
+            job: UnsafeCell::new(None),
+            start: Line(AtomicU64::new(Start::NEVER.0)),
+            meeting: Meeting::new(),
+            finish: Gate::new(),
+            working: AtomicUsize::new(0),
+            failure: Mutex::new(None),
+        };
+        let turns = Turns { tickets: Mutex::new(Tickets::default()), passed: Condvar::new() };
+        let workers = Mutex::new(Vec::new());
+        ThreadPool { shared: Arc::new(shared), turns, workers, n_workers: AtomicUsize::new(0) }
+    }
 }
 
 impl ThreadPool {
-    /// The most threads a pool takes (`GGML_MAX_N_THREADS`).
+    /// The most threads of a run (`GGML_MAX_N_THREADS`).
     pub const MAX_THREADS: usize = 512;
 
-    /// Starts `n_threads - 1` workers; the caller of [`run`](Self::run) is the remaining thread.
+    /// A pool that has started `n_threads - 1` workers; the caller of [`run`](Self::run) is the remaining thread.
     pub fn new(n_threads: usize) -> Result<ThreadPool, PoolError> {
-        if !(1..=Self::MAX_THREADS).contains(&n_threads) {
-            return Err(PoolError::ThreadCount(n_threads));
-        }
-        let shared = Arc::new(Shared {
-            n_threads,
-            job: UnsafeCell::new(None),
-            start: Gate::new(),
-            barrier: Gate::new(),
-            finish: Gate::new(),
-            arrived: AtomicUsize::new(0),
-            working: AtomicUsize::new(0),
-            chunk: AtomicUsize::new(0),
-            failed: AtomicBool::new(false),
-            failure: Mutex::new(None),
-            shutdown: AtomicBool::new(false),
-        });
-        let mut pool =
-            ThreadPool { shared, workers: Vec::with_capacity(n_threads - 1), turn: Mutex::new(()) };
-        for index in 1..n_threads {
-            let shared = Arc::clone(&pool.shared);
-            let spawned = std::thread::Builder::new()
-                .name(format!("quipu-cpu-{index}"))
-                .spawn(move || shared.worker_loop(index));
-            match spawned {
-                Ok(handle) => pool.workers.push(handle),
-                // Dropping the pool stops the workers that did start.
-                Err(source) => return Err(PoolError::Spawn { index, n_threads, source }),
-            }
-        }
+        let pool = ThreadPool::default();
+        ThreadPool::check(n_threads)?;
+        // Dropping the pool stops the workers that did start.
+        pool.grow(&mut lock(&pool.workers), n_threads)?;
         Ok(pool)
     }
 
-    /// Threads that take part in a run.
-    pub fn n_threads(&self) -> usize {
-        self.shared.n_threads
-    }
-
-    /// Runs `f` on every thread of the team and returns when all have left it. Runs of several callers
-    /// take turns. With one thread, `f` runs on the caller and nothing else happens.
+    /// Whether a run may have that many threads.
     ///
     /// # Errors
-    /// [`PoolError::Panicked`] if `f` panicked on any thread, [`PoolError::Nested`] if called from inside `f`.
-    pub fn run<F: Fn(&Team<'_>) + Sync>(&self, f: F) -> Result<(), PoolError> {
-        if IN_RUN.replace(true) {
+    /// [`PoolError::ThreadCount`] if not.
+    pub fn check(n_threads: usize) -> Result<(), PoolError> {
+        let fits = (1..=ThreadPool::MAX_THREADS).contains(&n_threads);
+        if fits { Ok(()) } else { Err(PoolError::ThreadCount(n_threads)) }
+    }
+
+    /// Threads that a run has without starting more, the caller's included.
+    pub fn n_threads(&self) -> usize {
+        self.n_workers.load(Ordering::Relaxed) + 1
+    }
+
+    /// Starts the workers that a run of `n_threads` lacks.
+    fn grow(&self, workers: &mut Vec<Worker>, n_threads: usize) -> Result<(), PoolError> {
+        for index in workers.len() + 1..n_threads {
+            let (shared, asleep) = (Arc::clone(&self.shared), Arc::new(AtomicBool::new(false)));
+            let (seen, own) = (shared.start(), Arc::clone(&asleep));
+            let spawned = Builder::new()
+                .name(format!("quipu-cpu-{index}"))
+                .spawn(move || shared.worker_loop(index, seen, &own));
+            let handle = spawned.map_err(|source| PoolError::Spawn { index, n_threads, source })?;
+            workers.push(Worker { handle, asleep });
+            self.n_workers.store(workers.len(), Ordering::Relaxed);
+        }
+        Ok(())
+    }
+
+    /// Runs `f` on `n_active` threads, the caller's among them, and returns when all have left it. Runs of several
+    /// callers take turns. With one thread, `f` runs on the caller, nobody is waited for, and nothing else happens.
+    ///
+    /// # Errors
+    /// [`PoolError::Panicked`] if `f` panicked on any thread, [`PoolError::Nested`] if called from inside `f`,
+    /// [`PoolError::ThreadCount`] and [`PoolError::Spawn`] if there cannot be so many threads.
+    pub fn run<F: Fn(&Team<'_>) + Sync>(&self, n_active: usize, f: F) -> Result<(), PoolError> {
+        ThreadPool::check(n_active)?;
+        if IN_RUN.with(|in_run| in_run.replace(true)) {
             return Err(PoolError::Nested);
         }
-        let turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        let done = if n_active == 1 { run_alone(&f) } else { self.run_together(n_active, &f) };
+        IN_RUN.with(|in_run| in_run.set(false));
+        done
+    }
+
+    fn run_together<F: Fn(&Team<'_>) + Sync>(&self, n_active: usize, f: &F) -> Result<(), PoolError> {
+        let _turn = self.turns.wait();
+        let mut workers = lock(&self.workers);
+        self.grow(&mut workers, n_active)?;
         let shared = &*self.shared;
-        shared.chunk.store(0, Ordering::Relaxed);
-        shared.arrived.store(0, Ordering::Relaxed);
-        shared.failed.store(false, Ordering::Relaxed);
-        let job: *const (dyn Fn(&Team<'_>) + Sync + '_) = &raw const f;
+        shared.meeting.reset();
+        let job: *const (dyn Fn(&Team<'_>) + Sync + '_) = f;
         // SAFETY: only the lifetime bound of the trait object changes. The pointer is used by `work` alone,
-        // during this run, and this function does not return (or unwind) before every worker has left
-        // `work`: nothing between here and the last `wait_past` can panic. No worker is inside a run
-        // while we write `job`, because we hold the turn and the last run was waited for.
+        // during this run, and this function does not return (or unwind) before every worker of the run has left
+        // `work`: nothing between here and the last `wait_past` can panic, because `work` contains every panic. No worker
+        // is inside a run while we write `job`, because it is our turn and the last run was waited for.
         unsafe {
             #[allow(clippy::transmute_ptr_to_ptr)] // `as` does not change a trait object's lifetime
             let job = std::mem::transmute::<*const (dyn Fn(&Team<'_>) + Sync + '_), Job>(job);
             *shared.job.get() = Some(job);
         }
-        let n_workers = self.workers.len();
         let finish_epoch = shared.finish.epoch();
-        if n_workers > 0 {
-            shared.working.store(n_workers, Ordering::Relaxed);
-            shared.start.advance();
-        }
-        shared.work(0);
-        if n_workers > 0 {
-            static NEVER: AtomicBool = AtomicBool::new(false);
-            shared.finish.wait_past(finish_epoch, &NEVER);
-        }
+        shared.working.store(n_active - 1, Ordering::Relaxed);
+        shared.start.0.store(shared.start().next(n_active).0, Ordering::SeqCst);
+        workers[..n_active - 1].iter().for_each(Worker::wake);
+        // SAFETY: thread 0 of this run.
+        unsafe { shared.work(0, n_active) };
+        // Workers leave in any case: nothing aborts this wait.
+        shared.finish.wait_past(finish_epoch, &AtomicBool::new(false));
         // SAFETY: every worker has left the run.
         unsafe { *shared.job.get() = None };
-        IN_RUN.set(false);
-        let failed = shared.failed.load(Ordering::SeqCst);
-        let failure =
-            if failed { shared.failure.lock().unwrap_or_else(PoisonError::into_inner).take() } else { None };
-        drop(turn);
-        if failed {
-            Err(PoolError::Panicked(failure.unwrap_or_else(|| "no message".to_owned())))
-        } else {
-            Ok(())
-        }
+        outcome(&shared.meeting, &shared.failure)
     }
+}
+
+fn run_alone<F: Fn(&Team<'_>) + Sync>(f: &F) -> Result<(), PoolError> {
+    let (meeting, failure) = (Meeting::new(), Mutex::new(None));
+    contain(&meeting, &failure, || f(&Team::alone(&meeting)));
+    outcome(&meeting, &failure)
+}
+
+/// What became of a run that all have left.
+fn outcome(meeting: &Meeting, failure: &Mutex<Option<String>>) -> Result<(), PoolError> {
+    if !meeting.failed.load(Ordering::SeqCst) {
+        return Ok(());
+    }
+    let message = lock(failure).take();
+    Err(PoolError::Panicked(message.unwrap_or_else(|| "no message".to_owned())))
 }
 
 impl Drop for ThreadPool {
     fn drop(&mut self) {
-        self.shared.shutdown.store(true, Ordering::SeqCst);
-        self.shared.start.notify();
-        for worker in self.workers.drain(..) {
+        let workers = std::mem::take(&mut *lock(&self.workers));
+        self.shared.start.0.store(Start::END.0, Ordering::SeqCst);
+        workers.iter().for_each(Worker::wake);
+        for worker in workers {
             // A worker catches every panic of a job, so joining cannot fail; nothing to do if it did.
-            let _ = worker.join();
+            let _ = worker.handle.join();
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use std::sync::atomic::AtomicU64;
-
-    #[test]
-    fn every_thread_runs_and_chunks_are_handed_out_once_per_phase() {
-        for n in [1, 2, 3, 8] {
-            let pool = ThreadPool::new(n).unwrap();
-            let seen: Vec<AtomicU32> = (0..100).map(|_| AtomicU32::new(0)).collect();
-            for _ in 0..20 {
-                pool.run(|team| {
-                    for _ in 0..5 {
-                        loop {
-                            let c = team.next_chunk();
-                            if c >= seen.len() {
-                                break;
-                            }
-                            seen[c].fetch_add(1, Ordering::Relaxed);
-                        }
-                        team.barrier();
-                    }
-                })
-                .unwrap();
-            }
-            assert!(seen.iter().all(|s| s.load(Ordering::Relaxed) == 100), "n_threads {n}");
-        }
-    }
-
-    #[test]
-    fn barriers_order_writes_under_oversubscription() {
-        let pool = ThreadPool::new(16).unwrap();
-        let cells: Vec<AtomicU64> = (0..16).map(|_| AtomicU64::new(0)).collect();
-        pool.run(|team| {
-            for round in 1..200 {
-                cells[team.ith()].store(round, Ordering::Relaxed);
-                team.barrier();
-                assert!(cells.iter().all(|c| c.load(Ordering::Relaxed) == round));
-                team.barrier();
-            }
-        })
-        .unwrap();
-    }
-
-    #[test]
-    fn sleeping_workers_wake_up() {
-        let pool = ThreadPool::new(4).unwrap();
-        let count = AtomicU32::new(0);
-        for _ in 0..5 {
-            std::thread::sleep(std::time::Duration::from_millis(20));
-            pool.run(|team| {
-                if team.ith() == 0 {
-                    std::thread::sleep(std::time::Duration::from_millis(20));
-                }
-                team.barrier();
-                count.fetch_add(1, Ordering::Relaxed);
-            })
-            .unwrap();
-        }
-        assert_eq!(count.load(Ordering::Relaxed), 20);
-    }
-
-    #[test]
-    fn a_panic_is_an_error_and_the_pool_lives_on() {
-        for n in [1, 2, 4] {
-            let pool = ThreadPool::new(n).unwrap();
-            for culprit in 0..n {
-                let err = pool
-                    .run(|team| {
-                        assert!(team.ith() != culprit, "boom");
-                        team.barrier();
-                        team.barrier();
-                    })
-                    .unwrap_err();
-                assert!(err.to_string().contains("boom"), "{err}");
-                pool.run(|team| {
-                    team.barrier();
-                })
-                .unwrap();
-            }
-        }
-    }
-
-    #[test]
-    fn nesting_and_bad_thread_counts_are_errors() {
-        assert!(matches!(ThreadPool::new(0), Err(PoolError::ThreadCount(0))));
-        assert!(matches!(ThreadPool::new(513), Err(PoolError::ThreadCount(513))));
-        let pool = ThreadPool::new(2).unwrap();
-        let nested = AtomicU32::new(0);
-        pool.run(|_| {
-            if matches!(pool.run(|_| ()), Err(PoolError::Nested)) {
-                nested.fetch_add(1, Ordering::Relaxed);
-            }
-        })
-        .unwrap();
-        assert_eq!(nested.load(Ordering::Relaxed), 2);
-        pool.run(|_| ()).unwrap();
-    }
-
-    #[test]
-    fn callers_on_several_threads_take_turns() {
-        let pool = ThreadPool::new(3).unwrap();
-        let count = AtomicU32::new(0);
-        std::thread::scope(|s| {
-            for _ in 0..4 {
-                s.spawn(|| {
-                    for _ in 0..50 {
-                        pool.run(|team| {
-                            team.barrier();
-                            count.fetch_add(1, Ordering::Relaxed);
-                        })
-                        .unwrap();
-                    }
-                });
-            }
-        });
-        assert_eq!(count.load(Ordering::Relaxed), 4 * 50 * 3);
-    }
-
-    #[test]
-    fn shares_cover_the_range() {
-        let pool = ThreadPool::new(3).unwrap();
-        let hits: Vec<AtomicU32> = (0..10).map(|_| AtomicU32::new(0)).collect();
-        pool.run(|team| {
-            for i in team.share(10) {
-                hits[i].fetch_add(1, Ordering::Relaxed);
-            }
-        })
-        .unwrap();
-        assert!(hits.iter().all(|h| h.load(Ordering::Relaxed) == 1));
     }
 }

@@ -7,10 +7,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use common::{Case, bytes};
-use quipu_backend::{Backend, BufferTable, BufferType, Device, Error};
+use quipu_backend::{Backend, BufferTable, BufferType, Device, Error, Prepared};
 use quipu_cpu_backend::isa::Isa;
-use quipu_cpu_backend::{CpuBackend, CpuBufferType, CpuDevice, CpuOptions};
-use quipu_graph::{BufferId, DType, Graph, Storage};
+use quipu_cpu_backend::{CpuBackend, CpuBuffer, CpuBufferType, CpuDevice, CpuOptions};
+use quipu_graph::{BufferId, DType, Graph, Storage, TensorId};
 
 #[test]
 fn rows_out_of_range_are_errors_and_write_nothing() {
@@ -172,4 +172,177 @@ fn buffers_check_their_ranges_and_start_at_zero() {
     assert_eq!(out, [0; 100]);
     let error = CpuBufferType.allocate(usize::MAX / 2).unwrap_err();
     assert!(matches!(error, Error::OutOfMemory { .. }), "{error}");
+}
+
+/// `out = x + 3` in a table of one buffer, and the graph.
+fn add_three() -> (Graph, TensorId, TensorId, BufferTable) {
+    let mut graph = Graph::new();
+    let x = graph.leaf("x", DType::F32, [8, 1, 1, 1]).unwrap();
+    let out = graph.scale(x, 1.0, 3.0).unwrap();
+    graph.build_forward_expand(out);
+    let mut table = BufferTable::new();
+    let buffer = table.add_owned(CpuBufferType.allocate(256).unwrap());
+    graph[x].storage = Storage::Planned { buffer, offset: 0 };
+    graph[out].storage = Storage::Planned { buffer, offset: 128 };
+    (graph, x, out, table)
+}
+
+fn values(table: &BufferTable, graph: &Graph, id: TensorId) -> Vec<f32> {
+    let mut bytes = [0u8; 32];
+    table.read_tensor(&graph[id], 0, &mut bytes).unwrap();
+    common::floats(&bytes)
+}
+
+#[test]
+fn what_was_prepared_runs_again_on_what_the_buffers_hold_then() {
+    let (graph, x, out, mut table) = add_three();
+    let mut backend = CpuBackend::new(Isa::detect(), 2).unwrap();
+    let mut prepared = backend.prepare(&graph, 0..1, &table).unwrap();
+    for value in [1f32, 2.0] {
+        table.write_tensor(&graph[x], &common::bytes(&[value; 8])).unwrap();
+        backend.run(&mut prepared, &mut table, None).unwrap();
+        assert_eq!(values(&table, &graph, out), [value + 3.0; 8]);
+    }
+    // Other numbers of threads, and another backend of the same kind.
+    backend.set_n_threads(5).unwrap();
+    backend.run(&mut prepared, &mut table, None).unwrap();
+    CpuBackend::new(Isa::SCALAR, 3).unwrap().run(&mut prepared, &mut table, None).unwrap();
+    assert_eq!(values(&table, &graph, out), [5.0; 8]);
+}
+
+#[test]
+fn what_was_prepared_never_follows_an_address_that_went_stale() {
+    let (graph, x, out, mut table) = add_three();
+    let mut backend = CpuBackend::new(Isa::detect(), 2).unwrap();
+    let mut stale = |table: &mut BufferTable, prepared: &mut Prepared| {
+        let error = backend.run(prepared, table, None).unwrap_err();
+        assert!(matches!(error, Error::Stale), "{error}");
+        *prepared = backend.prepare(&graph, 0..1, table).unwrap();
+        table.write_tensor(&graph[x], &common::bytes(&[1f32; 8])).unwrap();
+        backend.run(prepared, table, None).unwrap();
+        assert_eq!(values(table, &graph, out), [4.0; 8]);
+    };
+    let mut prepared = CpuBackend::new(Isa::detect(), 1).unwrap().prepare(&graph, 0..1, &table).unwrap();
+    // Another buffer in the place of the one it was prepared for, which is gone.
+    table.replace_owned(BufferId(0), CpuBufferType.allocate(256).unwrap()).unwrap();
+    stale(&mut table, &mut prepared);
+    // One buffer more: nothing that is used moved, but the table says that it changed.
+    table.add_owned(CpuBufferType.allocate(64).unwrap());
+    stale(&mut table, &mut prepared);
+    // Another table with a buffer of that number, and the two swapped back.
+    let (_, _, _, mut other) = add_three();
+    std::mem::swap(&mut table, &mut other);
+    stale(&mut table, &mut prepared);
+    std::mem::swap(&mut table, &mut other);
+    stale(&mut table, &mut prepared);
+    drop(other);
+    // Who may write a buffer may put another in its place, and drop the old one, unseen by the table.
+    let mut strange = CpuBufferType.allocate(256).unwrap();
+    let generation = table.generation();
+    let own = table.get_mut(BufferId(0)).unwrap().as_any_mut().downcast_mut::<CpuBuffer>().unwrap();
+    std::mem::swap(own, strange.as_any_mut().downcast_mut().unwrap());
+    drop(strange);
+    assert_eq!(table.generation(), generation);
+    stale(&mut table, &mut prepared);
+    // Smaller memory at the same number.
+    let mut small = CpuBufferType.allocate(8).unwrap();
+    let own = table.get_mut(BufferId(0)).unwrap().as_any_mut().downcast_mut::<CpuBuffer>().unwrap();
+    std::mem::swap(own, small.as_any_mut().downcast_mut().unwrap());
+    let mut backend = CpuBackend::new(Isa::detect(), 1).unwrap();
+    assert!(matches!(backend.run(&mut prepared, &mut table, None), Err(Error::Stale)));
+    assert!(matches!(backend.prepare(&graph, 0..1, &table), Err(Error::OutOfBounds { .. })));
+}
+
+#[test]
+fn what_was_prepared_does_not_follow_the_graph() {
+    let (mut graph, x, out, mut table) = add_three();
+    let mut backend = CpuBackend::new(Isa::detect(), 2).unwrap();
+    let mut prepared = backend.prepare(&graph, 0..1, &table).unwrap();
+    let generation = graph.generation();
+    graph[out].storage = Storage::Planned { buffer: BufferId(0), offset: 1 << 40 };
+    graph[x].ne = [usize::MAX; 4];
+    assert_ne!(graph.generation(), generation);
+    assert!(backend.prepare(&graph, 0..1, &table).is_err());
+    drop(graph);
+    backend.run(&mut prepared, &mut table, None).unwrap();
+    let mut bytes = [0u8; 32];
+    table.get(BufferId(0)).unwrap().read(128, &mut bytes).unwrap();
+    assert_eq!(common::floats(&bytes), [3.0; 8]);
+}
+
+/// Bytes that lie somewhere else whenever one asks.
+struct Wandering([Vec<u8>; 2], AtomicUsize);
+
+impl AsRef<[u8]> for Wandering {
+    fn as_ref(&self) -> &[u8] {
+        &self.0[self.1.fetch_add(1, Ordering::Relaxed) % 2]
+    }
+}
+
+#[test]
+fn shared_bytes_that_move_are_refused() {
+    let device = CpuDevice::default();
+    let (mut graph, x, _, mut table) = add_three();
+    for offset in 0..2 {
+        let wandering = Wandering([vec![0; 256], vec![0; 128]], AtomicUsize::new(offset));
+        let buffer = table.add_shared(device.buffer_from_host(Arc::new(wandering)).unwrap());
+        graph[x].storage = Storage::External { buffer, offset: 0 };
+        let mut backend = device.backend(1).unwrap();
+        let outcome = backend
+            .prepare(&graph, 0..1, &table)
+            .and_then(|mut prepared| backend.run(&mut prepared, &mut table, None));
+        assert!(matches!(outcome, Err(Error::Stale)), "{outcome:?}");
+    }
+}
+
+#[test]
+fn what_another_backend_prepared_is_refused() {
+    let (_, _, _, mut table) = add_three();
+    let mut backend = CpuBackend::new(Isa::detect(), 2).unwrap();
+    let error = backend.run(&mut Prepared::new("a plan"), &mut table, None).unwrap_err();
+    assert!(matches!(error, Error::NotPrepared { .. }), "{error}");
+}
+
+#[test]
+fn backends_of_a_device_compute_at_the_same_time_from_several_threads() {
+    let device = CpuDevice::default();
+    // Large enough for all threads, and with products that lie on scratch.
+    let build = |seed| {
+        let mut case = Case::new(seed);
+        let (w, _) = case.noise_f16([256, 300, 1, 1], 0.1);
+        let (x, _) = case.noise([256, 40, 1, 1], 1.0);
+        let mut out = case.graph.mul_mat(w, x).unwrap();
+        for _ in 0..4 {
+            out = case.graph.rms_norm(out, 1e-5).unwrap();
+            out = case.graph.scale(out, 1.5, 0.25).unwrap();
+        }
+        case.graph.build_forward_expand(out);
+        let table = case.bind();
+        (case, out, table)
+    };
+    let run = |seed: u64, n_threads: usize, n_runs: usize| -> Vec<Vec<u8>> {
+        let (case, out, mut table) = build(seed);
+        let mut backend = device.backend(n_threads).unwrap();
+        let mut prepared = backend.prepare(&case.graph, 0..case.graph.nodes().len(), &table).unwrap();
+        let mut results = Vec::new();
+        for _ in 0..n_runs {
+            case.reset(&mut table);
+            backend.run(&mut prepared, &mut table, None).unwrap();
+            let mut bytes = vec![0; case.graph[out].n_bytes()];
+            table.read_tensor(&case.graph[out], 0, &mut bytes).unwrap();
+            results.push(bytes);
+        }
+        results
+    };
+    let alone: Vec<_> = (0..3).map(|seed| run(seed, 1, 1).remove(0)).collect();
+    std::thread::scope(|scope| {
+        for (seed, n_threads) in [(0, 8), (1, 8), (2, 3)] {
+            let (run, alone) = (&run, &alone);
+            scope.spawn(move || {
+                for result in run(seed, n_threads, 10) {
+                    assert!(result == alone[seed as usize], "the same bits");
+                }
+            });
+        }
+    });
 }

@@ -139,7 +139,7 @@ fn batches_and_strides_meet_the_right_slices() {
                     scratch: scratch.as_mut_ptr().cast(),
                 };
                 // SAFETY: the strides above stay inside the vectors, which outlive the run.
-                pool.run(|team| unsafe { mul_mat(team, isa, &m, &op) }.unwrap()).unwrap();
+                pool.run(n_threads, |team| unsafe { mul_mat(team, isa, &m, &op) }.unwrap()).unwrap();
                 let single = ThreadPool::new(1).unwrap();
                 for head in 0..n_heads {
                     let kv = head / (n_heads / n_kv_heads);

@@ -30,7 +30,8 @@ fn products_do_not_allocate() {
                 scratch: scratch.as_mut_ptr().cast(),
             };
             // SAFETY: the vectors have the sizes of `m` and outlive the runs.
-            let run = || pool.run(|team| unsafe { mul_mat(team, Isa::detect(), &m, &op) }.unwrap()).unwrap();
+            let run =
+                || pool.run(3, |team| unsafe { mul_mat(team, Isa::detect(), &m, &op) }.unwrap()).unwrap();
             run();
             let before = counting::allocations();
             (0..10).for_each(|_| run());

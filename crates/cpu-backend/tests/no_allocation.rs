@@ -56,12 +56,13 @@ fn a_second_run_allocates_nothing() {
     let mut backend = CpuBackend::new(Isa::detect(), 3).unwrap();
     let n_nodes = case.graph.nodes().len();
     let abort = || false;
-    backend.compute(&case.graph, 0..n_nodes, &mut table, Some(&abort)).unwrap();
+    let mut prepared = backend.prepare(&case.graph, 0..n_nodes, &table).unwrap();
+    backend.run(&mut prepared, &mut table, Some(&abort)).unwrap();
     // Worker threads may still be setting themselves up after the first run.
-    backend.compute(&case.graph, 0..n_nodes, &mut table, Some(&abort)).unwrap();
+    backend.run(&mut prepared, &mut table, Some(&abort)).unwrap();
     let before = counting::allocations();
     for _ in 0..10 {
-        backend.compute(&case.graph, 0..n_nodes, &mut table, Some(&abort)).unwrap();
+        backend.run(&mut prepared, &mut table, Some(&abort)).unwrap();
     }
     assert_eq!(counting::allocations(), before);
 }

@@ -109,7 +109,8 @@ impl CustDriver {
     }
 }
 
-impl Driver for CustDriver {
+// SAFETY: every call is answered by CUDA's driver, whose promises are those that the trait asks for.
+unsafe impl Driver for CustDriver {
     fn info(&self) -> &DeviceInfo {
         &self.info
     }
@@ -303,13 +304,8 @@ impl Driver for CustDriver {
         function: Function,
         launch: &Launch<'_>,
     ) -> Result<(), DriverError> {
-        /// More than any kernel has.
-        const MAX_PARAMS: usize = 16;
         self.enter()?;
-        let mut params = [std::ptr::null_mut::<c_void>(); MAX_PARAMS];
-        for (param, value) in params.iter_mut().zip(launch.args) {
-            *param = value.address().cast_mut();
-        }
+        let mut params = launch.pointers();
         let [x, y, z] = launch.grid;
         // SAFETY: there is an argument of the right kind for each parameter, which the driver copies before it returns; the
         // rest is the caller's promise. No dynamic shared memory, no extra list.

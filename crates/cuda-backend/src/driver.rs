@@ -9,6 +9,7 @@ use std::fmt::Debug;
 use std::ptr::NonNull;
 
 use quipu_backend::DeviceMemory;
+use smallvec::SmallVec;
 
 use crate::kernels::{Kernel, Kind, TensorArg};
 
@@ -101,6 +102,9 @@ impl Value {
     }
 }
 
+/// Pointers to the arguments of a launch; no kernel of today has more than fit without the heap.
+pub type Pointers = SmallVec<[*mut c_void; 16]>;
+
 /// A launch: one kernel, its blocks, its arguments.
 #[derive(Clone, Copy, Debug)]
 pub struct Launch<'a> {
@@ -118,12 +122,27 @@ impl Launch<'_> {
         self.kernel.params.len() == self.args.len()
             && self.kernel.params.iter().zip(self.args).all(|(param, value)| param.kind == value.kind())
     }
+
+    /// Where the bytes of each argument lie, as `kernelParams` of `cuLaunchKernel` wants it: one for every argument.
+    pub fn pointers(&self) -> Pointers {
+        self.args.iter().map(|value| value.address().cast_mut()).collect()
+    }
 }
 
 /// One device's driver. Calls are good from any thread.
 ///
 /// Work goes to streams: copies, fills and launches return when they are queued, and may fail later, in any call.
-pub trait Driver: Send + Sync + Debug {
+///
+/// # Safety
+/// Buffers, staging and plans rest on what a driver answers. An implementation promises:
+/// - [`Driver::alloc`] gives an address, other than 0 and aligned to 256, of `size` bytes that nobody else uses until they are
+///   freed; [`Driver::alloc_pinned`] the same of host memory, aligned to 16 at least, that this process may read and write.
+/// - The work of a stream is done in the order in which it was queued, and touches nothing but what it was asked to: a copy or
+///   a fill its `len` bytes, a launch what the kernel's table entry and source say.
+/// - When [`Driver::synchronize`] or [`Driver::wait`] returns `Ok`, everything queued before has been done, and host memory
+///   that took part in it is no longer touched.
+/// - Handles are not given out twice as long as they are alive, and a recording queues what it was recorded with.
+pub unsafe trait Driver: Send + Sync + Debug {
     /// The device.
     fn info(&self) -> &DeviceInfo;
 
@@ -248,4 +267,23 @@ pub trait Driver: Send + Sync + Debug {
     /// # Safety
     /// `recording` is from [`Driver::end_recording`], was not destroyed, and is not queued any more.
     unsafe fn destroy_recording(&self, recording: Recording) -> Result<(), DriverError>;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kernels::KERNELS;
+
+    #[test]
+    fn every_argument_has_its_pointer_however_many_there_are() {
+        for n in [0, 1, 16, 17, 40] {
+            let args: Vec<Value> = (0..n).map(Value::I32).collect();
+            let launch = Launch { kernel: &KERNELS[0], grid: [1; 3], args: &args };
+            let pointers = launch.pointers();
+            assert_eq!(pointers.len(), args.len());
+            for (pointer, value) in pointers.iter().zip(&args) {
+                assert_eq!(pointer.cast_const(), value.address());
+            }
+        }
+    }
 }

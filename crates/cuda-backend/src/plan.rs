@@ -3,23 +3,16 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use quipu_backend::{BufferTable, Error};
-use quipu_graph::{BufferId, Graph, Op, Tensor, TensorId};
+use quipu_backend::{Buffer, BufferTable, Error, Regions, Resolver, Span};
+use quipu_graph::{Graph, Op, Tensor, TensorId};
 use smallvec::{SmallVec, smallvec};
 
 use crate::buffer::CudaBuffer;
 use crate::driver::{Function, Launch, Value};
 use crate::kernels::{Kernel, TensorArg};
+use crate::replay::Replay;
 use crate::shared::{ALIGNMENT, Shared};
 use crate::{ops, support, types};
-
-/// One buffer of the table, as far as the run may use it.
-#[derive(Clone, Copy, Debug)]
-struct Region {
-    address: u64,
-    size: usize,
-    writable: bool,
-}
 
 /// A launch whose arguments lie in [`Plan::values`].
 #[derive(Clone, Debug)]
@@ -37,31 +30,51 @@ enum Base {
     Status,
 }
 
-/// Activations that were prepared for one product and serve the next.
+/// An argument in a backend's own memory, which may move when that grows.
+#[derive(Clone, Copy, Debug)]
+struct Open {
+    at: usize,
+    base: Base,
+    offset: u64,
+}
+
+/// Activations that were made ready for one product and serve the next.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) struct Prepared {
+pub(crate) struct Activations {
     pub x: TensorId,
     pub how: types::Prepare,
     /// Offset in the scratch.
     pub offset: usize,
 }
 
-/// The launches of one run. Kept between runs so that its vectors are allocated once.
-#[derive(Debug, Default)]
+/// A node with row numbers, as far as an error needs it.
+#[derive(Clone, Debug)]
+pub(crate) struct RowNode {
+    pub op: Op,
+    /// Name of the table.
+    pub name: String,
+    pub ids: Option<Tensor>,
+    pub n_rows: usize,
+}
+
+/// A graph's nodes as launches. The addresses in it may be used after [`Plan::verify`], as long as the table stays exclusively
+/// borrowed, and after [`Plan::close`] with the memory of the backend that runs it.
+#[derive(Debug)]
 pub(crate) struct Plan {
-    regions: Vec<Option<Region>>,
-    /// How many operands of the graph's nodes are this tensor.
-    uses: Vec<u32>,
+    shared: Arc<Shared>,
+    regions: Option<Regions>,
     pub steps: Vec<Step>,
     values: Vec<Value>,
-    /// Arguments that are offsets still.
-    open: Vec<(usize, Base)>,
+    /// Arguments in the backend's own memory, and where that was when they were set last.
+    open: Vec<Open>,
+    closed: Option<(u64, u64)>,
     /// Bytes of scratch that the run needs.
     pub scratch_bytes: usize,
-    /// Nodes with row numbers: each has a counter of those out of range.
-    pub row_nodes: Vec<TensorId>,
-    /// At the start of the scratch.
-    prepared: Option<Prepared>,
+    /// Each has a counter of row numbers out of range.
+    pub row_nodes: Vec<RowNode>,
+    /// While planning: what lies at the start of the scratch.
+    activations: Option<Activations>,
+    pub replay: Replay,
 }
 
 /// What planning a node needs besides the plan.
@@ -69,28 +82,47 @@ pub(crate) struct Plan {
 pub(crate) struct Source<'a> {
     pub shared: &'a Arc<Shared>,
     pub graph: &'a Graph,
+    pub resolver: &'a Resolver<'a>,
+}
+
+impl Source<'_> {
+    /// A tensor as kernels take it, after a look at its place.
+    pub fn arg(&self, tensor: &Tensor) -> Result<TensorArg, Error> {
+        let data = self.resolver.place(tensor)?.address;
+        Ok(TensorArg { data, ne: tensor.ne.map(|n| n as i64), nb: tensor.nb.map(|n| n as i64) })
+    }
+}
+
+/// Where a buffer lies, if it is that device's.
+fn reach(shared: &Arc<Shared>, buffer: &dyn Buffer) -> Option<Span> {
+    let size = buffer.size();
+    let buffer = buffer.as_any().downcast_ref::<CudaBuffer>()?;
+    buffer.is_of(shared).then(|| Span { address: buffer.address(), size })
 }
 
 impl Plan {
     /// Resolves and checks `graph.nodes()[nodes]`.
     pub fn build(
-        &mut self,
-        source: Source<'_>,
+        shared: &Arc<Shared>,
+        graph: &Graph,
         nodes: Range<usize>,
         buffers: &BufferTable,
-    ) -> Result<(), Error> {
-        let graph = source.graph;
-        self.find_regions(source.shared, buffers);
-        graph.count_uses(&mut self.uses);
-        self.steps.clear();
-        self.values.clear();
-        self.open.clear();
-        self.row_nodes.clear();
-        self.scratch_bytes = 0;
-        self.prepared = None;
-        let n_nodes = graph.nodes().len();
-        let (start, end) = (nodes.start, nodes.end);
-        let nodes = graph.nodes().get(nodes).ok_or(Error::NodeRange { start, end, n_nodes })?;
+    ) -> Result<Plan, Error> {
+        let resolver = Resolver::new(graph, buffers, |buffer| reach(shared, buffer), types::alignment);
+        let mut plan = Plan {
+            shared: Arc::clone(shared),
+            regions: None,
+            steps: Vec::new(),
+            values: Vec::new(),
+            open: Vec::new(),
+            closed: None,
+            scratch_bytes: 0,
+            row_nodes: Vec::new(),
+            activations: None,
+            replay: Replay::new(Arc::clone(shared)),
+        };
+        let source = Source { shared, graph, resolver: &resolver };
+        let nodes = resolver.nodes(nodes)?;
         let mut next = 0;
         while let Some(&id) = nodes.get(next) {
             next += 1;
@@ -99,18 +131,30 @@ impl Plan {
             if tensor.op.is_metadata() || tensor.n_elements() == 0 {
                 continue;
             }
-            let fused = self.fused_norm(source, id, &nodes[next..])?;
+            let fused = plan.fused_norm(source, id, &nodes[next..])?;
             if fused == 0 {
-                self.check_operands(graph, id)?;
-                ops::plan(self, source, id)?;
+                resolver.node(id)?;
+                ops::plan(&mut plan, source, id)?;
             }
             next += fused;
             if matches!(tensor.op, Op::SetRows | Op::Cpy) {
                 // Tensors may share bytes with what was written.
-                self.prepared = None;
+                plan.activations = None;
             }
         }
-        Ok(())
+        plan.regions = Some(resolver.into_regions());
+        Ok(plan)
+    }
+
+    /// Whether the launches are of that device, whatever backend planned them.
+    pub fn is_of(&self, shared: &Arc<Shared>) -> bool {
+        Arc::ptr_eq(&self.shared, shared)
+    }
+
+    /// Checks that every address of a buffer is where it was when it was noted.
+    pub fn verify(&self, buffers: &BufferTable) -> Result<(), Error> {
+        let regions = self.regions.as_ref().ok_or(Error::Stale)?;
+        regions.verify(buffers, |buffer| reach(&self.shared, buffer))
     }
 
     /// `NORM` or `RMS_NORM` with the `MUL` and the `ADD` of a row behind it, each read by the next alone, as one launch
@@ -121,120 +165,40 @@ impl Plan {
         norm_id: TensorId,
         after: &[TensorId],
     ) -> Result<usize, Error> {
-        let graph = source.graph;
+        let Source { shared, graph, resolver } = source;
         let norm = &graph[norm_id];
         let (eps, is_rms) = match norm.op {
             Op::RmsNorm { eps } => (eps, true),
             Op::Norm { eps } => (eps, false),
             _ => return Ok(0),
         };
-        let Some((&mul_id, rest)) = after.split_first() else { return Ok(0) };
-        let Some(weight) = self.row_behind(graph, norm_id, mul_id, Op::Mul) else { return Ok(0) };
-        let add = rest.first().and_then(|add| Some((*add, self.row_behind(graph, mul_id, *add, Op::Add)?)));
-        let (name, nodes, rows): (_, &[TensorId], &[TensorId]) = match (is_rms, &add) {
-            (true, None) => ("rms_norm_mul", &[mul_id], &[weight]),
-            (true, Some((add, bias))) => ("rms_norm_mul_add", &[mul_id, *add], &[weight, *bias]),
-            (false, Some((add, bias))) => ("layer_norm_mul_add", &[mul_id, *add], &[weight, *bias]),
+        let Some(chain) = resolver.norm_chain(norm_id, after) else { return Ok(0) };
+        let (mul, weight) = (chain.mul, chain.weight);
+        let (name, nodes, rows): (_, &[TensorId], &[TensorId]) = match (is_rms, chain.add) {
+            (true, None) => ("rms_norm_mul", &[mul], &[weight]),
+            (true, Some((add, bias))) => ("rms_norm_mul_add", &[mul, add], &[weight, bias]),
+            (false, Some((add, bias))) => ("layer_norm_mul_add", &[mul, add], &[weight, bias]),
             (false, None) => return Ok(0),
         };
         for id in nodes {
             support::node(graph, *id).map_err(|expected| Error::node(&graph[*id], expected))?;
         }
         for id in nodes.iter().chain([&norm_id]) {
-            self.check_operands(graph, *id)?;
+            resolver.node(*id)?;
         }
-        // What only the fused kernel needs: that its result does not destroy what it reads.
-        let last = &graph[*nodes.last().unwrap_or(&norm_id)];
-        let input = &graph[norm.src[0]];
-        let (x, dst) = (self.arg(input)?, self.arg(last)?);
-        let same = x.data == dst.data && input.same_layout(last);
-        if overlap(input, &x, last, &dst) && !same {
+        let last = *nodes.last().unwrap_or(&norm_id);
+        if !resolver.may_fuse(norm_id, last, rows)? {
             return Ok(0);
         }
+        let last = &graph[last];
+        let (x, dst) = (source.arg(&graph[norm.src[0]])?, source.arg(last)?);
         let mut values: SmallVec<[Value; 5]> = smallvec![Value::Tensor(dst), Value::Tensor(x)];
         for row in rows {
-            let arg = self.arg(&graph[*row])?;
-            if overlap(&graph[*row], &arg, last, &dst) {
-                return Ok(0);
-            }
-            values.push(Value::Tensor(arg));
+            values.push(Value::Tensor(source.arg(&graph[*row])?));
         }
         values.push(Value::F32(eps));
-        self.push(source.shared, name, last.ne, 0, &values)?;
+        self.push(shared, name, last.ne, 0, &values)?;
         Ok(nodes.len())
-    }
-
-    /// The row that `next` combines with `id`, if it is the only reader of `id`, of that op, and of its shape.
-    fn row_behind(&self, graph: &Graph, id: TensorId, next: TensorId, op: Op) -> Option<TensorId> {
-        let (tensor, behind) = (&graph[id], &graph[next]);
-        let row = match behind.src.as_slice() {
-            [a, b] if *a == id && *b != id => *b,
-            [a, b] if *b == id && *a != id => *a,
-            _ => return None,
-        };
-        let private = self.uses[id.index()] == 1 && !tensor.flags.output;
-        let fits = graph[row].ne == [behind.ne[0], 1, 1, 1] && behind.ne == tensor.ne;
-        (behind.op == op && private && fits).then_some(row)
-    }
-
-    fn find_regions(&mut self, shared: &Arc<Shared>, buffers: &BufferTable) {
-        self.regions.clear();
-        for index in 0..buffers.len() {
-            let id = BufferId(index as u32);
-            let buffer = buffers.get(id).ok().and_then(|buffer| {
-                let size = buffer.size();
-                let buffer = buffer.as_any().downcast_ref::<CudaBuffer>()?;
-                let writable = buffers.is_owned(id);
-                buffer.is_of(shared).then(|| Region { address: buffer.address(), size, writable })
-            });
-            self.regions.push(buffer);
-        }
-    }
-
-    /// Checks that a node's result may be written, and does not destroy what it is computed from.
-    fn check_operands(&self, graph: &Graph, id: TensorId) -> Result<(), Error> {
-        let tensor = &graph[id];
-        let dst = self.arg(tensor)?;
-        if !self.region(tensor)?.0.writable {
-            return Err(Error::ReadOnly { what: format!("{} {}", tensor.op.name(), tensor.name) });
-        }
-        for (i, src) in tensor.src.iter().enumerate() {
-            let operand = &graph[*src];
-            let at = self.arg(operand)?;
-            let same = at.data == dst.data && operand.same_layout(tensor);
-            if overlap(operand, &at, tensor, &dst) && !(same && tensor.op.may_overwrite(i)) {
-                return Err(Error::overlap(tensor, i, operand));
-            }
-        }
-        Ok(())
-    }
-
-    fn region(&self, tensor: &Tensor) -> Result<(Region, usize), Error> {
-        let problem = |found: String, expected| Error::tensor(tensor, found, expected);
-        let (buffer, offset) = tensor
-            .storage
-            .location()
-            .ok_or_else(|| problem("no memory".to_owned(), "memory from the planner or an owner"))?;
-        let region = self.regions.get(buffer.0 as usize).ok_or(Error::UnknownBuffer(buffer.0))?;
-        let region = region
-            .ok_or_else(|| problem(format!("memory in buffer {}", buffer.0), "memory of this device"))?;
-        Ok((region, offset))
-    }
-
-    /// A tensor as kernels take it, after a look at its place.
-    pub fn arg(&self, tensor: &Tensor) -> Result<TensorArg, Error> {
-        let (region, offset) = self.region(tensor)?;
-        let len = support::extent(tensor)
-            .ok_or_else(|| Error::node(tensor, "whole blocks, and a size in bytes that fits in 63 bits"))?;
-        if offset.checked_add(len).is_none_or(|end| end > region.size) {
-            return Err(Error::OutOfBounds { offset, len, size: region.size });
-        }
-        let data = region.address + offset as u64;
-        let align = types::alignment(tensor.dtype) as u64;
-        if !data.is_multiple_of(align) {
-            return Err(Error::tensor(tensor, format!("address {data:#x}"), "memory aligned for its type"));
-        }
-        Ok(TensorArg { data, ne: tensor.ne.map(|n| n as i64), nb: tensor.nb.map(|n| n as i64) })
     }
 
     /// Adds a launch whose grid follows from `shape` and `inner` by the kernel's rule.
@@ -273,22 +237,23 @@ impl Plan {
 
     /// Marks argument `i` of the last launch as an offset in the scratch.
     pub fn in_scratch(&mut self, i: usize) {
-        self.open_argument(i, Base::Scratch);
+        let offset = match self.steps.last().and_then(|step| self.values.get(step.values.start + i)) {
+            Some(Value::Ptr(offset)) => *offset,
+            _ => return,
+        };
+        self.open_argument(i, Base::Scratch, offset);
     }
 
     /// Marks argument `i` of the last launch as the counter of `node`'s row numbers out of range.
-    pub fn count_rows(&mut self, i: usize, node: TensorId) {
-        let offset = self.row_nodes.len() * 4;
+    pub fn count_rows(&mut self, i: usize, node: RowNode) {
+        let offset = self.row_nodes.len() as u64 * 4;
         self.row_nodes.push(node);
-        self.open_argument(i, Base::Status);
-        if let Some((at, _)) = self.open.last() {
-            self.values[*at] = Value::Ptr(offset as u64);
-        }
+        self.open_argument(i, Base::Status, offset);
     }
 
-    fn open_argument(&mut self, i: usize, base: Base) {
+    fn open_argument(&mut self, i: usize, base: Base, offset: u64) {
         if let Some(step) = self.steps.last() {
-            self.open.push((step.values.start + i, base));
+            self.open.push(Open { at: step.values.start + i, base, offset });
         }
     }
 
@@ -300,39 +265,33 @@ impl Plan {
     }
 
     /// Where `x` lies prepared already.
-    pub fn prepared(&self, x: TensorId, how: types::Prepare) -> Option<usize> {
-        self.prepared.filter(|p| p.x == x && p.how == how).map(|p| p.offset)
+    pub fn activations(&self, x: TensorId, how: types::Prepare) -> Option<usize> {
+        self.activations.filter(|p| p.x == x && p.how == how).map(|p| p.offset)
     }
 
     /// Notes what the scratch holds from now on.
-    pub fn set_prepared(&mut self, prepared: Option<Prepared>) {
-        self.prepared = prepared;
+    pub fn set_activations(&mut self, activations: Option<Activations>) {
+        self.activations = activations;
     }
 
-    /// Turns offsets into addresses.
+    /// Turns offsets in the running backend's own memory into addresses. A recording of others is forgotten.
     pub fn close(&mut self, scratch: u64, status: u64) {
-        for (at, base) in self.open.drain(..) {
-            let Value::Ptr(offset) = self.values[at] else { continue };
+        if self.closed == Some((scratch, status)) {
+            return;
+        }
+        self.closed = Some((scratch, status));
+        self.replay.forget();
+        for Open { at, base, offset } in &self.open {
             let base = match base {
                 Base::Scratch => scratch,
                 Base::Status => status,
             };
-            self.values[at] = Value::Ptr(base + offset);
+            self.values[*at] = Value::Ptr(base + offset);
         }
-    }
-
-    /// The arguments of all launches.
-    pub fn values(&self) -> &[Value] {
-        &self.values
     }
 
     /// The launch of a step.
     pub fn launch(&self, step: &Step) -> Launch<'_> {
         Launch { kernel: step.kernel, grid: step.grid, args: &self.values[step.values.clone()] }
     }
-}
-
-/// Whether the bytes from first to last of both meet.
-fn overlap(a: &Tensor, at_a: &TensorArg, b: &Tensor, at_b: &TensorArg) -> bool {
-    a.overlaps(at_a.data, b, at_b.data)
 }

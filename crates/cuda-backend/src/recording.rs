@@ -272,7 +272,9 @@ fn error(call: &'static str, code: u32, bytes: Option<usize>) -> DriverError {
     DriverError { call, code, name: name.to_owned(), bytes }
 }
 
-impl Driver for RecordingDriver {
+// SAFETY: memory is the allocator's, freed as asked; work waits in one queue and is done in its order, within what it was asked
+// for. Kernels are run by whoever gave them to `with_kernels`, on the same terms as a device's.
+unsafe impl Driver for RecordingDriver {
     fn info(&self) -> &DeviceInfo {
         &self.info
     }

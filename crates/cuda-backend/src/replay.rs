@@ -1,95 +1,99 @@
-//! Runs that repeat: recorded once, queued with one call.
+//! Plans that repeat: recorded once, queued with one call.
 //!
-//! Decoding launches the same kernels with the same arguments for every token until the cache's window grows. The second
-//! run in a row that is like the one before it is recorded, on a stream of its own, and the runs after it are replayed.
-//! Answers to `ggml_cuda_graph`.
+//! Decoding runs the same plan for every token until the cache's window grows. The second run of a plan is recorded, on a
+//! stream of its own, and it and the runs after it are replayed. Answers to `ggml_cuda_graph`.
 
 use std::sync::Arc;
 
-use quipu_backend::Error;
-
-use crate::driver::{DriverError, Launch, Recording, Stream, Value};
+use crate::driver::{Driver, DriverError, Recording, Stream};
 use crate::plan::Plan;
 use crate::shared::Shared;
 
-/// What a run was: its launches, and the counters that are cleared first.
-#[derive(Debug, Default, PartialEq)]
-struct Shape {
-    launches: Vec<(&'static str, [u32; 3])>,
-    values: Vec<Value>,
-    cleared: (u64, usize),
-}
-
-/// The last run, and its recording if there is one.
+/// How far a plan is from being replayed.
 #[derive(Debug)]
 pub(crate) struct Replay {
     shared: Arc<Shared>,
-    /// Made at first use.
-    stream: Option<Stream>,
-    last: Shape,
+    n_runs: u32,
     recording: Option<Recording>,
-    /// The driver refused once; it is not asked again.
-    refused: bool,
-}
-
-/// How to run this time.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Turn {
-    /// Launch by launch.
-    Plain,
-    /// It is queued already.
-    Done,
 }
 
 impl Replay {
     pub fn new(shared: Arc<Shared>) -> Replay {
-        Replay { shared, stream: None, last: Shape::default(), recording: None, refused: false }
+        Replay { shared, n_runs: 0, recording: None }
     }
 
-    /// Looks at a run whose arguments are final: replays it, records it first, or leaves it to be launched.
+    /// What the coming run is to be: `None` if it is launched.
+    pub fn recording(&self) -> Option<Recording> {
+        self.recording
+    }
+
+    /// Whether the coming run is worth recording: one like it was before.
+    pub fn is_repeated(&self) -> bool {
+        self.n_runs > 0
+    }
+
+    /// Counts a run that was launched.
+    pub fn count(&mut self) {
+        self.n_runs = self.n_runs.saturating_add(1);
+    }
+
+    pub fn keep(&mut self, recording: Recording) {
+        self.forget();
+        self.recording = Some(recording);
+    }
+
+    /// Starts over, because arguments changed.
+    pub fn forget(&mut self) {
+        self.n_runs = 0;
+        if let Some(recording) = self.recording.take() {
+            // Every run ends with a wait, so that none is queued; a refusal has nothing to say any more.
+            // SAFETY: from this driver, destroyed once.
+            let _ = unsafe { self.shared.driver.destroy_recording(recording) };
+        }
+    }
+}
+
+impl Drop for Replay {
+    fn drop(&mut self) {
+        self.forget();
+    }
+}
+
+/// Where a backend records.
+#[derive(Debug)]
+pub(crate) struct Recorder {
+    shared: Arc<Shared>,
+    /// Made at first use.
+    stream: Option<Stream>,
+    /// The driver refused once; it is not asked again.
+    refused: bool,
+}
+
+impl Recorder {
+    pub fn new(shared: Arc<Shared>) -> Recorder {
+        Recorder { shared, stream: None, refused: false }
+    }
+
+    /// Records clearing `cleared` (address and bytes) and all launches of a plan; `None` if the driver does not: launches
+    /// work without it.
     ///
     /// # Safety
-    /// As launching every step of the plan on the shared stream, after clearing `cleared` (address and bytes).
-    pub unsafe fn turn(&mut self, plan: &Plan, cleared: (u64, usize)) -> Result<Turn, Error> {
+    /// Whenever the recording is replayed, everything holds that launching every step of the plan on the shared stream asks
+    /// for.
+    pub unsafe fn record(&mut self, plan: &Plan, cleared: (u64, usize)) -> Option<Recording> {
         if self.refused {
-            return Ok(Turn::Plain);
+            return None;
         }
-        let steps = || plan.steps.iter().map(|step| (step.kernel.name, step.grid));
-        let same = self.last.cleared == cleared
-            && self.last.values == plan.values()
-            && self.last.launches.iter().copied().eq(steps());
-        if !same {
-            self.forget();
-            self.last.launches.clear();
-            self.last.launches.extend(steps());
-            self.last.values.clear();
-            self.last.values.extend_from_slice(plan.values());
-            self.last.cleared = cleared;
-            return Ok(Turn::Plain);
-        }
-        let recording = if let Some(recording) = self.recording {
-            recording
-        } else {
-            // SAFETY: the caller's promises, which hold when it is replayed below.
-            let Ok(recording) = (unsafe { self.record(plan, cleared) }) else {
-                // Launches work without it.
-                self.refused = true;
-                return Ok(Turn::Plain);
-            };
-            *self.recording.insert(recording)
-        };
-        // SAFETY: launches and arguments are those of this run's plan, for which the caller promises.
-        let done = unsafe { self.shared.driver.replay(self.shared.stream, recording) };
-        done.map_err(|error| self.shared.error(&error))?;
-        Ok(Turn::Done)
+        // SAFETY: the caller's promise.
+        let recording = unsafe { self.try_record(plan, cleared) };
+        self.refused = recording.is_err();
+        recording.ok()
     }
 
-    /// Records clearing and all launches.
-    ///
     /// # Safety
-    /// As [`Replay::turn`], whenever the recording is replayed.
-    unsafe fn record(&mut self, plan: &Plan, cleared: (u64, usize)) -> Result<Recording, DriverError> {
-        let driver = self.shared.driver.as_ref();
+    /// As [`Recorder::record`].
+    unsafe fn try_record(&mut self, plan: &Plan, cleared: (u64, usize)) -> Result<Recording, DriverError> {
+        let driver: &dyn Driver = self.shared.driver.as_ref();
         let stream = match self.stream {
             Some(stream) => stream,
             None => *self.stream.insert(driver.create_stream()?),
@@ -103,9 +107,8 @@ impl Replay {
                 unsafe { driver.fill(stream, address, 0, len) }?;
             }
             for step in &plan.steps {
-                let launch: Launch<'_> = plan.launch(step);
                 // SAFETY: the caller's promise.
-                unsafe { driver.launch(stream, step.function, &launch) }?;
+                unsafe { driver.launch(stream, step.function, &plan.launch(step)) }?;
             }
             Ok(())
         };
@@ -123,19 +126,10 @@ impl Replay {
             }
         }
     }
-
-    fn forget(&mut self) {
-        if let Some(recording) = self.recording.take() {
-            // Every run ends with a wait, so that none is queued; a refusal has nothing to say any more.
-            // SAFETY: from this driver, destroyed once.
-            let _ = unsafe { self.shared.driver.destroy_recording(recording) };
-        }
-    }
 }
 
-impl Drop for Replay {
+impl Drop for Recorder {
     fn drop(&mut self) {
-        self.forget();
         if let Some(stream) = self.stream.take() {
             // SAFETY: from this driver, destroyed once; recording is all that it was used for.
             let _ = unsafe { self.shared.driver.destroy_stream(stream) };

@@ -1,4 +1,4 @@
-//! In steady decoding nothing is allocated on the heap.
+//! In steady decoding nothing is allocated on the heap, and nothing is prepared anew.
 
 mod common;
 
@@ -6,7 +6,7 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use common::{context, model, params, tokens};
-use quipu_decoder::{Batch, ContextParams};
+use quipu_decoder::{Batch, Context, ContextParams};
 
 struct Counting;
 
@@ -43,22 +43,25 @@ fn nothing_is_allocated_for_a_token() {
             context(&model, &ContextParams { n_threads, n_threads_batch: n_threads, ..params() });
         context.decode(&Batch::single(&tokens(20, 1))).unwrap();
         let mut batch = Batch::new();
-        let mut decode = |pos: i32, token: u32| {
+        let mut decode = |context: &mut Context, pos: i32, token: u32| {
             batch.clear();
             batch.add(token, pos, &[0], true);
             context.decode(&batch).unwrap();
             assert!(context.logits(0).unwrap()[0].is_finite());
         };
         // The first two tokens build the graph of one token and size the working memory.
-        decode(20, 1);
-        decode(21, 2);
+        decode(&mut context, 20, 1);
+        decode(&mut context, 21, 2);
         let next = tokens(128, 2);
+        let prepared = context.scheduler_stats().n_plans;
         let before = N_ALLOCATIONS.load(Ordering::SeqCst);
         for (pos, token) in (22..).zip(&next) {
-            decode(pos, *token);
+            decode(&mut context, pos, *token);
         }
         let n = N_ALLOCATIONS.load(Ordering::SeqCst) - before;
         assert_eq!(n, 0, "allocations over 128 tokens with {n_threads} threads");
         assert_eq!(context.perf().n_graph_builds, 2);
+        assert_eq!(context.scheduler_stats().n_plans, prepared, "nothing is prepared after the second token");
+        assert_eq!((prepared, context.scheduler_stats().n_memory_plans), (2, 2), "one for each graph");
     }
 }

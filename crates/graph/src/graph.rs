@@ -1,6 +1,7 @@
 //! The graph: an arena of tensors, and the order in which they are computed.
 
 use std::ops::{Index, IndexMut};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use quipu_quant::DType;
 use smallvec::SmallVec;
@@ -15,11 +16,15 @@ use crate::tensor::{Flags, MAX_DIMS, Storage, Tensor, TensorId, View, contiguous
 /// result depends on.
 #[derive(Clone, Debug, Default)]
 pub struct Graph {
+    generation: u64,
     tensors: Vec<Tensor>,
     nodes: Vec<TensorId>,
     leafs: Vec<TensorId>,
     visited: Vec<bool>,
 }
+
+/// The last generation that a graph was given.
+static GENERATIONS: AtomicU64 = AtomicU64::new(0);
 
 impl Graph {
     /// An empty graph.
@@ -33,7 +38,21 @@ impl Graph {
         for id in nodes.iter().chain(&leafs) {
             visited[id.index()] = true;
         }
-        Graph { tensors, nodes, leafs, visited }
+        let mut graph = Graph { tensors, nodes, leafs, visited, ..Graph::default() };
+        graph.changed();
+        graph
+    }
+
+    /// A number that every change replaces by one that no graph had before: two graphs of the same generation are equal,
+    /// so that what was derived from one serves as long as its generation stays. A clone keeps it until one of the two
+    /// changes; empty graphs share the 0. Lending a tensor for writing counts as a change.
+    pub fn generation(&self) -> u64 {
+        self.generation
+    }
+
+    fn changed(&mut self) {
+        // Only that numbers differ counts, not what else happened before.
+        self.generation = GENERATIONS.fetch_add(1, Ordering::Relaxed) + 1;
     }
 
     /// All tensors, by number.
@@ -110,6 +129,7 @@ impl Graph {
     /// Appends `id` and all it depends on to the evaluation order: operands first, in operand order
     /// (`ggml_build_forward_expand`). Tensors that are in the order already stay where they are.
     pub fn build_forward_expand(&mut self, id: TensorId) {
+        self.changed();
         self.visited.resize(self.tensors.len(), false);
         // An explicit stack: a graph's depth grows with the model's layers, the thread's stack does not.
         let mut stack: Vec<(TensorId, usize)> = Vec::new();
@@ -132,6 +152,7 @@ impl Graph {
 
     /// Fills the storage of every view from its root. Call after roots were placed.
     pub fn resolve_views(&mut self) {
+        self.changed();
         for index in 0..self.tensors.len() {
             let Some(View { root, offset }) = self.tensors[index].view else { continue };
             self.tensors[index].storage = match self[root].storage {
@@ -220,6 +241,7 @@ impl Graph {
     }
 
     pub(crate) fn push(&mut self, tensor: Tensor) -> TensorId {
+        self.changed();
         let id = TensorId(self.tensors.len() as u32);
         self.tensors.push(tensor);
         id
@@ -236,6 +258,7 @@ impl Index<TensorId> for Graph {
 
 impl IndexMut<TensorId> for Graph {
     fn index_mut(&mut self, id: TensorId) -> &mut Tensor {
+        self.changed();
         &mut self.tensors[id.index()]
     }
 }

@@ -132,3 +132,41 @@ fn attention_groups_query_heads() {
     let narrow = graph.input("mask", DType::F16, [255, 3, 1, 1]).expect("a small tensor");
     assert!(graph.flash_attn(q, k, v, Some(narrow), 0.125, 0.0, 0.0).is_err());
 }
+
+#[test]
+fn every_change_gives_a_generation_that_no_other_graph_has() {
+    let mut graph = Graph::new();
+    assert_eq!(graph.generation(), Graph::new().generation(), "empty graphs are equal");
+    let mut seen = vec![graph.generation()];
+    let mut changed = |graph: &Graph| {
+        assert!(!seen.contains(&graph.generation()), "a generation that was there before");
+        seen.push(graph.generation());
+    };
+    let x = graph.input("x", DType::F32, [8, 1, 1, 1]).unwrap();
+    changed(&graph);
+    let view = graph.reshape(x, [4, 2, 1, 1]).unwrap();
+    changed(&graph);
+    let out = graph.scale(view, 2.0, 0.0).unwrap();
+    changed(&graph);
+    graph.set_output(out);
+    changed(&graph);
+    graph.set_name(out, "out");
+    changed(&graph);
+    graph.build_forward_expand(out);
+    changed(&graph);
+    graph[x].storage = Storage::Planned { buffer: BufferId(0), offset: 0 };
+    changed(&graph);
+    graph.resolve_views();
+    changed(&graph);
+    // A clone is the same graph until one of the two changes.
+    let mut clone = graph.clone();
+    assert_eq!(clone.generation(), graph.generation());
+    clone[out].op = Op::Scale { scale: 3.0, bias: 0.0 };
+    changed(&clone);
+    graph[out].op = Op::Scale { scale: 3.0, bias: 0.0 };
+    changed(&graph);
+    // Looking changes nothing.
+    let before = graph.generation();
+    let _ = (graph.find("out"), graph.id(0), graph[x].n_bytes(), graph.nodes().len(), format!("{graph:?}"));
+    assert_eq!(graph.generation(), before);
+}

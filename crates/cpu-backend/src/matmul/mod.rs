@@ -352,6 +352,8 @@ pub fn mul_mat_pool(
     };
     // SAFETY: lengths were checked against the contiguous shape, the exclusive borrows last until `run`
     // returns, and `run` returns after every thread is done.
-    pool.run(|team| unsafe { mul_mat(team, isa, &m, &op) }.expect("the shape was checked above"))?;
+    pool.run(pool.n_threads(), |team| {
+        unsafe { mul_mat(team, isa, &m, &op) }.expect("the shape was checked above")
+    })?;
     Ok(())
 }

@@ -22,7 +22,6 @@ pub(super) static KERNEL: OpKernel = OpKernel {
         ensure(float(src[1]) && float(src[2]), "f16 or f32 keys and values, rows without gaps")
     },
     scratch_bytes,
-    needs_team: true,
     ..OpKernel::of(run)
 };
 

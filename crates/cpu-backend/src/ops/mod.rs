@@ -34,8 +34,6 @@ pub(crate) struct OpKernel {
     pub scratch_bytes: fn(&Step, usize) -> Option<usize>,
     /// Builds what is computed once per process, so that no run has to.
     pub warm_up: fn(Op),
-    /// Its threads wait for each other or share work out: no thread may do a step alone.
-    pub needs_team: bool,
     /// Does one thread's part of a step. Every thread returns the same error, or none does.
     ///
     /// # Safety
@@ -48,13 +46,7 @@ type Run = unsafe fn(&Step, Context, Part, &Team<'_>) -> Result<(), BadRow>;
 impl OpKernel {
     /// A kernel that takes all that the rule allows, and needs nothing besides its operands.
     const fn of(run: Run) -> OpKernel {
-        OpKernel {
-            takes: |_, _| Ok(()),
-            scratch_bytes: |_, _| Some(0),
-            warm_up: |_| {},
-            needs_team: false,
-            run,
-        }
+        OpKernel { takes: |_, _| Ok(()), scratch_bytes: |_, _| Some(0), warm_up: |_| {}, run }
     }
 }
 
@@ -120,14 +112,15 @@ impl Operand {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Step {
     pub op: Op,
-    /// Index of the node in its graph's arena, for errors.
-    pub tensor: usize,
     pub dst: Operand,
+    /// Operands in the op's order; [`Operand::NONE`] behind the last.
     pub src: [Operand; MAX_SRC],
     /// `RMS_NORM` followed by `MUL` with `src[1]`, in one step.
     pub fused_mul: bool,
     /// So small that thread 0 does it alone: a barrier costs more than the help.
     pub solo: bool,
+    /// The team meets behind it: what comes next is not done by the same thread alone.
+    pub meet: bool,
 }
 
 impl Step {
@@ -137,7 +130,7 @@ impl Step {
     }
 }
 
-// SAFETY: the pointers lie in buffers that the plan's caller borrows for the run; which thread touches
+// SAFETY: the pointers are followed during runs only, which borrow the buffers that they lie in; which thread touches
 // which bytes is the ops' business.
 unsafe impl Send for Step {}
 // SAFETY: as above.

@@ -12,7 +12,6 @@ pub(super) static KERNEL: OpKernel = OpKernel {
         ensure(supported, "weights of a type with a matrix product")
     },
     scratch_bytes: |step, _n_threads| describe(step).scratch_bytes().ok(),
-    needs_team: true,
     ..OpKernel::of(run)
 };
 

@@ -56,7 +56,7 @@ fn runs_of_changing_sizes_start_meet_and_end() {
                 run(&pool, n);
             }
         },
-        300,
+        1000,
     );
 }
 
@@ -74,7 +74,7 @@ fn callers_take_turns() {
             run(&pool, 2);
             caller.join().unwrap();
         },
-        300,
+        1000,
     );
 }
 
@@ -96,7 +96,7 @@ fn chunks_are_handed_out_once_per_phase() {
             .unwrap();
             assert!(taken.iter().all(|chunk| chunk.load(Ordering::SeqCst) == 2));
         },
-        200,
+        1000,
     );
 }
 
@@ -119,8 +119,8 @@ fn a_panic_ends_a_run_and_the_next_one_starts() {
             assert_eq!(left.load(Ordering::SeqCst), 3);
             run(&pool, 3);
         };
-        shuttle::check_random(model, 200);
-        shuttle::check_pct(model, 200, 3);
+        shuttle::check_random(model, 1000);
+        shuttle::check_pct(model, 1000, 3);
     }
 }
 

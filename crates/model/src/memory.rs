@@ -1,4 +1,4 @@
-//! How much memory a model's cache takes at a context length, without taking it.
+//! What layers remember of each token, and how much memory a model's cache takes at a context length, without taking it.
 
 use std::sync::Arc;
 
@@ -8,7 +8,23 @@ use quipu_graph::DType;
 use quipu_kv_cache::{KvCache, KvLayerShape, KvParams};
 
 use crate::error::Error;
+use crate::hparams::Window;
 use crate::loader::SizeOnly;
+
+/// What a layer remembers. Answers to the choice of a memory in `llama_model::create_memory`, layer by layer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum LayerMemory {
+    /// Nothing.
+    None,
+    /// Keys and values of each token.
+    Attention {
+        /// Their sizes.
+        shape: KvLayerShape,
+        /// How far back they are needed; `None`: to the first.
+        window: Option<Window>,
+    },
+}
 
 /// Context lengths are padded to this (`llama_context`).
 const N_CTX_PAD: usize = 256;
@@ -52,8 +68,11 @@ pub fn kv_estimate(metadata: &Metadata) -> Option<KvEstimate> {
     let head_size = n_embd.checked_div(*n_head.iter().find(|n| **n > 0)?)?;
     let d_k = number("attention.key_length").unwrap_or(head_size);
     let d_v = number("attention.value_length").unwrap_or(head_size);
-    let shape = |heads: &usize| KvLayerShape { n_embd_k_gqa: d_k * heads, n_embd_v_gqa: d_v * heads };
-    let layers: Vec<KvLayerShape> = n_head_kv.iter().filter(|heads| **heads > 0).map(shape).collect();
+    let shape = |heads: &usize| {
+        Some(KvLayerShape { n_embd_k_gqa: d_k.checked_mul(*heads)?, n_embd_v_gqa: d_v.checked_mul(*heads)? })
+    };
+    let heads = n_head_kv.iter().filter(|heads| **heads > 0);
+    let layers = heads.map(shape).collect::<Option<Vec<KvLayerShape>>>()?;
     let bounded = ["attention.sliding_window", "ssm.state_size", "ssm.conv_kernel", "wkv.head_size"];
     Some(KvEstimate {
         is_upper_bound: layers.len() < n_layer || bounded.iter().any(|name| metadata.contains(&key(name))),

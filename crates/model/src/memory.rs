@@ -103,3 +103,35 @@ impl KvEstimate {
         Ok(KvCache::new(&params, &SizeOnly(buffer_type), &mut BufferTable::new())?.n_bytes())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn metadata(numbers: &[(&str, Value)]) -> Metadata {
+        let mut metadata = Metadata::default();
+        metadata.set("general.architecture", "x".into());
+        for (name, value) in numbers {
+            metadata.set(&format!("x.{name}"), value.clone());
+        }
+        metadata
+    }
+
+    #[test]
+    fn heads_and_sizes_that_no_machine_holds_are_no_estimate() {
+        let with = |heads: Value| {
+            kv_estimate(&metadata(&[
+                ("block_count", Value::U32(1)),
+                ("embedding_length", Value::U32(64)),
+                ("context_length", Value::U32(64)),
+                ("attention.head_count", Value::U32(1)),
+                ("attention.head_count_kv", heads),
+                ("attention.key_length", Value::U32(1 << 30)),
+            ]))
+        };
+        assert_eq!(with(Value::Array(Array::U64(vec![u64::MAX >> 1]))), None);
+        assert_eq!(with(Value::Array(Array::I64(vec![1 << 40]))), None);
+        let estimate = with(Value::U32(2)).expect("two large heads");
+        assert_eq!(estimate.layers, [KvLayerShape { n_embd_k_gqa: 1 << 31, n_embd_v_gqa: 128 }]);
+    }
+}

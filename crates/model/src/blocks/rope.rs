@@ -51,6 +51,10 @@ impl RopeFactors {
 
 fn factors(loader: &mut Loader<'_>, hparams: &Hparams, name: &str) -> Result<Option<Weight>, Error> {
     let n_rot = hparams.layers.first().map_or(0, |layer| layer.n_rot);
+    if n_rot == 0 {
+        // Nothing is rotated; if that should not be, the layers' attention says so.
+        return Ok(None);
+    }
     loader.optional(name, &[n_rot / 2], Elementwise)
 }
 

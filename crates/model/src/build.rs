@@ -5,11 +5,12 @@
 use std::collections::HashMap;
 
 use quipu_graph::{DType, Graph, TensorId};
-use quipu_kv_cache::{KvCache, KvGraph};
+use quipu_kv_cache::{AttentionGraph, GraphInput, Memory};
 
 use crate::error::Error;
-use crate::hparams::{Hparams, LayerHparams};
-use crate::model::{BuiltGraph, GraphInputs, GraphParams};
+use crate::hparams::Hparams;
+use crate::inputs::{EmbdInput, InputEmbd, InputOutIds, InputPos};
+use crate::model::{BuiltGraph, GraphKind, GraphOutputs, GraphParams};
 use crate::rope::RopeConfig;
 use crate::weight::Weight;
 
@@ -18,8 +19,12 @@ pub(crate) struct Builder<'a> {
     pub graph: Graph,
     hparams: &'a Hparams,
     params: &'a GraphParams,
-    kv: KvGraph<'a>,
-    inputs: GraphInputs,
+    attn: AttentionGraph<'a>,
+    inputs: Vec<Box<dyn GraphInput>>,
+    embd: EmbdInput,
+    pos: TensorId,
+    /// Rows to keep; `None` if all are kept.
+    out_ids: Option<TensorId>,
     /// One leaf for each weight, however often it is used.
     leafs: HashMap<*const Weight, TensorId>,
 }
@@ -34,10 +39,9 @@ pub(crate) struct Heads {
 
 /// What attention over a layer's memory takes.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct AttentionInput<'a> {
+pub(crate) struct AttentionInput {
     pub il: usize,
     pub heads: Heads,
-    pub shape: &'a LayerHparams,
     /// Factor on the scores.
     pub kq_scale: f32,
 }
@@ -47,36 +51,42 @@ impl<'a> Builder<'a> {
     pub fn new(
         hparams: &'a Hparams,
         params: &'a GraphParams,
-        cache: &'a KvCache,
+        memory: &'a dyn Memory,
     ) -> Result<Builder<'a>, Error> {
         let mut graph = Graph::new();
-        let n_tokens = params.n_tokens;
-        let (tokens, embd) = if params.from_embeddings {
-            (None, Some(graph.input("inp_embd", DType::F32, [hparams.n_embd, n_tokens, 1, 1])?))
-        } else {
-            (Some(graph.input("inp_tokens", DType::I32, [n_tokens, 1, 1, 1])?), None)
-        };
+        let mut inputs: Vec<Box<dyn GraphInput>> = Vec::new();
+        let (shape, n_tokens) = (&params.shape, params.shape.n_tokens);
+        let embd = EmbdInput::new(&mut graph, shape, hparams.n_embd)?;
+        inputs.push(Box::new(InputEmbd { input: embd, n_tokens }));
         let pos = graph.input("inp_pos", DType::I32, [n_tokens, 1, 1, 1])?;
-        let kv = cache.graph();
-        let kv_idxs = kv.input_idxs(&mut graph, n_tokens)?;
-        let kq_mask = kv.input_mask(&mut graph, params.n_kv, n_tokens)?;
-        let out_ids = if params.n_outputs < n_tokens {
-            Some(graph.input("inp_out_ids", DType::I32, [params.n_outputs, 1, 1, 1])?)
-        } else {
-            None
-        };
-        let inputs = GraphInputs { tokens, embd, pos, out_ids, kv_idxs, kq_mask };
-        Ok(Builder { graph, hparams, params, kv, inputs, leafs: HashMap::new() })
+        inputs.push(Box::new(InputPos { pos, n_tokens }));
+        let cache = memory.kv().filter(|_| params.kind == GraphKind::Decoder);
+        let attn = AttentionGraph::new(&mut graph, cache, shape, params.causal, &mut inputs)?;
+        let n_outputs = shape.n_outputs;
+        let mut out_ids = None;
+        if n_outputs < n_tokens {
+            let ids = graph.input("inp_out_ids", DType::I32, [n_outputs, 1, 1, 1])?;
+            inputs.push(Box::new(InputOutIds { out_ids: ids, n_outputs, values: Vec::new() }));
+            out_ids = Some(ids);
+        }
+        let leafs = HashMap::new();
+        Ok(Builder { graph, hparams, params, attn, inputs, embd, pos, out_ids, leafs })
     }
 
     /// Closes the graph over the final normalised rows and the logits.
     pub fn finish(mut self, embd: TensorId, logits: TensorId) -> BuiltGraph {
         self.graph.set_name(embd, "result_norm");
         self.graph.set_output(embd);
-        self.graph.set_name(logits, "result_output");
-        self.graph.set_output(logits);
-        self.graph.build_forward_expand(logits);
-        BuiltGraph { graph: self.graph, inputs: self.inputs, logits, embd }
+        let mut outputs = GraphOutputs { logits: None, embd, pooled: None };
+        if self.params.is_pooled() {
+            self.graph.build_forward_expand(embd);
+        } else {
+            self.graph.set_name(logits, "result_output");
+            self.graph.set_output(logits);
+            self.graph.build_forward_expand(logits);
+            outputs.logits = Some(logits);
+        }
+        BuiltGraph { graph: self.graph, params: *self.params, inputs: self.inputs, outputs }
     }
 
     /// Names a tensor as the reference names it in layer `il`.
@@ -96,7 +106,7 @@ impl<'a> Builder<'a> {
 
     /// Positions of the ubatch's tokens.
     pub fn positions(&self) -> TensorId {
-        self.inputs.pos
+        self.pos
     }
 
     /// Rotary parameters of the context.
@@ -106,12 +116,11 @@ impl<'a> Builder<'a> {
 
     /// The ubatch's embeddings, or the rows of `table` for its tokens: `[n_embd, n_tokens]`.
     pub fn input_embeddings(&mut self, table: &Weight) -> Result<TensorId, Error> {
-        if let Some(embd) = self.inputs.embd {
-            return Ok(embd);
-        }
+        let tokens = match self.embd {
+            EmbdInput::Embd(embd) => return Ok(embd),
+            EmbdInput::Tokens(tokens) => tokens,
+        };
         let table = self.weight(table)?;
-        // Exactly one of the two inputs exists.
-        let Some(tokens) = self.inputs.tokens else { return Ok(table) };
         let rows = self.graph.get_rows(table, tokens)?;
         self.graph.set_name(rows, "embd");
         Ok(rows)
@@ -124,7 +133,7 @@ impl<'a> Builder<'a> {
         mut rows: [TensorId; N],
     ) -> Result<[TensorId; N], Error> {
         let last = il + 1 == self.hparams.n_layer();
-        if let Some(ids) = self.inputs.out_ids.filter(|_| last) {
+        if let Some(ids) = self.out_ids.filter(|_| last) {
             for row in &mut rows {
                 *row = self.graph.get_rows(*row, ids)?;
             }
@@ -133,9 +142,8 @@ impl<'a> Builder<'a> {
     }
 
     /// Stores keys and values and attends over the layer's memory: `[d_v * n_head, n_tokens]` (`build_attn` up to the projection).
-    pub fn attend(&mut self, input: &AttentionInput<'_>) -> Result<TensorId, Error> {
-        let AttentionInput { il, heads, shape, kq_scale } = input;
-        let il = *il;
+    pub fn attend(&mut self, input: &AttentionInput) -> Result<TensorId, Error> {
+        let AttentionInput { il, heads, kq_scale } = *input;
         self.name(heads.q, "Qcur", il);
         self.name(heads.k, "Kcur", il);
         self.name(heads.v, "Vcur", il);
@@ -143,17 +151,12 @@ impl<'a> Builder<'a> {
         self.graph.build_forward_expand(heads.q);
         self.graph.build_forward_expand(heads.v);
         self.graph.build_forward_expand(heads.k);
-        let stored = self.kv.store_k(&mut self.graph, il, heads.k, self.inputs.kv_idxs)?;
-        self.graph.build_forward_expand(stored);
-        let stored = self.kv.store_v(&mut self.graph, il, heads.v, self.inputs.kv_idxs)?;
-        self.graph.build_forward_expand(stored);
+        self.attn.store(&mut self.graph, il, heads.k, heads.v)?;
 
         let q = self.graph.permute(heads.q, [0, 2, 1, 3])?;
-        let (n_kv, n_head_kv) = (self.params.n_kv, shape.n_head_kv);
-        let k = self.kv.k(&mut self.graph, il, n_kv, shape.n_embd_head_k, n_head_kv)?;
-        let v = self.kv.v(&mut self.graph, il, n_kv, shape.n_embd_head_v, n_head_kv)?;
-        let mask = Some(self.inputs.kq_mask);
-        let out = self.graph.flash_attn(q, k, v, mask, *kq_scale, 0.0, 0.0)?;
+        let [k, v] = self.attn.keys_and_values(&mut self.graph, il, heads.k, heads.v)?;
+        let mask = Some(self.attn.mask());
+        let out = self.graph.flash_attn(q, k, v, mask, kq_scale, 0.0, 0.0)?;
         let [d, heads, n_tokens, _] = self.graph[out].ne;
         let out = self.graph.reshape(out, [d * heads, n_tokens, 1, 1])?;
         self.name(out, "kqv_out", il);

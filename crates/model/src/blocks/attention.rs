@@ -196,7 +196,7 @@ impl Block for Attention {
             heads.q = b.graph.scale(heads.q, kq_scale, 0.0)?;
             kq_scale = 1.0;
         }
-        let out = b.attend(&AttentionInput { il: self.il, heads, shape: &self.shape, kq_scale })?;
+        let out = b.attend(&AttentionInput { il: self.il, heads, kq_scale })?;
         let out = self.wo.forward(b, out)?;
         b.name(out, "attn_out", self.il);
         Ok(out)

@@ -70,7 +70,7 @@ impl Context {
     ) -> Result<Context, Error> {
         let hparams = model.hparams();
         let params = params.resolved(hparams.n_ctx_train)?;
-        let rope = RopeConfig::new(hparams, &params.rope);
+        let rope = RopeConfig::new(hparams, &params.rope, params.n_ctx);
         let outputs = Outputs::new(hparams.n_vocab, hparams.n_embd, params.embeddings, params.pooling);
         // The model's graphs name its buffers by number: they come first.
         let mut buffers = BufferTable::new();

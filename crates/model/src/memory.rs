@@ -1,4 +1,4 @@
-//! How much memory a model's cache takes at a context length, without taking it.
+//! What layers remember of each token, and how much memory a model's cache takes at a context length, without taking it.
 
 use std::sync::Arc;
 
@@ -8,6 +8,22 @@ use quipu_graph::DType;
 use quipu_kv_cache::{KvLayerShape, KvParams};
 
 use crate::error::Error;
+use crate::hparams::Window;
+
+/// What a layer remembers. Answers to the choice of a memory in `llama_model::create_memory`, layer by layer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum LayerMemory {
+    /// Nothing.
+    None,
+    /// Keys and values of each token.
+    Attention {
+        /// Their sizes.
+        shape: KvLayerShape,
+        /// How far back they are needed; `None`: to the first.
+        window: Option<Window>,
+    },
+}
 
 /// Context lengths are padded to this (`llama_context`).
 const N_CTX_PAD: usize = 256;
@@ -84,5 +100,37 @@ impl KvEstimate {
         let n_cells = n_ctx.checked_next_multiple_of(N_CTX_PAD).unwrap_or(n_ctx);
         let params = KvParams { n_cells, type_k: dtype, type_v: dtype, layers: self.layers.clone() };
         Ok(params.n_bytes(&|_| buffer_type.as_ref())?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn metadata(numbers: &[(&str, Value)]) -> Metadata {
+        let mut metadata = Metadata::default();
+        metadata.set("general.architecture", "x".into());
+        for (name, value) in numbers {
+            metadata.set(&format!("x.{name}"), value.clone());
+        }
+        metadata
+    }
+
+    #[test]
+    fn heads_and_sizes_that_no_machine_holds_are_no_estimate() {
+        let with = |heads: Value| {
+            kv_estimate(&metadata(&[
+                ("block_count", Value::U32(1)),
+                ("embedding_length", Value::U32(64)),
+                ("context_length", Value::U32(64)),
+                ("attention.head_count", Value::U32(1)),
+                ("attention.head_count_kv", heads),
+                ("attention.key_length", Value::U32(1 << 30)),
+            ]))
+        };
+        assert_eq!(with(Value::Array(Array::U64(vec![u64::MAX >> 1]))), None);
+        assert_eq!(with(Value::Array(Array::I64(vec![1 << 40]))), None);
+        let estimate = with(Value::U32(2)).expect("two large heads");
+        assert_eq!(estimate.layers, [KvLayerShape { n_embd_k_gqa: 1 << 31, n_embd_v_gqa: 128 }]);
     }
 }

@@ -7,14 +7,15 @@ use quipu_gguf::{GgufFile, GgufSet};
 use quipu_graph::{DType, Graph, TensorId};
 use quipu_kv_cache::{GraphInput, GraphShape, InputSource, KShift, KvLayerShape, Memory, MemoryKey};
 
-use crate::archs::{self, Architecture};
+use crate::archs;
+use crate::blocks::Network;
 use crate::build::Builder;
 use crate::error::Error;
-use crate::hparams::Hparams;
+use crate::hparams::{Hparams, Keys, SizeFacts};
 use crate::loader::{Filled, LoadParams, LoadStats, Loader, OffloadedLayers};
+use crate::memory::LayerMemory;
 use crate::pooling::{self, Pooling};
 use crate::rope::RopeConfig;
-use crate::weights::Weights;
 
 /// A model in memory. Answers to `llama_model` without its vocabulary.
 ///
@@ -24,7 +25,7 @@ pub struct Model {
     name: String,
     hparams: Hparams,
     /// Absent if only the vocabulary was wanted.
-    runnable: Option<(Architecture, Weights)>,
+    network: Option<Box<dyn Network>>,
     buffers: Vec<Arc<dyn Buffer>>,
     offloaded: OffloadedLayers,
     stats: LoadStats,
@@ -145,17 +146,18 @@ impl Model {
     /// [`Error::phase`] says which step it was. Nothing stays allocated.
     pub fn load_set(set: &GgufSet, device: &dyn Device, params: &mut LoadParams<'_>) -> Result<Model, Error> {
         let metadata = set.metadata();
-        let name = metadata.str("general.architecture")?;
+        let keys = Keys::new(metadata)?;
+        let name = keys.architecture;
         if params.options.vocab_only {
             if params.options.check_architecture {
                 archs::find(name)?;
             }
-            let hparams = Hparams::vocabulary_only(metadata)?;
+            let hparams = Hparams::vocabulary_only(&keys)?;
             // As in the reference: sizes and description belong to weights.
             return Ok(Model {
                 name: name.to_owned(),
                 hparams,
-                runnable: None,
+                network: None,
                 buffers: Vec::new(),
                 offloaded: OffloadedLayers::default(),
                 stats: LoadStats::default(),
@@ -165,17 +167,18 @@ impl Model {
             });
         }
         let architecture = archs::find(name)?;
-        let hparams = (architecture.hparams)(metadata)?;
-        let layers = OffloadedLayers::last(hparams.n_layer, params.options.n_gpu_layers);
+        let hparams = (architecture.hparams)(&keys)?;
+        let layers = OffloadedLayers::last(hparams.n_layer(), params.options.n_gpu_layers);
         let offload = params.offload.map(|device| (device, layers));
         let mut loader = Loader::new(set, device, &params.options, offload)?;
-        let weights = (architecture.weights)(&mut loader, &hparams)?;
+        let network = (architecture.load)(&mut loader, &hparams)?;
         let Filled { buffers, stats } = loader.finish(architecture.name, device, params)?;
-        let description = crate::describe::description(name, &hparams, set)?;
+        let size_class = (architecture.size_class)(&SizeFacts::from(&hparams));
+        let description = crate::describe::description(name, size_class, set)?;
         Ok(Model {
             name: name.to_owned(),
             hparams,
-            runnable: Some((architecture, weights)),
+            network: Some(network),
             buffers,
             offloaded: offload.map_or_else(OffloadedLayers::default, |(_, layers)| layers),
             stats,
@@ -202,7 +205,7 @@ impl Model {
 
     /// Whether there are weights: false for a model opened with `vocab_only`.
     pub fn has_weights(&self) -> bool {
-        self.runnable.is_some()
+        self.network.is_some()
     }
 
     /// Hyper-parameters.
@@ -232,21 +235,24 @@ impl Model {
         self.offloaded.contains(il)
     }
 
+    /// What each layer remembers of each token; empty without weights.
+    pub fn memory(&self) -> Vec<LayerMemory> {
+        self.network.as_ref().map_or_else(Vec::new, |network| network.memory())
+    }
+
     /// Shape of each layer's cache.
     pub fn kv_layers(&self) -> Vec<KvLayerShape> {
-        (0..self.hparams.n_layer)
-            .map(|il| KvLayerShape {
-                n_embd_k_gqa: self.hparams.n_embd_k_gqa(il),
-                n_embd_v_gqa: self.hparams.n_embd_v_gqa(il),
-            })
-            .collect()
+        let shape = |memory: LayerMemory| match memory {
+            LayerMemory::Attention { shape, .. } => shape,
+            LayerMemory::None => KvLayerShape { n_embd_k_gqa: 0, n_embd_v_gqa: 0 },
+        };
+        self.memory().into_iter().map(shape).collect()
     }
 
     /// Builds the graph of a ubatch over `memory` (`llama_model::build_graph`).
     pub fn build_graph(&self, params: &GraphParams, memory: &dyn Memory) -> Result<BuiltGraph, Error> {
-        let (architecture, weights) = self.runnable.as_ref().ok_or(Error::NoWeights)?;
-        let builder = Builder::new(&self.hparams, weights, params, memory)?;
-        let mut built = (architecture.graph)(builder)?;
+        let network = self.network.as_ref().ok_or(Error::NoWeights)?;
+        let mut built = network.forward(Builder::new(&self.hparams, params, memory)?)?;
         if let Some(pooling) = params.embeddings {
             let (graph, inputs) = (&mut built.graph, &mut built.inputs);
             built.outputs.pooled = pooling::build(graph, built.outputs.embd, pooling, &params.shape, inputs)?;
@@ -266,28 +272,23 @@ impl Model {
         rope: &RopeConfig,
         memory: &dyn Memory,
     ) -> Result<Option<ShiftGraph>, Error> {
-        let (_, weights) = self.runnable.as_ref().ok_or(Error::NoWeights)?;
-        let (Some(mode), Some(cache)) = (self.hparams.rope_mode, memory.kv()) else { return Ok(None) };
+        let network = self.network.as_ref().ok_or(Error::NoWeights)?;
+        let Some(cache) = memory.kv().filter(|_| self.can_shift()) else { return Ok(None) };
         let mut graph = Graph::new();
         let n_cells = cache.n_cells();
         let mut kv = cache.graph();
         let shift = kv.input_shift(&mut graph)?;
-        let (d_k, n_rot) = (self.hparams.n_embd_head_k, self.hparams.n_rot);
-        // A shift is a rotation by the difference of two positions: the magnitude was applied when the key
-        // was stored and must not be applied again.
-        let mut params = rope.params(n_rot, mode);
-        params.attn_factor =
-            if params.ext_factor == 0.0 { 1.0 } else { 1.0 / (1.0 + 0.1 * (1.0 / params.freq_scale).ln()) };
-        let mut factors = None;
-        if let Some(w) = weights.layers.first().and_then(|layer| layer.rope_freqs.as_ref()) {
-            factors = Some(graph.external(&w.name, w.dtype, w.ne, w.storage)?);
-        }
-        for il in 0..self.hparams.n_layer {
-            let n_head_kv = self.hparams.n_head_kv[il];
-            let keys = kv.k_to_shift(&mut graph, il, n_rot, d_k, n_head_kv)?;
+        for il in 0..self.hparams.n_layer() {
+            let Some(rotation) = network.key_rotation(il) else { continue };
+            let (n_rot, n_head_kv) = (rotation.n_rot(), rotation.n_head_kv);
+            let mut factors = None;
+            if let Some(w) = rotation.factors(rope) {
+                factors = Some(graph.external(&w.name, w.dtype, w.ne, w.storage)?);
+            }
+            let keys = kv.k_to_shift(&mut graph, il, n_rot, rotation.n_embd_head, n_head_kv)?;
             let copy = graph.leaf("", DType::F32, [n_rot, n_head_kv, n_cells, 1])?;
             let copy = graph.cpy(keys, copy)?;
-            let turned = graph.rope(copy, shift, factors, params)?;
+            let turned = graph.rope(copy, shift, factors, rotation.params(rope))?;
             let stored = graph.cpy(turned, keys)?;
             graph.build_forward_expand(stored);
         }

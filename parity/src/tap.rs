@@ -143,7 +143,8 @@ impl Backend for TapBackend {
         nodes: Range<usize>,
         buffers: &BufferTable,
     ) -> Result<Prepared, Error> {
-        let parts = nodes.map(|node| self.inner.prepare(graph, node..node + 1, buffers).map(|part| (node, part)));
+        let parts =
+            nodes.map(|node| self.inner.prepare(graph, node..node + 1, buffers).map(|part| (node, part)));
         let parts = parts.collect::<Result<_, _>>()?;
         Ok(Prepared::new(OneByOne { graph: graph.clone(), parts }))
     }

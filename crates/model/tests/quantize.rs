@@ -15,7 +15,7 @@ fn set(dtype: DType) -> GgufSet {
 
 fn run(set: &GgufSet, params: &QuantizeParams, output: &Path) -> Result<GgufFile, Error> {
     let plan = plan(set, params)?;
-    quantize(set, &plan, params, &[output.to_owned()], |_, _| true)?;
+    quantize(set, &plan, params, &[output.to_owned()], &Inputs::new(), |_, _| true)?;
     Ok(GgufFile::open(output)?)
 }
 

@@ -7,7 +7,7 @@ use std::process::Command;
 use serde_json::Value;
 
 /// From the ground up: each crate may use those before it.
-const ORDER: [&str; 17] = [
+const ORDER: [&str; 18] = [
     "quipu-quant",
     "quipu-gguf",
     "quipu-graph",
@@ -24,6 +24,7 @@ const ORDER: [&str; 17] = [
     "quipu-decoder",
     "quipu-chat",
     "quipu",
+    "quipu-convert",
     "quipu-cli",
 ];
 

@@ -22,8 +22,6 @@
 #![forbid(unsafe_code)]
 
 mod bench;
-#[cfg(feature = "convert")]
-pub mod convert;
 mod embed;
 mod error;
 mod generate;

@@ -10,7 +10,7 @@ mod tokenizers;
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use quipu::convert::{ConvertError, ConvertOptions, OutType, convert};
+use quipu_convert::{ConvertError, ConvertOptions, OutType, convert};
 use serde::Deserialize;
 
 use crate::error::Error;

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use quipu::convert::{ConvertOptions, OutType, convert};
+use quipu_convert::{ConvertOptions, OutType, convert};
 
 use crate::fail::Failure;
 use crate::output::note;

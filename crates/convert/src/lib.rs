@@ -8,6 +8,7 @@
 //! The way: `config` says what the model is, `safetensors` opens its weights, `tensors` plans the
 //! file's tensors, `metadata`, `params` and `vocab` fill the metadata in the reference's order, and the
 //! tensors are converted while they are written.
+#![forbid(unsafe_code)]
 
 mod config;
 mod error;
@@ -35,11 +36,11 @@ use quipu_gguf::{Array, GgufWriter, Inputs, NewFile, Value};
 pub use error::ConvertError;
 pub use outtype::OutType;
 
+use self::safetensors::Checkpoint;
 use config::Config;
 use error::Result;
 use kv::KeyValues;
 use metadata::ModelInfo;
-use safetensors::Checkpoint;
 use tensors::Planned;
 
 /// How to convert.

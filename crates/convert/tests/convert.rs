@@ -1,11 +1,10 @@
 //! Conversion as a caller sees it: what is refused, in which words, and that nothing is left behind.
-#![cfg(feature = "convert")]
 
 use std::fmt::Write;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use quipu::convert::{ConvertError, ConvertOptions, OutType, convert};
+use quipu_convert::{ConvertError, ConvertOptions, OutType, convert};
 
 const SNAPSHOT: &str = include_str!("snapshots/convert_errors.txt");
 
@@ -71,7 +70,7 @@ impl Fixture {
         self.write("config.json", CONFIG.replace(from, to).as_bytes());
     }
 
-    fn convert(&self) -> Result<quipu::convert::Converted, ConvertError> {
+    fn convert(&self) -> Result<quipu_convert::Converted, ConvertError> {
         convert(&self.dir(), &self.root.path().join("out.gguf"), &ConvertOptions::default())
     }
 

@@ -20,7 +20,7 @@ use crate::vocabulary;
 
 /// The demo model that is compiled in: about a million parameters that tell little stories.
 #[cfg(feature = "embedded-model")]
-static EMBEDDED: &[u8] = include_bytes!("../../../models/stories-1m.gguf");
+static EMBEDDED: &[u8] = include_bytes!("../stories-1m.gguf");
 
 /// A model ready to make sessions. Cheap to clone; clones share weights and vocabulary.
 #[derive(Clone, Debug)]

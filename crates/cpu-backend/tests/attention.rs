@@ -160,3 +160,56 @@ fn masked_cells_may_hold_anything_and_a_blind_query_gets_zeros() {
     let expected: Vec<f64> = (0..d * 4).map(|i| if i < d * 2 { 1.0 } else { 0.0 }).collect();
     case.check(out, &expected, 0.0);
 }
+
+/// What attends to a cell whose key holds a NaN is not a number, wherever the cell lies and whatever surrounds it: a weight that
+/// went bad must not end as fluent text.
+#[test]
+fn a_nan_that_a_query_sees_is_seen_in_its_result() {
+    for (n_kv, spoiled) in [(40, 5), (40, 39), (96, 40), (1700, 3), (1700, 900), (1700, 1699)] {
+        for (masked, alone) in [(false, false), (true, false), (true, true)] {
+            for n_tokens in [1, 3] {
+                let mut case = Case::new(22);
+                let d = 32;
+                let (q, _) = case.noise([d, n_tokens, 2, 1], 1.0);
+                let (k, mut keys) = case.noise_f16([d, n_kv, 2, 1], 1.0);
+                for head in 0..2 {
+                    keys[(head * n_kv + spoiled) * d + 7] = f32::NAN;
+                }
+                let keys: Vec<half::f16> = keys.iter().map(|x| half::f16::from_f32(*x)).collect();
+                case.data.last_mut().unwrap().1 = bytes(&keys);
+                let (v, _) = case.noise_f16([d, n_kv, 2, 1], 1.0);
+                // Around the spoiled cell everything is visible, or nothing.
+                let mask = masked.then(|| {
+                    let bias = |i: usize| {
+                        let seen = !alone || i % n_kv == spoiled;
+                        if seen { half::f16::ZERO } else { half::f16::NEG_INFINITY }
+                    };
+                    let mask: Vec<half::f16> = (0..n_kv * n_tokens).map(bias).collect();
+                    case.leaf(DType::F16, [n_kv, n_tokens, 1, 1], bytes(&mask))
+                });
+                let out = case.graph.flash_attn(q, k, v, mask, 1.0, 0.0, 0.0).unwrap();
+                for got in case.run_both(out) {
+                    let nan = common::floats(&got).iter().all(|x| x.is_nan());
+                    assert!(
+                        nan,
+                        "cell {spoiled} of {n_kv}, masked {masked}, alone {alone}, {n_tokens} tokens"
+                    );
+                }
+            }
+        }
+    }
+}
+
+/// All keys not numbers: no score has a maximum.
+#[test]
+fn keys_that_are_all_nan_give_nan() {
+    let mut case = Case::new(23);
+    let (d, n_kv) = (16, 70);
+    let (q, _) = case.noise([d, 2, 2, 1], 1.0);
+    let k = case.leaf(DType::F32, [d, n_kv, 2, 1], bytes(&vec![f32::NAN; d * n_kv * 2]));
+    let (v, _) = case.noise([d, n_kv, 2, 1], 1.0);
+    let out = case.graph.flash_attn(q, k, v, None, 1.0, 0.0, 0.0).unwrap();
+    for got in case.run_both(out) {
+        assert!(common::floats(&got).iter().all(|x| x.is_nan()));
+    }
+}

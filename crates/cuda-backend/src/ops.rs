@@ -44,7 +44,7 @@ pub(crate) fn plan(plan: &mut Plan, source: Source<'_>, id: TensorId) -> Result<
             let values = [dst, src(0)?];
             plan.push(shared, name, tensor.ne, 0, &values)
         }
-        Op::Glu(op) => {
+        Op::Glu { op, .. } => {
             let name = support::glu_kernel(op).ok_or_else(|| Error::node(tensor, "a gate with a kernel"))?;
             let values = [dst, src(0)?, src(1)?];
             plan.push(shared, name, tensor.ne, 0, &values)
@@ -116,7 +116,6 @@ pub(crate) fn plan(plan: &mut Plan, source: Source<'_>, id: TensorId) -> Result<
             let floats = [Value::F32(scale), Value::F32(max_bias), Value::F32(logit_softcap)];
             flash_attn(plan, source, id, floats)
         }
-        #[allow(unreachable_patterns)]
         _ => Err(Error::node(tensor, "an op with kernels")),
     }
 }

@@ -45,7 +45,6 @@ pub(crate) fn unary_kernel(op: UnaryOp) -> Option<&'static str> {
         UnaryOp::Gelu => "gelu",
         UnaryOp::Relu => "relu",
         UnaryOp::Tanh => "tanh_f32",
-        #[allow(unreachable_patterns)]
         _ => return None,
     })
 }
@@ -55,7 +54,6 @@ pub(crate) fn glu_kernel(op: GluOp) -> Option<&'static str> {
     Some(match op {
         GluOp::Swiglu => "swiglu",
         GluOp::Geglu => "geglu",
-        #[allow(unreachable_patterns)]
         _ => return None,
     })
 }
@@ -95,7 +93,10 @@ pub(crate) fn node(graph: &Graph, id: TensorId) -> Result<(), Reason> {
             ensure(kernel.is_some(), "a copy among f32, f16 and bf16, or of i32")
         }
         Op::Unary(op) => ensure(unary_kernel(op).is_some(), "a function with a kernel"),
-        Op::Glu(op) => ensure(glu_kernel(op).is_some(), "a gate with a kernel"),
+        Op::Glu { op, .. } => {
+            let two = src.len() == 2 && glu_kernel(op).is_some();
+            ensure(two, "a gate with a kernel, of two tensors")
+        }
         Op::Add
         | Op::Mul
         | Op::Scale { .. }

@@ -34,11 +34,14 @@ impl Graph {
 
     /// A graph of tensors and lists that were checked ([`Graph::from_raw`]).
     pub(crate) fn from_parts(tensors: Vec<Tensor>, nodes: Vec<TensorId>, leafs: Vec<TensorId>) -> Graph {
-        let mut visited = vec![false; tensors.len()];
+        let mut graph = Graph::new();
+        graph.visited = vec![false; tensors.len()];
         for id in nodes.iter().chain(&leafs) {
-            visited[id.index()] = true;
+            graph.visited[id.index()] = true;
         }
-        let mut graph = Graph { tensors, nodes, leafs, visited, ..Graph::default() };
+        graph.tensors = tensors;
+        graph.nodes = nodes;
+        graph.leafs = leafs;
         graph.changed();
         graph
     }

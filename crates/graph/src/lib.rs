@@ -33,7 +33,8 @@ mod tensor;
 pub use error::Error;
 pub use graph::Graph;
 pub use ops::{
-    Broken, Form, GluOp, MAX_SRC, Op, OpRule, Outcome, RULES, RopeAngles, RopeMode, RopeParams, UnaryOp,
+    Broken, Form, GluOp, MAX_SRC, Op, OpRule, Outcome, RULES, RopeAngles, RopeMode, RopeParams, SortOrder,
+    UnaryOp,
 };
 pub use quipu_quant::DType;
 pub use raw::{RawGraph, RawTensor};

@@ -1,6 +1,8 @@
 //! Graph building through the public API: shapes, views, order, storage, refusals.
 
-use quipu_graph::{BufferId, DType, Error, GluOp, Graph, Op, RopeMode, RopeParams, Storage, TensorId};
+use quipu_graph::{
+    BufferId, DType, Error, GluOp, Graph, Op, RopeMode, RopeParams, SortOrder, Storage, TensorId,
+};
 
 fn f32_input(graph: &mut Graph, ne: [usize; 4]) -> TensorId {
     graph.input("x", DType::F32, ne).expect("a small tensor")
@@ -169,4 +171,48 @@ fn every_change_gives_a_generation_that_no_other_graph_has() {
     let before = graph.generation();
     let _ = (graph.find("out"), graph.id(0), graph[x].n_bytes(), graph.nodes().len(), format!("{graph:?}"));
     assert_eq!(graph.generation(), before);
+}
+
+#[test]
+fn results_have_the_shapes_that_operands_come_to() {
+    let mut graph = Graph::new();
+    let a = f32_input(&mut graph, [6, 5, 4, 3]);
+    let sums = graph.sum_rows(a).expect("f32");
+    assert_eq!(graph[sums].ne, [1, 5, 4, 3]);
+    let shares = graph.div(a, sums).expect("one value for each row");
+    assert_eq!(graph[shares].ne, [6, 5, 4, 3]);
+    let order = graph.argsort(a, SortOrder::Descending).expect("f32");
+    assert_eq!((graph[order].dtype, graph[order].ne), (DType::I32, [6, 5, 4, 3]));
+    let gated = graph.glu_halves(GluOp::Reglu, a, true).expect("two halves");
+    assert_eq!(graph[gated].ne, [3, 5, 4, 3]);
+    let both = graph.concat(a, gated, 0).expect("equal but for the first dimension");
+    assert_eq!(graph[both].ne, [9, 5, 4, 3]);
+    let again = graph.repeat(sums, [6, 10, 4, 9]).expect("multiples");
+    assert_eq!(graph[again].ne, [6, 10, 4, 9]);
+}
+
+#[test]
+fn operands_that_do_not_fit_are_refused_by_name() {
+    let mut graph = Graph::new();
+    let a = graph.input("a", DType::F32, [5, 4, 1, 1]).expect("a small tensor");
+    let b = graph.input("b", DType::F32, [5, 3, 1, 1]).expect("a small tensor");
+    let text = |error: Result<TensorId, Error>| error.expect_err("operands that do not fit").to_string();
+    assert_eq!(
+        text(graph.glu_halves(GluOp::Swiglu, a, false)),
+        "GLU of a [5, 4, 1, 1] (f32): expected rows of two halves"
+    );
+    assert_eq!(
+        text(graph.concat(a, b, 0)),
+        "CONCAT of a [5, 4, 1, 1] and b [5, 3, 1, 1]: expected equal types, and equal shapes in all other dimensions"
+    );
+    assert_eq!(text(graph.concat(a, b, 4)), "CONCAT of 2 operands: expected one of the dimensions 0 to 3");
+    assert_eq!(
+        text(graph.repeat(a, [5, 6, 1, 1])),
+        "REPEAT of a [5, 4, 1, 1] (f32): expected a shape that repeats to the result's"
+    );
+    let halves = graph.leaf("h", DType::F16, [5, 4, 1, 1]).expect("a small tensor");
+    assert_eq!(
+        text(graph.mul_mat(a, halves)),
+        "MUL_MAT of h [5, 4, 1, 1] (f16): expected f32 rows without gaps"
+    );
 }

@@ -204,10 +204,22 @@ fn any_size() -> impl Strategy<Value = usize> {
 fn any_op() -> impl Strategy<Value = Op> {
     // One op with its parameters for each rule, found by building them all.
     let graph = layer(3).expect("matching shapes");
-    let ops: Vec<Op> = graph.tensors().iter().map(|t| t.op).chain([Op::Cpy, Op::GetRows]).collect();
+    let others = [
+        Op::Cpy,
+        Op::GetRows,
+        Op::SumRows,
+        Op::Div,
+        Op::Sqr,
+        Op::Argsort(SortOrder::Ascending),
+        Op::Clamp { min: -1.0, max: 1.0 },
+        Op::Glu { op: GluOp::Geglu, swapped: true },
+    ];
+    let ops: Vec<Op> = graph.tensors().iter().map(|t| t.op).chain(others).collect();
     prop_oneof![
         4 => proptest::sample::select(ops),
         1 => any_size().prop_map(|n_dims| Op::Rope(RopeParams { n_dims, ..ROPE })),
+        1 => any_size().prop_map(|dim| Op::Concat { dim: dim % 5 }),
+        1 => proptest::array::uniform4(any_size()).prop_map(|ne| Op::Repeat { ne }),
     ]
 }
 

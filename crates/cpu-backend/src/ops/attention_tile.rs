@@ -67,9 +67,13 @@ impl Kernel for Tile<'_> {
         unsafe {
             let scores = self.rows.scores.add(self.row * TILE_CELLS);
             self.products::<FMA>(scores);
-            let tile_max = self.finish_scores(scores);
+            let mut tile_max = self.finish_scores(scores);
             if tile_max == f32::NEG_INFINITY {
-                return;
+                // No cell is visible, or those that are have scores the maximum does not see: these must not vanish.
+                if !is_any_nan(scores) {
+                    return;
+                }
+                tile_max = f32::NAN;
             }
             let state = self.rows.state(self.row);
             let (max, sum) = (state.add(self.rows.dv), state.add(self.rows.dv + 1));
@@ -203,6 +207,16 @@ impl Tile<'_> {
             }
         }
     }
+}
+
+/// Whether a score of the tile is NaN.
+///
+/// # Safety
+/// `scores` points to a tile's scores.
+#[cold]
+unsafe fn is_any_nan(scores: *const f32) -> bool {
+    // SAFETY: promised by the caller.
+    unsafe { std::slice::from_raw_parts(scores, TILE_CELLS) }.iter().any(|score| score.is_nan())
 }
 
 /// [`Lanes::sum`] of four at once, in the same order.

@@ -4,6 +4,8 @@ use half::f16;
 use quipu_backend::check::ensure;
 use quipu_graph::DType;
 
+#[cfg(test)]
+use super::battery::{Battery, Case, Layout, SHAPES, unravel};
 use super::{BadRow, Context, OpKernel, Operand, Part, Step};
 use crate::isa::Isa;
 use crate::pool::Team;
@@ -120,6 +122,53 @@ impl<'a> Walk<'a> {
                 return;
             }
             *at = 0;
+        }
+    }
+}
+
+#[cfg(test)]
+pub(super) fn cases(battery: &mut Battery) {
+    for ne in SHAPES {
+        for layout in Layout::ALL {
+            let mut case = Case::new(21);
+            let (a, values) = case.values(ne, layout, 1.0, true);
+            let out = case.graph.cont(a).unwrap();
+            battery.equal(&format!("cont {ne:?}"), &mut case, out, &values);
+
+            let mut case = Case::new(22);
+            let (a, values) = case.values(ne, layout, 1.0, true);
+            let turned = case.graph.transpose(a);
+            let out = case.graph.cont(turned).unwrap();
+            let to = case.graph[out].ne;
+            let expected: Vec<f32> = (0..values.len())
+                .map(|i| unravel(i, to))
+                .map(|[i0, i1, i2, i3]| values[((i3 * ne[2] + i2) * ne[1] + i0) * ne[0] + i1])
+                .collect();
+            battery.equal(&format!("cont of a transposed {ne:?}"), &mut case, out, &expected);
+
+            // Into a strided target, of the same and of another shape.
+            for reshaped in [false, true] {
+                let mut case = Case::new(23);
+                let (a, values) = case.values(ne, layout, 1.0, true);
+                let to = if reshaped { [ne[1], ne[0], ne[3], ne[2]] } else { ne };
+                let (target, _) = case.values(to, Layout::Gaps, 1.0, false);
+                let out = case.graph.cpy(a, target).unwrap();
+                battery.equal(&format!("cpy {ne:?} to {to:?}"), &mut case, out, &values);
+            }
+
+            let mut case = Case::new(24);
+            let (a, values) = case.values(ne, layout, 1.0, false);
+            let target = case.leaf(DType::F16, ne, &vec![f16::ZERO; values.len()]);
+            let out = case.graph.cpy(a, target).unwrap();
+            let halves: Vec<f16> = values.iter().map(|x| f16::from_f32(*x)).collect();
+            battery.bytes(&format!("cpy {ne:?} to f16"), &mut case, out, &halves);
+
+            let mut case = Case::new(25);
+            let a = case.leaf(DType::F16, ne, &halves);
+            let target = case.f32(ne, layout, &vec![0.0; values.len()]);
+            let out = case.graph.cpy(a, target).unwrap();
+            let expected: Vec<f32> = halves.iter().map(|x| x.to_f32()).collect();
+            battery.equal(&format!("cpy of f16 {ne:?}"), &mut case, out, &expected);
         }
     }
 }

@@ -6,6 +6,8 @@
 //! order: so is the result the same for any number of threads.
 
 use super::attention_tile::{Rows, TILE_CELLS, Tile};
+#[cfg(test)]
+use super::battery::{Battery, Case, Layout, halved};
 use super::soft_max::slope;
 use super::{BadRow, Context, OpKernel, Operand, Part, Step};
 use crate::isa::Isa;
@@ -362,4 +364,89 @@ unsafe fn finish(step: &Step, shape: &Shape, item: Item, state: *const f32) {
             }
         }
     }
+}
+
+#[cfg(test)]
+pub(super) fn cases(battery: &mut Battery) {
+    for (d, n_tokens, n_head, n_head_kv, n_kv) in
+        [(64, 1, 8, 2, 40), (17, 5, 3, 3, 101), (32, 3, 4, 1, 1100), (96, 40, 2, 2, 64)]
+    {
+        for dtype in [DType::F16, DType::F32] {
+            for (masked, nan) in [(true, false), (false, false), (true, true), (false, true)] {
+                let c = Config { d, n_tokens, n_head, n_head_kv, n_kv, dtype, masked, nan };
+                attention_case(battery, c);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+#[derive(Clone, Copy, Debug)]
+struct Config {
+    d: usize,
+    n_tokens: usize,
+    n_head: usize,
+    n_head_kv: usize,
+    n_kv: usize,
+    dtype: DType,
+    masked: bool,
+    /// NaN in the keys of a cell that some queries see.
+    nan: bool,
+}
+
+#[cfg(test)]
+fn attention_case(battery: &mut Battery, c: Config) {
+    let mut case = Case::new(18);
+    let rounded = |x: f32| if c.dtype == DType::F16 { halved(x) } else { f64::from(x) };
+    let (q, vq) = case.values([c.d, c.n_tokens, c.n_head, 1], Layout::Permuted, 1.0, false);
+    let n = c.d * c.n_head_kv * c.n_kv;
+    let cache = |case: &mut Case, spoiled: Option<usize>| {
+        let mut values: Vec<f32> = (0..n).map(|_| case.noise()).collect();
+        if let Some(cell) = spoiled {
+            values[cell * c.d * c.n_head_kv] = f32::NAN;
+        }
+        let ne = [c.d, c.n_head_kv, c.n_kv, 1];
+        let id = if c.dtype == DType::F16 {
+            let halves: Vec<f16> = values.iter().map(|x| f16::from_f32(*x)).collect();
+            case.leaf(DType::F16, ne, &halves)
+        } else {
+            case.leaf(DType::F32, ne, &values)
+        };
+        (case.graph.permute(id, [0, 2, 1, 3]).unwrap(), values)
+    };
+    let spoiled = c.n_kv / 2;
+    let (k, vk) = cache(&mut case, c.nan.then_some(spoiled));
+    let (v, vv) = cache(&mut case, None);
+    // The last query sees all but some cells, the first one cell, and that is the spoiled one.
+    let sees = |token: usize, cell: usize| {
+        let last = token + 1 == c.n_tokens;
+        !c.masked || (if last { cell % 7 != 3 } else { cell == (spoiled + token) % c.n_kv })
+    };
+    let mask = c.masked.then(|| {
+        let bias = |i: usize| if sees(i / c.n_kv, i % c.n_kv) { f16::ZERO } else { f16::NEG_INFINITY };
+        let halves: Vec<f16> = (0..c.n_kv * c.n_tokens).map(bias).collect();
+        case.leaf(DType::F16, [c.n_kv, c.n_tokens, 1, 1], &halves)
+    });
+    let out = case.graph.flash_attn(q, k, v, mask, 0.25, 0.0, 0.0).unwrap();
+    let mut expected = Vec::new();
+    for token in 0..c.n_tokens {
+        for head in 0..c.n_head {
+            let at = |cell: usize| (cell * c.n_head_kv + head / (c.n_head / c.n_head_kv)) * c.d;
+            let q = &vq[(head * c.n_tokens + token) * c.d..][..c.d];
+            let cells: Vec<usize> = (0..c.n_kv).filter(|cell| sees(token, *cell)).collect();
+            let score = |cell: &usize| {
+                let k = &vk[at(*cell)..][..c.d];
+                q.iter().zip(k).map(|(q, k)| rounded(*q) * rounded(*k)).sum::<f64>() * 0.25
+            };
+            let scores: Vec<f64> = cells.iter().map(score).collect();
+            let top = scores.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+            let powers: Vec<f64> = scores.iter().map(|s| (s - top).exp()).collect();
+            let sum: f64 = powers.iter().sum();
+            for d in 0..c.d {
+                let weighted = cells.iter().zip(&powers).map(|(cell, p)| p * rounded(vv[at(*cell) + d]));
+                expected.push(weighted.sum::<f64>() / sum);
+            }
+        }
+    }
+    battery.close(&format!("{c:?}"), &mut case, out, &expected, 1e-10);
 }

@@ -6,8 +6,12 @@
 // The plan checks that addresses and strides keep every element aligned.
 #![allow(clippy::cast_ptr_alignment)]
 
+mod argsort;
 mod attention_tile;
+#[cfg(test)]
+mod battery;
 mod binary;
+mod concat;
 mod copy;
 mod flash_attn;
 mod glu;
@@ -17,6 +21,8 @@ mod rope;
 mod rows;
 mod scale;
 mod soft_max;
+mod std_sort;
+mod sum_rows;
 mod unary;
 
 use quipu_backend::check::Reason;
@@ -53,7 +59,7 @@ impl OpKernel {
 /// The kernel for an op.
 pub(crate) fn kernel(op: Op) -> Option<&'static OpKernel> {
     Some(match op {
-        Op::Add | Op::Mul => &binary::KERNEL,
+        Op::Add | Op::Sub | Op::Mul | Op::Div => &binary::KERNEL,
         Op::Scale { .. } => &scale::KERNEL,
         Op::MulMat => &mul_mat::KERNEL,
         Op::Norm { .. } => &norm::NORM,
@@ -64,11 +70,34 @@ pub(crate) fn kernel(op: Op) -> Option<&'static OpKernel> {
         Op::GetRows => &rows::GET_ROWS,
         Op::SetRows => &rows::SET_ROWS,
         Op::Cpy | Op::Cont => &copy::KERNEL,
-        Op::Unary(_) => &unary::KERNEL,
-        Op::Glu(_) => &glu::KERNEL,
+        Op::Unary(_) | Op::Sqr | Op::Sqrt | Op::Clamp { .. } | Op::LeakyRelu { .. } => &unary::KERNEL,
+        Op::Glu { .. } => &glu::KERNEL,
+        Op::SumRows => &sum_rows::KERNEL,
+        Op::Concat { .. } => &concat::CONCAT,
+        Op::Repeat { .. } => &concat::REPEAT,
+        Op::Argsort(_) => &argsort::KERNEL,
         Op::None | Op::Reshape | Op::View | Op::Permute | Op::Transpose => return None,
     })
 }
+
+/// What the kernels are tried with: see [`battery`].
+#[cfg(test)]
+const CASES: &[fn(&mut battery::Battery)] = &[
+    argsort::cases,
+    binary::cases,
+    concat::cases,
+    copy::cases,
+    flash_attn::cases,
+    glu::cases,
+    mul_mat::cases,
+    norm::cases,
+    rope::cases,
+    rows::cases,
+    scale::cases,
+    soft_max::cases,
+    sum_rows::cases,
+    unary::cases,
+];
 
 /// A tensor as kernels see it.
 #[derive(Clone, Copy, Debug)]

@@ -2,6 +2,8 @@
 
 use quipu_backend::check::ensure;
 
+#[cfg(test)]
+use super::battery::{Battery, Case, Layout};
 use super::{BadRow, Context, OpKernel, Part, Step};
 use crate::matmul::{self, MatMul, Operands, mul_mat};
 use crate::pool::Team;
@@ -44,4 +46,46 @@ unsafe fn run(step: &Step, context: Context, _part: Part, team: &Team<'_>) -> Re
     unsafe { mul_mat(team, context.isa, &describe(step), &operands) }
         .expect("type and sizes were checked when the plan sized the scratch");
     Ok(())
+}
+
+#[cfg(test)]
+pub(super) fn cases(battery: &mut Battery) {
+    use quipu_graph::DType;
+    let types = [DType::F32, DType::F16, DType::BF16, DType::Q8_0, DType::Q4_0, DType::Q4_K, DType::Q6_K];
+    for dtype in types {
+        for (n, m) in [(37, 1), (5, 3), (37, 9), (3, 8)] {
+            for layout in Layout::ALL {
+                // NaN in one row of the weights, which blocks cannot hold everywhere.
+                let nan = layout != Layout::Dense && dtype.block_len() == 1;
+                let k = 256;
+                let mut case = Case::new(15);
+                let mut weights: Vec<f32> = (0..k * n * 2).map(|_| case.noise()).collect();
+                if nan {
+                    weights[k + 3] = f32::NAN;
+                }
+                let mut stored = vec![0u8; dtype.row_bytes(k).unwrap() * n * 2];
+                quipu_quant::quantize_row(dtype, &weights, &mut stored).unwrap();
+                quipu_quant::dequantize_row(dtype, &stored, &mut weights).unwrap();
+                let w = case.leaf(dtype, [k, n, 2, 1], &stored);
+                let (x, vx) = case.values([k, m, 4, 1], layout, 1.0, false);
+                let out = case.graph.mul_mat(w, x).unwrap();
+                let mut expected = Vec::new();
+                for batch in 0..4 {
+                    for x in vx[batch * m * k..][..m * k].chunks(k) {
+                        for w in weights[batch / 2 * n * k..][..n * k].chunks(k) {
+                            let dot = w.iter().zip(x).map(|(w, x)| f64::from(*w) * f64::from(*x));
+                            expected.push(dot.sum::<f64>());
+                        }
+                    }
+                }
+                // Activations are rounded as the type's dot product wants them.
+                let bound = match dtype {
+                    DType::F32 => 1e-10,
+                    DType::F16 => 1e-6,
+                    _ => 1e-3,
+                };
+                battery.close(&format!("mul_mat {dtype} {n} x {m}"), &mut case, out, &expected, bound);
+            }
+        }
+    }
 }

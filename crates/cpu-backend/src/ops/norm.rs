@@ -2,6 +2,8 @@
 
 use quipu_graph::Op;
 
+#[cfg(test)]
+use super::battery::{Battery, Case, Layout, SHAPES};
 use super::{BadRow, Context, OpKernel, Part, Step};
 use crate::pool::Team;
 use crate::vec::rows::{CenterRow, ScaleRow, Sum, SumRow};
@@ -49,4 +51,33 @@ unsafe fn rms_norm(step: &Step, context: Context, part: Part, _team: &Team<'_>) 
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+pub(super) fn cases(battery: &mut Battery) {
+    let eps = 1e-5;
+    for ne in SHAPES {
+        for layout in Layout::ALL {
+            for rms in [false, true] {
+                let mut case = Case::new(6);
+                // NaN in one row spoils that row and no other.
+                let (a, mut values) = case.values(ne, Layout::Dense, 3.0, false);
+                let a = if layout == Layout::Dense {
+                    a
+                } else {
+                    values[ne[0] / 2] = f32::NAN;
+                    case.f32(ne, layout, &values)
+                };
+                let out = if rms { case.graph.rms_norm(a, eps) } else { case.graph.norm(a, eps) }.unwrap();
+                let mut expected = Vec::new();
+                for row in values.chunks(ne[0]) {
+                    let row: Vec<f64> = row.iter().map(|x| f64::from(*x)).collect();
+                    let mean = if rms { 0.0 } else { row.iter().sum::<f64>() / row.len() as f64 };
+                    let square = row.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / row.len() as f64;
+                    expected.extend(row.iter().map(|x| (x - mean) / (square + f64::from(eps)).sqrt()));
+                }
+                battery.close(&format!("norm {ne:?} rms {rms}"), &mut case, out, &expected, 1e-11);
+            }
+        }
+    }
 }

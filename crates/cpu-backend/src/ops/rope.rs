@@ -2,6 +2,8 @@
 
 use quipu_graph::{Op, RopeAngles, RopeMode, RopeParams};
 
+#[cfg(test)]
+use super::battery::{Battery, Case, Layout};
 use super::{BadRow, Context, OpKernel, Operand, Part, Step};
 use crate::isa::Isa;
 use crate::pool::Team;
@@ -147,5 +149,54 @@ fn fill(
         *cos = c * angles.magnitude;
         *sin = s * angles.magnitude;
         theta *= angles.theta_scale;
+    }
+}
+
+#[cfg(test)]
+pub(super) fn cases(battery: &mut Battery) {
+    use quipu_graph::DType;
+    let base = RopeParams {
+        n_dims: 0,
+        mode: RopeMode::Norm,
+        n_ctx_orig: 4096,
+        freq_base: 10000.0,
+        freq_scale: 0.5,
+        ext_factor: 0.0,
+        attn_factor: 1.25,
+        beta_fast: 32.0,
+        beta_slow: 1.0,
+    };
+    for (ne, n_dims) in [([6, 3, 5, 1], 4), ([64, 3, 2, 2], 64), ([80, 12, 11, 1], 32), ([2, 1, 1, 1], 2)] {
+        for mode in [RopeMode::Norm, RopeMode::Neox] {
+            for layout in Layout::ALL {
+                let with_factors = layout == Layout::Permuted;
+                let params = RopeParams { n_dims, mode, ..base };
+                let mut case = Case::new(16);
+                let (a, values) = case.values(ne, layout, 1.0, layout != Layout::Dense);
+                let positions: Vec<i32> = (0..ne[2] as i32).map(|i| i * i * 3).collect();
+                let pos = case.leaf(DType::I32, [ne[2], 1, 1, 1], &positions);
+                let factors: Vec<f32> = (0..n_dims / 2).map(|i| 1.0 + i as f32 * 0.125).collect();
+                let factors_id =
+                    with_factors.then(|| case.f32([n_dims / 2, 1, 1, 1], Layout::Dense, &factors));
+                let out = case.graph.rope(a, pos, factors_id, params).unwrap();
+                let mut expected: Vec<f64> = values.iter().map(|x| f64::from(*x)).collect();
+                for (row, y) in expected.chunks_mut(ne[0]).enumerate() {
+                    let position = f64::from(positions[row / ne[1] % ne[2]]);
+                    for (i, factor) in factors.iter().enumerate() {
+                        let theta =
+                            position * f64::from(base.freq_base).powf(-2.0 * i as f64 / n_dims as f64);
+                        let theta = if with_factors { theta / f64::from(*factor) } else { theta };
+                        let (sin, cos) = (theta * 0.5).sin_cos();
+                        let (p, q) = match mode {
+                            RopeMode::Norm => (2 * i, 2 * i + 1),
+                            RopeMode::Neox => (i, i + n_dims / 2),
+                        };
+                        let (x0, x1) = (y[p] * 1.25, y[q] * 1.25);
+                        (y[p], y[q]) = (x0 * cos - x1 * sin, x0 * sin + x1 * cos);
+                    }
+                }
+                battery.close(&format!("rope {ne:?} {mode:?}"), &mut case, out, &expected, 1e-9);
+            }
+        }
     }
 }

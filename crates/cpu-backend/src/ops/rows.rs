@@ -5,6 +5,8 @@ use quipu_backend::check::ensure;
 use quipu_graph::DType;
 use quipu_quant::{dequantize_row, quantize_row_cpu};
 
+#[cfg(test)]
+use super::battery::{Battery, Case, Layout};
 use super::{BadRow, Context, OpKernel, Part, Step};
 use crate::isa::Isa;
 use crate::pool::Team;
@@ -121,4 +123,43 @@ unsafe fn set_rows(step: &Step, context: Context, part: Part, _team: &Team<'_>) 
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+pub(super) fn cases(battery: &mut Battery) {
+    for dtype in DType::ALL.into_iter().filter(|t| t.is_storable()) {
+        let (k, n) = (512, 31);
+        let row_bytes = dtype.row_bytes(k).unwrap();
+        let mut case = Case::new(19);
+        let mut values: Vec<f32> = (0..k * n).map(|_| case.noise()).collect();
+        if dtype.block_len() == 1 {
+            values[k + 7] = f32::NAN;
+        }
+        let mut table = vec![0u8; row_bytes * n];
+        quipu_quant::quantize_row(dtype, &values, &mut table).unwrap();
+        quipu_quant::dequantize_row(dtype, &table, &mut values).unwrap();
+        let a = case.leaf(dtype, [k, n, 1, 1], &table);
+        let numbers: Vec<i32> = (0..20).map(|i| i * i % n as i32).collect();
+        let ids = case.leaf(DType::I32, [20, 1, 1, 1], &numbers);
+        let out = case.graph.get_rows(a, ids).unwrap();
+        let expected: Vec<f32> =
+            numbers.iter().flat_map(|row| values[*row as usize * k..][..k].to_vec()).collect();
+        battery.equal(&format!("get_rows of {dtype}"), &mut case, out, &expected);
+
+        for layout in [Layout::Dense, Layout::Gaps] {
+            let mut case = Case::new(20);
+            let a = case.leaf(dtype, [k, n, 1, 1], &table);
+            let (rows, new) = case.values([k, 19, 1, 1], layout, 1.0, false);
+            // Some twice: the last one counts.
+            let numbers: Vec<i64> = (0..19).map(|i| i * i % 23).collect();
+            let ids = case.leaf(DType::I64, [19, 1, 1, 1], &numbers);
+            let out = case.graph.set_rows(a, rows, ids).unwrap();
+            let mut expected = table.clone();
+            for (row, values) in numbers.iter().zip(new.chunks(k)) {
+                let to = &mut expected[*row as usize * row_bytes..][..row_bytes];
+                quipu_quant::quantize_row_cpu(dtype, values, to).unwrap();
+            }
+            battery.bytes(&format!("set_rows of {dtype}"), &mut case, out, &expected);
+        }
+    }
 }

@@ -2,6 +2,8 @@
 
 use quipu_graph::Op;
 
+#[cfg(test)]
+use super::battery::{Battery, Case, Layout, SHAPES};
 use super::{BadRow, Context, OpKernel, Part, Step};
 use crate::pool::Team;
 use crate::vec::rows::{Map, MapRow};
@@ -23,4 +25,17 @@ unsafe fn run(step: &Step, context: Context, part: Part, _team: &Team<'_>) -> Re
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+pub(super) fn cases(battery: &mut Battery) {
+    for ne in SHAPES {
+        for layout in Layout::ALL {
+            let mut case = Case::new(2);
+            let (a, values) = case.values(ne, layout, 2.0, true);
+            let out = case.graph.scale(a, 0.3, -1.5).unwrap();
+            let expected: Vec<f64> = values.iter().map(|x| f64::from(*x) * f64::from(0.3f32) - 1.5).collect();
+            battery.close(&format!("scale {ne:?}"), &mut case, out, &expected, 1e-13);
+        }
+    }
 }

@@ -3,6 +3,8 @@
 use half::f16;
 use quipu_graph::{DType, Op};
 
+#[cfg(test)]
+use super::battery::{Battery, Case, Layout};
 use super::{BadRow, Context, OpKernel, Part, Step};
 use crate::pool::Team;
 use crate::vec::rows::{Map, MapRow, SoftMaxRow};
@@ -32,20 +34,24 @@ unsafe fn run(step: &Step, context: Context, part: Part, _team: &Team<'_>) -> Re
         let at = dst.row_index(row);
         // SAFETY: indices are inside the shapes, and the mask covers the rows modulo its outer dimensions.
         unsafe {
-            let y = dst.row(at).cast::<f32>();
-            with_isa(isa, MapRow { map: Map::Scale { scale, bias: 0.0 }, x: a.row(at).cast(), y, n });
-            if let Some(mask) = step.optional(1) {
-                let slope = slope(at[1], dst.ne[2], max_bias);
-                let bias = mask.row([at[0], at[1] % mask.ne[2], at[2] % mask.ne[3]]);
-                if mask.dtype == DType::F16 {
-                    let bias = bias.cast::<f16>();
-                    for i in 0..n {
-                        *y.add(i) += slope * (*bias.add(i)).to_f32();
-                    }
-                } else {
-                    let bias = bias.cast::<f32>();
-                    for i in 0..n {
-                        *y.add(i) += slope * *bias.add(i);
+            let (x, y) = (a.row(at).cast::<f32>(), dst.row(at).cast::<f32>());
+            match step.optional(1) {
+                None => with_isa(isa, MapRow { map: Map::Scale { scale, bias: 0.0 }, x, y, n }),
+                Some(mask) => {
+                    let slope = slope(at[1], dst.ne[2], max_bias);
+                    let bias = mask.row([at[0], at[1] % mask.ne[2], at[2] % mask.ne[3]]);
+                    if mask.dtype == DType::F16 {
+                        let bias = bias.cast::<f16>();
+                        with_isa(isa, MapRow { map: Map::Scale { scale, bias: 0.0 }, x, y, n });
+                        for i in 0..n {
+                            *y.add(i) += slope * (*bias.add(i)).to_f32();
+                        }
+                    } else {
+                        // One pass: the result may lie over the mask.
+                        let bias = bias.cast::<f32>();
+                        for i in 0..n {
+                            *y.add(i) = (*x.add(i) * scale + 0.0) + slope * *bias.add(i);
+                        }
                     }
                 }
             }
@@ -53,4 +59,53 @@ unsafe fn run(step: &Step, context: Context, part: Part, _team: &Team<'_>) -> Re
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+pub(super) fn cases(battery: &mut Battery) {
+    for ne in [[1, 1, 1, 1], [7, 3, 2, 1], [33, 6, 5, 2], [101, 9, 11, 1]] {
+        for layout in Layout::ALL {
+            for (mask_rows, half) in [(None, false), (Some(2), true), (Some(2), false), (Some(0), false)] {
+                let mut case = Case::new(17);
+                let (a, mut values) = case.values(ne, Layout::Dense, 9.0, false);
+                let a = if layout == Layout::Dense {
+                    a
+                } else {
+                    // Spoils its row and no other.
+                    values[ne[0] - 1] = f32::NAN;
+                    case.f32(ne, layout, &values)
+                };
+                let max_bias = if mask_rows == Some(2) { 8.0 } else { 0.0 };
+                let n_rows = ne[1] + mask_rows.unwrap_or(0);
+                let bias: Vec<f32> = (0..ne[0] * n_rows)
+                    .map(|i| if i % 5 == 1 { f32::NEG_INFINITY } else { case.noise() })
+                    .map(|x| f16::from_f32(x).to_f32())
+                    .collect();
+                let mask = mask_rows.map(|_| {
+                    let mask_ne = [ne[0], n_rows, 1, 1];
+                    if half {
+                        let bias: Vec<f16> = bias.iter().map(|x| f16::from_f32(*x)).collect();
+                        case.leaf(DType::F16, mask_ne, &bias)
+                    } else {
+                        case.f32(mask_ne, Layout::Dense, &bias)
+                    }
+                });
+                let out = case.graph.soft_max(a, mask, 0.3, max_bias).unwrap();
+                let mut expected = Vec::new();
+                for (r, row) in values.chunks(ne[0]).enumerate() {
+                    let slope = f64::from(slope(r / ne[1] % ne[2], ne[2], max_bias));
+                    let bias = |i: usize| match mask {
+                        Some(_) => slope * f64::from(bias[r % ne[1] * ne[0] + i]),
+                        None => 0.0,
+                    };
+                    let scores: Vec<f64> =
+                        (0..ne[0]).map(|i| f64::from(row[i]) * f64::from(0.3f32) + bias(i)).collect();
+                    let top = scores.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+                    let sum: f64 = scores.iter().map(|s| (s - top).exp()).sum();
+                    expected.extend(scores.iter().map(|s| (s - top).exp() / sum));
+                }
+                battery.close(&format!("soft_max {ne:?} {mask_rows:?}"), &mut case, out, &expected, 1e-11);
+            }
+        }
+    }
 }

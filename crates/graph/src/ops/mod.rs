@@ -4,16 +4,22 @@
 //! variant of [`Op`] and its line in the table below; a backend registers a kernel for it.
 
 mod add;
+mod argsort;
+mod clamp;
+mod concat;
 mod cont;
 mod cpy;
+mod div;
 mod flash_attn;
 mod get_rows;
 mod glu;
+mod leaky_relu;
 mod mul;
 mod mul_mat;
 mod none;
 mod norm;
 mod permute;
+mod repeat;
 mod reshape;
 mod rms_norm;
 mod rope;
@@ -21,14 +27,21 @@ mod rule;
 mod scale;
 mod set_rows;
 mod soft_max;
+mod sqr;
+mod sqrt;
+mod sub;
+mod sum_rows;
 mod transpose;
 mod unary;
 mod view;
 
+pub use argsort::SortOrder;
 pub use glu::GluOp;
 pub use rope::{RopeAngles, RopeMode, RopeParams};
 pub use rule::{Broken, Form, MAX_SRC, OpRule, Outcome};
 pub use unary::UnaryOp;
+
+use crate::tensor::MAX_DIMS;
 
 /// What computes a tensor. Answers to `enum ggml_op` with its `op_params`.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -37,8 +50,16 @@ pub enum Op {
     None,
     /// `a + b`, `b` repeated to `a`'s shape.
     Add,
+    /// `a - b`, `b` repeated to `a`'s shape.
+    Sub,
     /// `a * b`, `b` repeated to `a`'s shape.
     Mul,
+    /// `a / b`, `b` repeated to `a`'s shape.
+    Div,
+    /// `a * a`, element by element.
+    Sqr,
+    /// Square roots.
+    Sqrt,
     /// `a * scale + bias`.
     Scale {
         /// Factor.
@@ -94,8 +115,39 @@ pub enum Op {
     Transpose,
     /// Element-wise function.
     Unary(UnaryOp),
-    /// Gated linear unit.
-    Glu(GluOp),
+    /// Gated linear unit of two tensors, or of the halves of one.
+    Glu {
+        /// The function on the gate.
+        op: GluOp,
+        /// Of one tensor's halves, the second is the gate.
+        swapped: bool,
+    },
+    /// The sum of each row.
+    SumRows,
+    /// Elements brought between two bounds.
+    Clamp {
+        /// Lower bound.
+        min: f32,
+        /// Upper bound.
+        max: f32,
+    },
+    /// `b` behind `a` along a dimension.
+    Concat {
+        /// The dimension, 0 to 3.
+        dim: usize,
+    },
+    /// `a` repeated to a shape.
+    Repeat {
+        /// The shape.
+        ne: [usize; MAX_DIMS],
+    },
+    /// Where the elements of each row stand in its order.
+    Argsort(SortOrder),
+    /// `x` where it is positive, else a share of it.
+    LeakyRelu {
+        /// The share.
+        slope: f32,
+    },
 }
 
 /// Names each op's rule once, for [`Op::rule`] and for [`RULES`]: so that neither can miss one.
@@ -118,7 +170,11 @@ macro_rules! table {
 table! {
     Op::None => none::RULE,
     Op::Add => add::RULE,
+    Op::Sub => sub::RULE,
     Op::Mul => mul::RULE,
+    Op::Div => div::RULE,
+    Op::Sqr => sqr::RULE,
+    Op::Sqrt => sqrt::RULE,
     Op::Scale { .. } => scale::RULE,
     Op::MulMat => mul_mat::RULE,
     Op::Norm { .. } => norm::RULE,
@@ -135,7 +191,13 @@ table! {
     Op::Permute => permute::RULE,
     Op::Transpose => transpose::RULE,
     Op::Unary(_) => unary::RULE,
-    Op::Glu(_) => glu::RULE,
+    Op::Glu { .. } => glu::RULE,
+    Op::SumRows => sum_rows::RULE,
+    Op::Clamp { .. } => clamp::RULE,
+    Op::Concat { .. } => concat::RULE,
+    Op::Repeat { .. } => repeat::RULE,
+    Op::Argsort(_) => argsort::RULE,
+    Op::LeakyRelu { .. } => leaky_relu::RULE,
 }
 
 impl Op {

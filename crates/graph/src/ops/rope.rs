@@ -13,7 +13,8 @@ pub(super) static RULE: OpRule = OpRule {
     ggml_id: 48,
     n_src: 2..=3,
     can_inplace: true,
-    overwrites: &[0],
+    // Factors look like the operand only where there is one row to rotate, and they are read before it is written.
+    overwrites: &[0, 2],
     form: Form::Computed(rule),
 };
 

@@ -15,17 +15,63 @@ pub(super) static RULE: OpRule = OpRule {
     form: Form::Computed(same_shape),
 };
 
-/// Element-wise functions of one operand (`ggml_unary_op`).
+/// The function (`ggml_unary_op`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum UnaryOp {
-    /// `x * sigmoid(x)`.
-    Silu,
-    /// Tanh approximation, through ggml's f16 table.
-    Gelu,
-    /// `max(x, 0)`.
-    Relu,
+    /// `|x|`.
+    Abs,
+    /// -1, 0 or 1.
+    Sgn,
+    /// `-x`.
+    Neg,
+    /// 1 where `x` is positive, else 0.
+    Step,
     /// Hyperbolic tangent.
     Tanh,
+    /// `x` where it is positive, else `e^x - 1`.
+    Elu,
+    /// `max(x, 0)`.
+    Relu,
+    /// `1 / (1 + e^-x)`.
+    Sigmoid,
+    /// Tanh approximation, through ggml's f16 table.
+    Gelu,
+    /// Sigmoid approximation, through ggml's f16 table.
+    GeluQuick,
+    /// `x * sigmoid(x)`.
+    Silu,
+    /// `x * hardsigmoid(x)`.
+    HardSwish,
+    /// `(x + 3) / 6` between 0 and 1.
+    HardSigmoid,
+    /// `e^x`.
+    Exp,
+    /// `ln(1 + e^x)`.
+    Softplus,
+    /// By the error function, exactly.
+    GeluErf,
+}
+
+impl UnaryOp {
+    /// All of them, in the reference's order.
+    pub const ALL: [UnaryOp; 16] = [
+        UnaryOp::Abs,
+        UnaryOp::Sgn,
+        UnaryOp::Neg,
+        UnaryOp::Step,
+        UnaryOp::Tanh,
+        UnaryOp::Elu,
+        UnaryOp::Relu,
+        UnaryOp::Sigmoid,
+        UnaryOp::Gelu,
+        UnaryOp::GeluQuick,
+        UnaryOp::Silu,
+        UnaryOp::HardSwish,
+        UnaryOp::HardSigmoid,
+        UnaryOp::Exp,
+        UnaryOp::Softplus,
+        UnaryOp::GeluErf,
+    ];
 }
 
 impl Graph {

@@ -19,7 +19,7 @@ use crate::logits::{N_TOKENS, TOKEN_SEED, WEIGHT_SEED, bound, nmse, toy_cases};
 use crate::random::fnv1a;
 use crate::report::{Row, Verdict};
 use crate::tap::TapOptions;
-use crate::toy::{N_VOCAB, TYPES, Toy, tokens};
+use crate::toy::{N_VOCAB, Part, TYPES, Toy, tokens};
 
 /// Positions recorded per case.
 const N_RECORDED: usize = 4;
@@ -37,6 +37,16 @@ pub struct LogitsGolden {
     pub offset: usize,
 }
 
+impl LogitsGolden {
+    /// Its values among all that were recorded.
+    fn values<'a>(&self, values: &'a [f32]) -> Result<&'a [f32], Error> {
+        values.get(self.offset..self.offset + N_RECORDED * N_VOCAB).ok_or_else(|| Error::Golden {
+            name: self.case.clone(),
+            message: format!("offset {} is beyond the {} values recorded", self.offset, values.len()),
+        })
+    }
+}
+
 /// `index.json`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct LogitsIndex {
@@ -51,12 +61,13 @@ pub fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("goldens")
 }
 
-/// The toys whose answers are recorded: every architecture in every type, each rotary scaling once.
+/// The toys whose answers are recorded: the first architectures in every type, each rotary scaling once, and all sharp toys.
 fn recorded() -> impl Iterator<Item = (String, Toy, DType)> {
     let plain = ["llama-plain", "qwen2-plain", "qwen3-plain", "gpt2-plain"];
     let kinds = ["llama-linear", "llama-yarn", "llama-3", "qwen2-yarn", "qwen3-80", "gpt2-tied"];
     toy_cases().filter(move |(_, toy, dtype)| {
-        plain.contains(&toy.name) || (kinds.contains(&toy.name) && matches!(dtype, DType::F32 | DType::Q8_0))
+        plain.contains(&toy.name)
+            || ((kinds.contains(&toy.name) || toy.is_sharp()) && matches!(dtype, DType::F32 | DType::Q8_0))
     })
 }
 
@@ -126,10 +137,7 @@ fn record_logits(checkout: &Checkout, provenance: BTreeMap<String, String>) -> R
 /// # Errors
 /// Goldens that cannot be read, or an engine that refuses.
 pub fn replay_logits(sabotage: Option<DType>) -> Result<Vec<Row>, Error> {
-    let dir = folder().join("logits");
-    let index: LogitsIndex = read_json(&dir.join("index.json"))?;
-    let path = dir.join("logits.bin");
-    let values = floats(&std::fs::read(&path).map_err(Error::io(&path))?);
+    let (index, values) = read_logits()?;
     let tokens = tokens(TOKEN_SEED, N_TOKENS);
     let mut rows = Vec::new();
     for (case, toy, dtype) in recorded() {
@@ -145,17 +153,47 @@ pub fn replay_logits(sabotage: Option<DType>) -> Result<Vec<Row>, Error> {
         let gguf = GgufFile::from_vec(bytes).map_err(Error::engine(&case))?;
         let options = TapOptions { prefixes: Vec::new(), sabotage };
         let ours = engine::logits(&case, &gguf, &tokens, 512, options)?.logits;
-        let recorded = values.get(golden.offset..golden.offset + N_RECORDED * N_VOCAB);
-        let recorded = recorded.ok_or_else(|| Error::Golden {
-            name: case.clone(),
-            message: format!("offset {} is beyond the {} values recorded", golden.offset, values.len()),
-        })?;
+        let recorded = golden.values(&values)?;
         let error = nmse(recorded, &ours[ours.len() - recorded.len()..]);
         let bound = bound(golden.spread);
         let note = format!("NMSE {error:.1e} <= {bound:.1e}, spread {:.1e}", golden.spread);
         rows.push(Row::judged("logits", case, error <= bound, note));
     }
     Ok(rows)
+}
+
+/// Takes one part after the other out of the sharp toys and compares with what was recorded of the whole ones: a comparison that does not
+/// notice proves nothing of that part.
+///
+/// # Errors
+/// As [`replay_logits`].
+pub fn knock_outs() -> Result<Vec<Row>, Error> {
+    let (index, values) = read_logits()?;
+    let tokens = tokens(TOKEN_SEED, N_TOKENS);
+    let mut rows = Vec::new();
+    for (case, toy, dtype) in recorded().filter(|(_, toy, dtype)| toy.is_sharp() && *dtype == DType::F32) {
+        let Some(golden) = index.cases.iter().find(|golden| golden.case == case) else { continue };
+        let recorded = golden.values(&values)?;
+        for part in Part::ALL {
+            let Some(bytes) = toy.gguf_without(part, dtype, WEIGHT_SEED)? else { continue };
+            let gguf = GgufFile::from_vec(bytes).map_err(Error::engine(&case))?;
+            let ours = engine::logits(&case, &gguf, &tokens, 512, TapOptions::default())?.logits;
+            let error = nmse(recorded, &ours[ours.len() - recorded.len()..]);
+            let bound = bound(golden.spread);
+            let note = format!("NMSE {error:.1e} > {bound:.1e}");
+            let name = format!("{case} without {part:?}");
+            rows.push(Row::judged("logits, knock-outs", name, error > bound, note));
+        }
+    }
+    Ok(rows)
+}
+
+fn read_logits() -> Result<(LogitsIndex, Vec<f32>), Error> {
+    let dir = folder().join("logits");
+    let index = read_json(&dir.join("index.json"))?;
+    let path = dir.join("logits.bin");
+    let values = floats(&std::fs::read(&path).map_err(Error::io(&path))?);
+    Ok((index, values))
 }
 
 /// Replays the recorded generations.

@@ -118,9 +118,9 @@ fn our_facts(case: &str, path: &Path, load_mode: LoadMode) -> Result<Facts, Erro
     let mut put = |key: &str, value: String| facts.insert(key.to_owned(), value);
     put("n_ctx_train", hparams.n_ctx_train.to_string());
     put("n_embd", hparams.n_embd.to_string());
-    put("n_layer", hparams.n_layer.to_string());
-    put("n_head", hparams.n_head[0].to_string());
-    put("n_head_kv", hparams.n_head_kv[0].to_string());
+    put("n_layer", hparams.n_layer().to_string());
+    put("n_head", hparams.layers[0].n_head.to_string());
+    put("n_head_kv", hparams.layers[0].n_head_kv.to_string());
     let rope_type = match hparams.rope_mode {
         None => -1,
         Some(RopeMode::Norm) => 0,

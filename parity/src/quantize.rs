@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::Command;
 
-use quipu_gguf::{GgufFile, GgufSet, GgufWriter, MetadataOverride, OverrideValue, Value};
+use quipu_gguf::{GgufFile, GgufSet, GgufWriter, Inputs, MetadataOverride, OverrideValue, Value};
 use quipu_model::quantize::{FileType, Imatrix, ImatrixEntry, QuantizeParams, plan, quantize};
 use quipu_quant::{DType, quantize_row};
 use serde::{Deserialize, Serialize};
@@ -301,8 +301,9 @@ impl Case {
         let file = GgufFile::from_vec(input.to_vec()).map_err(Error::engine(&name))?;
         let set = GgufSet::from(&file);
         let params = self.variant.params(self.file_type, &imatrix);
-        let done = plan(&set, &params)
-            .and_then(|plan| quantize(&set, &plan, &params, std::slice::from_ref(&output), |_, _| true));
+        let done = plan(&set, &params).and_then(|plan| {
+            quantize(&set, &plan, &params, std::slice::from_ref(&output), &Inputs::new(), |_, _| true)
+        });
         match done {
             Ok(()) => Ok(Ok(std::fs::read(&output).map_err(Error::io(&output))?)),
             Err(error) => Ok(Err(error.to_string())),

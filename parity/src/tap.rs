@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use quipu_backend::{
     Abort, Backend, Buffer, BufferTable, BufferType, Device, DeviceKind, DeviceMemory, Error, HostBytes,
+    Prepared,
 };
 use quipu_graph::{DType, Graph, Op, TensorId};
 
@@ -136,19 +137,38 @@ impl Backend for TapBackend {
         self.inner.set_n_threads(n_threads)
     }
 
-    fn compute(
+    fn prepare(
         &mut self,
         graph: &Graph,
         nodes: Range<usize>,
+        buffers: &BufferTable,
+    ) -> Result<Prepared, Error> {
+        let parts =
+            nodes.map(|node| self.inner.prepare(graph, node..node + 1, buffers).map(|part| (node, part)));
+        let parts = parts.collect::<Result<_, _>>()?;
+        Ok(Prepared::new(OneByOne { graph: graph.clone(), parts }))
+    }
+
+    fn run(
+        &mut self,
+        prepared: &mut Prepared,
         buffers: &mut BufferTable,
         abort: Option<Abort<'_>>,
     ) -> Result<(), Error> {
-        for node in nodes {
-            self.inner.compute(graph, node..node + 1, buffers, abort)?;
-            if let Some(id) = graph.nodes().get(node) {
+        let OneByOne { graph, parts } =
+            prepared.get_mut().ok_or_else(|| Error::NotPrepared { backend: self.name().to_owned() })?;
+        for (node, part) in parts {
+            self.inner.run(part, buffers, abort)?;
+            if let Some(id) = graph.nodes().get(*node) {
                 self.after(graph, *id, buffers)?;
             }
         }
         Ok(())
     }
+}
+
+/// Nodes of a graph, each prepared by itself.
+struct OneByOne {
+    graph: Graph,
+    parts: Vec<(usize, Prepared)>,
 }

@@ -1,7 +1,7 @@
 //! Proof that the audit can fail: spoil one type's matrix products and see the rows that cover it go red,
 //! and no others.
 
-use quipu_parity::{Verdict, generation, goldens, tokenizer};
+use quipu_parity::{Row, Verdict, generation, goldens, tokenizer};
 use quipu_quant::DType;
 
 fn red_rows(sabotage: DType) -> (Vec<String>, Vec<String>) {
@@ -18,6 +18,15 @@ fn spoiling_one_type_turns_its_rows_red_and_no_others() {
         assert!(red.len() >= 4 && red.iter().all(covers), "{dtype}: red {red:?}");
         assert!(!green.iter().any(covers), "{dtype}: green {green:?}");
     }
+}
+
+/// Rotation, norms, biases, the networks: whatever is taken out of a well-conditioned toy, its row turns red.
+#[test]
+fn taking_a_part_out_of_a_toy_is_noticed() {
+    let rows = goldens::knock_outs().expect("readable goldens");
+    let unnoticed: Vec<&Row> = rows.iter().filter(|row| row.verdict != Verdict::Equal).collect();
+    assert!(unnoticed.is_empty(), "{unnoticed:#?}");
+    assert!(rows.len() >= 50, "only {} rows", rows.len());
 }
 
 #[test]

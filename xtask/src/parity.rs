@@ -112,6 +112,7 @@ pub(crate) fn run(args: &Args) -> Result<(), String> {
             }
             None => goldens::replay_logits(None).map_err(text)?,
         });
+        report.rows.extend(goldens::knock_outs().map_err(text)?);
     }
     if wanted("generation") {
         report.rows.extend(match checkout {

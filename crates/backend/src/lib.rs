@@ -22,7 +22,7 @@ mod traits;
 pub use error::Error;
 pub use fusion::NormChain;
 pub use plan_graph::GraphView;
-pub use resolve::{MAX_SRC, Place, Regions, Resolver, Span};
+pub use resolve::{Place, Regions, Resolver, Span};
 pub use scheduler::Scheduler;
 pub use stats::{BackendStats, SchedulerStats};
 pub use table::BufferTable;

@@ -7,14 +7,11 @@
 
 use std::ops::Range;
 
-use quipu_graph::{BufferId, DType, Graph, Tensor, TensorId};
+use quipu_graph::{BufferId, DType, Graph, MAX_SRC, Tensor, TensorId};
 
 use crate::error::Error;
 use crate::table::BufferTable;
 use crate::traits::Buffer;
-
-/// Operands that a node has at most (`GGML_MAX_SRC`).
-pub const MAX_SRC: usize = 10;
 
 /// Where the bytes of a buffer lie for the backend that computes with them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -22,7 +22,7 @@ impl fmt::Display for Failure {
             Failure::Engine(error) => error.to_string(),
             Failure::Io { what, error } => format!("{what}: {error}"),
             Failure::Input(message) => message.clone(),
-            Failure::Pipe => "stdout was closed".to_owned(),
+            Failure::Pipe => "stdout was closed before everything was written".to_owned(),
         };
         // Messages quote input, and input may hold line breaks.
         f.write_str(&text.replace(['\n', '\r'], " "))

@@ -1,14 +1,14 @@
 //! The flags of `run` and `chat` that say how long a text goes on, what is shown of it, and what is reported about it.
 
-use std::fs::File;
-use std::io::BufWriter;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use quipu::gguf::Inputs;
 use quipu::telemetry::{Recorder, Summary};
 use quipu::{ContextFull, GenerateOptions};
 
 use crate::fail::Failure;
+use crate::output::{Output, SharedOutput, note};
 
 /// When a text ends and what is reported.
 #[derive(Debug, clap::Args)]
@@ -48,31 +48,39 @@ impl GenerationArgs {
         options.time_limit = self.time_limit;
     }
 
-    /// Starts to record, if something of it was asked for.
-    pub fn recorder(&self) -> Result<Option<Recorder>, Failure> {
-        let recorder = match &self.events {
+    /// Starts to record, if something of it was asked for. `inputs` are the files that are read: events must not be
+    /// written over one of them.
+    pub fn recorder(&self, inputs: &Inputs) -> Result<Option<Recording>, Failure> {
+        let (recorder, events) = match &self.events {
             Some(path) => {
-                let file = File::create(path)
-                    .map_err(|error| Failure::Io { what: path.display().to_string(), error })?;
-                Recorder::with_json_lines(BufWriter::new(file))
+                let events = SharedOutput::new(Output::create(path, inputs)?);
+                (Recorder::with_json_lines(events.clone()), Some(events))
             }
-            None if self.perf => Recorder::new(),
+            None if self.perf => (Recorder::new(), None),
             None => return Ok(None),
         };
         // There is no other subscriber in this program.
         recorder.install().map_err(|error| Failure::Input(error.to_string()))?;
-        Ok(Some(recorder))
+        Ok(Some(Recording { recorder, events }))
     }
 
     /// Ends the recording.
-    pub fn report(&self, recorder: Option<&Recorder>) -> Result<(), Failure> {
-        let Some(recorder) = recorder else { return Ok(()) };
+    pub fn report(&self, recording: Option<&Recording>) -> Result<(), Failure> {
+        let Some(Recording { recorder, events }) = recording else { return Ok(()) };
         if self.perf {
-            eprintln!("{}", Summary(recorder.metrics()));
+            note(Summary(recorder.metrics()));
         }
         let what = || self.events.as_deref().unwrap_or_else(|| "events".as_ref()).display().to_string();
-        recorder.flush().map_err(|error| Failure::Io { what: what(), error })
+        recorder.flush().map_err(|error| Failure::Io { what: what(), error })?;
+        events.as_ref().map_or(Ok(()), SharedOutput::finish)
     }
+}
+
+/// What is recorded, and the file it is written to if it is.
+#[derive(Debug)]
+pub(crate) struct Recording {
+    recorder: Recorder,
+    events: Option<SharedOutput>,
 }
 
 /// Seconds, with a fraction perhaps.

@@ -9,7 +9,9 @@ mod fail;
 mod generation;
 mod input;
 mod options;
+mod output;
 mod sampling;
+mod signals;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -82,6 +84,7 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
+    signals::remove_unfinished_files();
     let done: Result<(), Failure> = match cli.command {
         Command::Run(args) => commands::run::run(&args),
         Command::Chat(args) => commands::chat::run(&args),
@@ -99,11 +102,12 @@ fn main() -> ExitCode {
         Command::Bench(args) => commands::bench::run(&args),
         Command::Convert(args) => commands::convert::run(&args),
     };
+    // Who was given an output for good, such as a recorder of events, never drops it.
+    quipu::gguf::remove_unfinished();
     match done {
-        // A reader that closed the pipe has what it wanted.
-        Ok(()) | Err(Failure::Pipe) => ExitCode::SUCCESS,
+        Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            eprintln!("quipu: {failure}");
+            output::note(format_args!("quipu: {failure}"));
             ExitCode::FAILURE
         }
     }

@@ -3,10 +3,11 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use quipu::gguf::MetadataOverride;
+use quipu::gguf::{Inputs, MetadataOverride};
 use quipu::{BufferOverride, Device, LoadMode, LoadOptions, Model, Session, SessionOptions, Tokenizer};
 
 use crate::fail::Failure;
+use crate::output::note;
 
 /// Which model.
 #[derive(Debug, clap::Args)]
@@ -38,6 +39,15 @@ pub(crate) struct ModelArgs {
 }
 
 impl ModelArgs {
+    /// The files that are read: no output may be one of them.
+    pub fn inputs(&self) -> Inputs {
+        let mut inputs = Inputs::new();
+        if let Some(path) = &self.model {
+            inputs.add_model(path);
+        }
+        inputs
+    }
+
     pub fn open(&self) -> Result<Model, Failure> {
         match (self.gpu(), &self.model) {
             (None, Some(path)) => Ok(Model::open_with(path, &mut self.load_options()?.into())?),
@@ -59,16 +69,16 @@ impl ModelArgs {
                 let known: Vec<String> = devices.iter().map(|device| device.name().to_owned()).collect();
                 let found = devices.into_iter().find(|gpu| wanted.is_none_or(|name| name == gpu.name()));
                 if found.is_none() {
-                    eprintln!(
+                    note(format_args!(
                         "no device {}, only {}; running on the CPU",
                         wanted.unwrap_or(""),
                         known.join(", ")
-                    );
+                    ));
                 }
                 found
             }
             Err(error) => {
-                eprintln!("{error}; running on the CPU");
+                note(format_args!("{error}; running on the CPU"));
                 None
             }
         }
@@ -80,10 +90,10 @@ impl ModelArgs {
             return;
         }
         for backend in &session.context().scheduler_stats().backends {
-            eprintln!(
+            note(format_args!(
                 "{}: {} nodes in {} splits, {} copies of {} bytes to it",
                 backend.name, backend.n_nodes, backend.n_splits, backend.n_copies, backend.copied_bytes
-            );
+            ));
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use quipu::gguf::{GgufFile, Value};
+use quipu::gguf::{GgufFile, Inputs, Value};
 use quipu::sampler::{GrammarParams, SamplerKind};
 use quipu::{GenerateOptions, Model, SamplerParams};
 
@@ -129,6 +129,11 @@ pub(crate) struct SamplingArgs {
 const GRAMMAR_FLAGS: [&str; 4] = ["grammar", "grammar_file", "json_schema", "json_schema_file"];
 
 impl SamplingArgs {
+    /// Adds the files that are read.
+    pub fn add_inputs(&self, inputs: &mut Inputs) {
+        self.grammar_file.iter().chain(&self.json_schema_file).for_each(|path| inputs.add(path));
+    }
+
     /// Options for a generation with the model of this file (`None`: the embedded one, which says nothing about
     /// sampling).
     pub fn options(

@@ -62,7 +62,7 @@ fn mistakes_are_one_line() {
     let same = dir.path().join("same.gguf");
     std::fs::copy(model(), &same).expect("copied");
     let same = refusal(dir.path(), &["quantize", "same.gguf", "same.gguf", "Q8_0"]);
-    assert!(same.contains("same.gguf: is the input, expected another file for the output"), "{same}");
+    assert!(same.contains("it is the input same.gguf, expected another output"), "{same}");
     let none = refusal(dir.path(), &["quantize", "--imatrix", "none.dat", input, "out.gguf", "Q8_0"]);
     assert!(none.starts_with("quipu: importance matrix none.dat: "), "{none}");
     let pair = refusal(dir.path(), &["quantize", "--tensor-type", "attn_q", input, "out.gguf", "Q8_0"]);

@@ -2,8 +2,8 @@
 
 use std::ops::Range;
 
-use quipu_backend::{Buffer, BufferTable, Error, MAX_SRC, Regions, Resolver, Span};
-use quipu_graph::{Graph, Op, Tensor, TensorId};
+use quipu_backend::{Buffer, BufferTable, Error, Regions, Resolver, Span};
+use quipu_graph::{Graph, MAX_SRC, Op, Tensor, TensorId};
 
 use crate::buffer::{CpuBuffer, HostBuffer};
 use crate::check;

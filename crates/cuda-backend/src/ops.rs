@@ -3,7 +3,7 @@
 //! A node was checked by `support` before it comes here.
 
 use quipu_backend::Error;
-use quipu_graph::{GluOp, Graph, Op, RopeMode, TensorId, UnaryOp};
+use quipu_graph::{Graph, Op, RopeMode, TensorId};
 
 use crate::driver::Value;
 use crate::kernels::{
@@ -39,20 +39,13 @@ pub(crate) fn plan(plan: &mut Plan, source: Source<'_>, id: TensorId) -> Result<
             plan.push(shared, "scale", tensor.ne, 0, &values)
         }
         Op::Unary(op) => {
-            let name = match op {
-                UnaryOp::Silu => "silu",
-                UnaryOp::Gelu => "gelu",
-                UnaryOp::Relu => "relu",
-                UnaryOp::Tanh => "tanh_f32",
-            };
+            let name =
+                support::unary_kernel(op).ok_or_else(|| Error::node(tensor, "a function with a kernel"))?;
             let values = [dst, src(0)?];
             plan.push(shared, name, tensor.ne, 0, &values)
         }
         Op::Glu(op) => {
-            let name = match op {
-                GluOp::Swiglu => "swiglu",
-                GluOp::Geglu => "geglu",
-            };
+            let name = support::glu_kernel(op).ok_or_else(|| Error::node(tensor, "a gate with a kernel"))?;
             let values = [dst, src(0)?, src(1)?];
             plan.push(shared, name, tensor.ne, 0, &values)
         }
@@ -123,6 +116,8 @@ pub(crate) fn plan(plan: &mut Plan, source: Source<'_>, id: TensorId) -> Result<
             let floats = [Value::F32(scale), Value::F32(max_bias), Value::F32(logit_softcap)];
             flash_attn(plan, source, id, floats)
         }
+        #[allow(unreachable_patterns)]
+        _ => Err(Error::node(tensor, "an op with kernels")),
     }
 }
 

@@ -1,8 +1,8 @@
 //! Which nodes the kernels compute: the types and the largest sizes of each op, besides what every backend asks
 //! ([`quipu_backend::check`]).
 
-use quipu_backend::check::{self, Reason, ensure};
-use quipu_graph::{DType, Graph, Op, Tensor, TensorId};
+use quipu_backend::check::{self, Operands, Reason, ensure};
+use quipu_graph::{DType, GluOp, Graph, Op, Tensor, TensorId, UnaryOp};
 
 use crate::types;
 
@@ -38,6 +38,28 @@ pub(crate) fn set_rows_kernel(table: DType) -> Option<&'static str> {
     })
 }
 
+/// The kernel of an element-wise function.
+pub(crate) fn unary_kernel(op: UnaryOp) -> Option<&'static str> {
+    Some(match op {
+        UnaryOp::Silu => "silu",
+        UnaryOp::Gelu => "gelu",
+        UnaryOp::Relu => "relu",
+        UnaryOp::Tanh => "tanh_f32",
+        #[allow(unreachable_patterns)]
+        _ => return None,
+    })
+}
+
+/// The kernel of a gated linear unit of two operands.
+pub(crate) fn glu_kernel(op: GluOp) -> Option<&'static str> {
+    Some(match op {
+        GluOp::Swiglu => "swiglu",
+        GluOp::Geglu => "geglu",
+        #[allow(unreachable_patterns)]
+        _ => return None,
+    })
+}
+
 /// Sizes that the kernels' 32-bit counters and the limits of grids bear.
 fn fits_grids(t: &Tensor) -> bool {
     t.ne.iter().all(|n| i32::try_from(*n).is_ok())
@@ -49,31 +71,39 @@ pub(crate) fn node(graph: &Graph, id: TensorId) -> Result<(), Reason> {
     if dst.op.is_metadata() {
         return Ok(());
     }
-    for t in dst.src.iter().map(|s| &graph[*s]).chain([dst]) {
+    for t in Operands::of(graph, dst)?.as_slice().iter().copied().chain([dst]) {
         ensure(extent(t).is_some(), "whole blocks, and a size in bytes that fits in 63 bits")?;
         ensure(fits_grids(t), "dimensions below 2^31")?;
     }
-    check::node(graph, id, types::alignment)?;
-    // Those that the op needs are there.
-    let src = |i: usize| &graph[dst.src[i]];
+    let operands = check::node(graph, id, types::alignment)?;
+    let src = operands.as_slice();
     match dst.op {
-        Op::FlashAttn { .. } => flash_attn(src(0), src(1), src(2)),
+        Op::FlashAttn { .. } => flash_attn(src[0], src[1], src[2]),
         Op::MulMat => {
-            let b = src(1);
-            ensure(types::find(src(0).dtype).is_some(), "weights of a type with kernels")?;
+            let b = src[1];
+            ensure(types::find(src[0].dtype).is_some(), "weights of a type with kernels")?;
             // Grids: y counts columns (at most 8 to a block), z outer dimensions.
             ensure(b.ne[1] <= 65535 * 64 && b.ne[2] * b.ne[3] <= 65535, "at most 65535 matrices")
         }
         Op::GetRows => {
-            let table = src(0).dtype;
+            let table = src[0].dtype;
             ensure(types::find(table).is_some() || table == DType::I32, "rows of a type with kernels")
         }
         Op::SetRows => ensure(set_rows_kernel(dst.dtype).is_some(), "a table of f32, f16 or bf16"),
         Op::Cpy | Op::Cont => {
-            let kernel = copy_kernel(src(0).dtype, dst.dtype);
+            let kernel = copy_kernel(src[0].dtype, dst.dtype);
             ensure(kernel.is_some(), "a copy among f32, f16 and bf16, or of i32")
         }
-        _ => Ok(()),
+        Op::Unary(op) => ensure(unary_kernel(op).is_some(), "a function with a kernel"),
+        Op::Glu(op) => ensure(glu_kernel(op).is_some(), "a gate with a kernel"),
+        Op::Add
+        | Op::Mul
+        | Op::Scale { .. }
+        | Op::Norm { .. }
+        | Op::RmsNorm { .. }
+        | Op::Rope(_)
+        | Op::SoftMax { .. } => Ok(()),
+        _ => Err("an op with kernels"),
     }
 }
 

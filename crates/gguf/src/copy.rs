@@ -1,10 +1,10 @@
-//! Tensor data from one file to another in bounded memory, and new files that do not harm what is there.
+//! Tensor data from one file to another in bounded memory.
 
 use std::fs::File;
 use std::io::{self, BufWriter, Read, Seek, SeekFrom, Write};
 use std::path::Path;
 
-use crate::{Error, GgufWriter, Result};
+use crate::{Error, GgufWriter, NewFile, Result};
 
 /// Bytes moved at once.
 const CHUNK: usize = 1 << 20;
@@ -49,45 +49,15 @@ impl Copier {
     }
 }
 
-/// Writes a GGUF file to `out`, which is open at `path`; a failure leaves no file behind.
+/// Writes a GGUF file to `out`.
 pub(crate) fn write_file(
-    path: &Path,
-    out: File,
+    out: &mut NewFile,
     writer: &GgufWriter,
     data: impl FnMut(usize, &mut dyn Write) -> io::Result<()>,
 ) -> Result<()> {
-    let mut out = BufWriter::with_capacity(CHUNK, out);
-    let done = writer.write_to(&mut out, data).map_err(|error| match error {
-        Error::Write(source) => Error::Create { path: path.to_owned(), source },
+    let path = out.path().to_owned();
+    writer.write_to(&mut BufWriter::with_capacity(CHUNK, out), data).map_err(|error| match error {
+        Error::Write(source) => Error::Create { path, source },
         error => error,
-    });
-    if done.is_err() {
-        // What is buffered must not be written any more.
-        drop(out.into_parts());
-        if path.symlink_metadata().is_ok_and(|m| m.is_file()) {
-            // The first failure is the one to tell.
-            let _ = std::fs::remove_file(path);
-        }
-    }
-    done
-}
-
-/// True if `path` leads to the file that is open as `file`.
-#[cfg(unix)]
-pub(crate) fn is_same_file(path: &Path, file: &File, _opened_at: &Path) -> bool {
-    use std::os::unix::fs::MetadataExt;
-    let id = |m: std::fs::Metadata| (m.dev(), m.ino());
-    match (std::fs::metadata(path), file.metadata()) {
-        (Ok(a), Ok(b)) => id(a) == id(b),
-        _ => false,
-    }
-}
-
-/// True if `path` leads to the file that is open as `file`.
-#[cfg(not(unix))]
-pub(crate) fn is_same_file(path: &Path, _file: &File, opened_at: &Path) -> bool {
-    match (path.canonicalize(), opened_at.canonicalize()) {
-        (Ok(a), Ok(b)) => a == b,
-        _ => false,
-    }
+    })
 }

@@ -137,8 +137,8 @@ pub enum Error {
         "tensor '{name}' takes {found} bytes with padding and would leave a split without tensors, expected at most \
          the size limit of {limit}", name = shown(name))]
     SplitTooSmall { name: String, found: u64, limit: u64 },
-    #[error("{} is the file that is being read, expected another output", path.display())]
-    OutputIsInput { path: PathBuf },
+    #[error("cannot write {}: it is the input {}, expected another output", path.display(), input.display())]
+    OutputIsInput { path: PathBuf, input: PathBuf },
     #[error("{} exists already, expected a new file", path.display())]
     OutputExists { path: PathBuf },
     #[error("cannot write {}: {source}", path.display())]

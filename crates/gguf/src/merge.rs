@@ -1,11 +1,10 @@
 //! A set of split files into one, as `llama-gguf-split --merge` joins.
 
-use std::fs::OpenOptions;
 use std::path::{Path, PathBuf};
 
 use crate::copy::{Copier, write_file};
 use crate::split_set::SPLIT_COUNT;
-use crate::{Error, Gguf, GgufWriter, Result, Value, check_split_set, split_paths};
+use crate::{Error, Gguf, GgufWriter, NewFile, Result, Value, check_split_set, split_paths};
 
 /// A set that was read and checked, ready to be written as one file.
 #[derive(Debug)]
@@ -63,14 +62,7 @@ impl MergePlan {
     /// # Errors
     /// [`Error::OutputExists`]; [`Error::Create`]; [`Error::DataLength`] if an input was cut meanwhile.
     pub fn write(&self, out: impl AsRef<Path>) -> Result<()> {
-        let path = out.as_ref();
-        let out = OpenOptions::new().write(true).create_new(true).open(path).map_err(|source| {
-            let path = path.to_owned();
-            match source.kind() {
-                std::io::ErrorKind::AlreadyExists => Error::OutputExists { path },
-                _ => Error::Create { path, source },
-            }
-        })?;
+        let mut out = NewFile::create_new(out)?;
         let mut copier = Copier::new();
         // Tensors come in the order they were added: file by file.
         let mut sources = self.files.iter().flat_map(|(path, gguf, file)| {
@@ -78,10 +70,11 @@ impl MergePlan {
                 .iter()
                 .map(move |tensor| (path, file, gguf.data_offset + tensor.offset, tensor.n_bytes))
         });
-        write_file(path, out, &self.writer, |_, sink| {
+        write_file(&mut out, &self.writer, |_, sink| {
             // There are as many as were added; a missing one would be reported as too short.
             let Some((path, file, offset, len)) = sources.next() else { return Ok(()) };
             copier.copy(path, file, offset, len, sink)
-        })
+        })?;
+        out.finish()
     }
 }

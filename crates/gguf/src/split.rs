@@ -5,10 +5,12 @@ use std::num::NonZeroU32;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use crate::copy::{Copier, is_same_file, write_file};
+use crate::copy::{Copier, write_file};
 use crate::split_set::{SPLIT_COUNT, SPLIT_NO, SPLIT_TENSORS_COUNT};
 use crate::tensor::padded;
-use crate::{DEFAULT_ALIGNMENT, Error, Gguf, GgufWriter, Result, TensorInfo, Value, split_path};
+use crate::{
+    DEFAULT_ALIGNMENT, Error, Gguf, GgufWriter, Inputs, NewFile, Result, TensorInfo, Value, split_path,
+};
 
 /// What fills a file of the set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -100,28 +102,30 @@ impl SplitPlan {
     }
 
     /// Writes the files, over whatever is at their paths (as gguf-split does), except the input itself. Tensor data
-    /// passes through one buffer of 1 MiB. `started` is told each path before it is written. The file
-    /// that was being written when something failed is removed.
+    /// passes through one buffer of 1 MiB. `started` is told each path before it is written. The files take their names
+    /// when all of them are complete: until then, and after a failure, what was there is there.
     ///
     /// # Errors
     /// [`Error::OutputIsInput`] before anything is written; [`Error::Create`]; [`Error::DataLength`] if the input
     /// was cut meanwhile.
     pub fn write(&self, prefix: &Path, mut started: impl FnMut(&Path)) -> Result<()> {
+        let mut inputs = Inputs::new();
+        inputs.add_open(&self.input, &self.file);
         let paths = self.paths(prefix);
-        if let Some(path) = paths.iter().find(|path| is_same_file(path, &self.file, &self.input)) {
-            return Err(Error::OutputIsInput { path: path.clone() });
-        }
+        paths.iter().try_for_each(|path| inputs.refuse(path))?;
         let mut copier = Copier::new();
+        let mut files = Vec::with_capacity(paths.len());
         for (split, path) in self.splits.iter().zip(&paths) {
             started(path);
-            let out = File::create(path).map_err(|source| Error::Create { path: path.clone(), source })?;
-            write_file(path, out, &split.writer, |i, sink| {
+            let mut out = NewFile::create(path, &inputs)?;
+            write_file(&mut out, &split.writer, |i, sink| {
                 let tensor = &self.gguf.tensors[split.tensors.start + i];
                 let offset = self.gguf.data_offset + tensor.offset;
                 copier.copy(&self.input, &self.file, offset, tensor.n_bytes, sink)
             })?;
+            files.push(out);
         }
-        Ok(())
+        NewFile::finish_all(files)
     }
 }
 

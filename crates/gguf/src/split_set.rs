@@ -73,6 +73,13 @@ pub fn split_paths(first: &Path, count: u16) -> Result<Vec<PathBuf>> {
     Ok((0..count).map(|no| split_path(&prefix, no, count)).collect())
 }
 
+/// The paths of all files of the set whose first is named as `first`; `None` for other names.
+pub(crate) fn paths_by_name(first: &Path) -> Option<Vec<PathBuf>> {
+    let name = first.file_name()?.to_str()?.strip_suffix(".gguf")?;
+    let count = name.get(name.len().checked_sub(5)?..)?.parse().ok()?;
+    split_paths(first, count).ok()
+}
+
 /// Checks that `files`, in order, are the whole of one set: the first has all three keys (overrides applied), the
 /// others say their place in it, no tensor is in two, and there are as many as announced. One file without
 /// `split.count`, or with 0 or 1 there, is a set of its own.

@@ -36,6 +36,16 @@ pub enum Error {
         /// The rule that was broken.
         expected: &'static str,
     },
+    /// A node that its op cannot be.
+    #[error("{op} of {n_src} operands: expected {expected}")]
+    Node {
+        /// The op's name.
+        op: &'static str,
+        /// How many operands there are.
+        n_src: usize,
+        /// The rule that was broken.
+        expected: &'static str,
+    },
     /// A row that is not a whole number of blocks.
     #[error("tensor {name} ({dtype}) has rows of {ne0} elements: expected a multiple of {}", dtype.block_len())]
     PartialBlock {
@@ -55,5 +65,31 @@ pub enum Error {
         ne: [usize; 4],
         /// Its type.
         dtype: DType,
+    },
+    /// A descriptor that is not of a graph's tensor.
+    #[error("tensor {index} ({name}): {found}, expected {expected}")]
+    RawTensor {
+        /// Its place among the descriptors.
+        index: usize,
+        /// Its name (or its op's).
+        name: String,
+        /// What was found.
+        found: String,
+        /// What was expected.
+        expected: &'static str,
+    },
+    /// An entry in the list of nodes or leafs that does not belong there.
+    #[error("{list}[{position}] is tensor {tensor} of {n_tensors}, expected {expected}")]
+    RawOrder {
+        /// The list.
+        list: &'static str,
+        /// The entry's place in it.
+        position: usize,
+        /// The tensor it names.
+        tensor: u32,
+        /// How many tensors there are.
+        n_tensors: usize,
+        /// What was expected.
+        expected: &'static str,
     },
 }

@@ -7,7 +7,7 @@ use quipu_quant::DType;
 use smallvec::SmallVec;
 
 use crate::error::Error;
-use crate::op::Op;
+use crate::ops::Op;
 use crate::tensor::{Flags, MAX_DIMS, Storage, Tensor, TensorId, View, contiguous_strides};
 
 /// A compute graph. Answers to `struct ggml_cgraph` and the `ggml_context` that holds its tensors.
@@ -30,6 +30,17 @@ impl Graph {
     /// An empty graph.
     pub fn new() -> Graph {
         Graph::default()
+    }
+
+    /// A graph of tensors and lists that were checked ([`Graph::from_raw`]).
+    pub(crate) fn from_parts(tensors: Vec<Tensor>, nodes: Vec<TensorId>, leafs: Vec<TensorId>) -> Graph {
+        let mut visited = vec![false; tensors.len()];
+        for id in nodes.iter().chain(&leafs) {
+            visited[id.index()] = true;
+        }
+        let mut graph = Graph { tensors, nodes, leafs, visited, ..Graph::default() };
+        graph.changed();
+        graph
     }
 
     /// A number that every change replaces by one that no graph had before: two graphs of the same generation are equal,
@@ -196,12 +207,27 @@ impl Graph {
         op: Op,
         src: &[TensorId],
     ) -> TensorId {
+        let tensor = self.new_view(of, offset, ne, nb, op, src);
+        self.push(tensor)
+    }
+
+    /// A tensor, not yet of this graph, that shares the bytes of `of`, `offset` bytes further on.
+    pub(crate) fn new_view(
+        &self,
+        of: TensorId,
+        offset: usize,
+        ne: [usize; MAX_DIMS],
+        nb: [usize; MAX_DIMS],
+        op: Op,
+        src: &[TensorId],
+    ) -> Tensor {
         let base = &self[of];
         let view = match base.view {
-            Some(View { root, offset: inner }) => View { root, offset: inner + offset },
+            // Too far is too far: what looks there is refused.
+            Some(View { root, offset: inner }) => View { root, offset: inner.saturating_add(offset) },
             None => View { root: of, offset },
         };
-        let tensor = Tensor {
+        Tensor {
             name: String::new(),
             dtype: base.dtype,
             ne,
@@ -211,11 +237,10 @@ impl Graph {
             view: Some(view),
             flags: Flags::default(),
             storage: Storage::Unbound,
-        };
-        self.push(tensor)
+        }
     }
 
-    fn push(&mut self, tensor: Tensor) -> TensorId {
+    pub(crate) fn push(&mut self, tensor: Tensor) -> TensorId {
         self.changed();
         let id = TensorId(self.tensors.len() as u32);
         self.tensors.push(tensor);

@@ -26,11 +26,15 @@ mod build;
 mod dump;
 mod error;
 mod graph;
-mod op;
+mod ops;
+mod raw;
 mod tensor;
 
 pub use error::Error;
 pub use graph::Graph;
-pub use op::{GluOp, Op, RopeAngles, RopeMode, RopeParams, UnaryOp};
+pub use ops::{
+    Broken, Form, GluOp, MAX_SRC, Op, OpRule, Outcome, RULES, RopeAngles, RopeMode, RopeParams, UnaryOp,
+};
 pub use quipu_quant::DType;
+pub use raw::{RawGraph, RawTensor};
 pub use tensor::{BufferId, Flags, MAX_DIMS, Storage, Tensor, TensorId, View};

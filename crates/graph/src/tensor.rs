@@ -3,7 +3,7 @@
 use quipu_quant::DType;
 use smallvec::SmallVec;
 
-use crate::op::Op;
+use crate::ops::{MAX_SRC, Op};
 
 /// Dimensions of every tensor (`GGML_MAX_DIMS`).
 pub const MAX_DIMS: usize = 4;
@@ -89,7 +89,7 @@ pub struct Tensor {
     /// What computes it; [`Op::None`] for leaves.
     pub op: Op,
     /// Operands, in ggml's order.
-    pub src: SmallVec<[TensorId; 6]>,
+    pub src: SmallVec<[TensorId; MAX_SRC]>,
     /// Set if the bytes belong to another tensor.
     pub view: Option<View>,
     /// Input and output marks.
@@ -134,12 +134,13 @@ impl Tensor {
         if self.ne[0] != self.dtype.block_len() && self.nb[0] != next {
             return false;
         }
-        next = next * self.ne[0] / self.dtype.block_len();
+        let Some(row) = self.dtype.row_bytes(self.ne[0]) else { return false };
+        next = row;
         for i in 1..MAX_DIMS {
             if self.ne[i] != 1 && self.nb[i] != next {
                 return false;
             }
-            next *= self.ne[i];
+            next = next.saturating_mul(self.ne[i]);
         }
         true
     }

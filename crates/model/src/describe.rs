@@ -1,10 +1,9 @@
-//! A model in the reference's words: values of metadata as text, the file type, the size class.
+//! A model in the reference's words: values of metadata as text, the file type.
 
 use quipu_gguf::{Array, GgufSet, Value};
 use quipu_quant::DType;
 
 use crate::error::Error;
-use crate::hparams::Hparams;
 
 /// Marks a file type that was guessed from the tensors (`LLAMA_FTYPE_GUESSED`).
 const GUESSED: u32 = 1024;
@@ -89,46 +88,8 @@ fn layer_of(name: &str) -> i64 {
 }
 
 /// Architecture, size class and file type (`llama_model::desc`).
-pub(crate) fn description(arch: &str, hparams: &Hparams, set: &GgufSet) -> Result<String, Error> {
-    Ok(format!("{arch} {} {}", size_class(arch, hparams), file_type_name(file_type(set)?)))
-}
-
-/// The size class by number of layers, as each architecture of the reference has it (`llm_type_name`).
-#[allow(clippy::match_same_arms)] // one architecture after the other
-fn size_class(arch: &str, hparams: &Hparams) -> &'static str {
-    let many_heads = |h: &Hparams| h.n_head.first() == h.n_head_kv.first();
-    match (arch, hparams.n_layer) {
-        ("llama", 16 | 22) => "1B",
-        ("llama", 26 | 28) => "3B",
-        ("llama", 30) => "256M",
-        ("llama", 32) if hparams.n_vocab == 49152 => "3B",
-        ("llama", 32) if hparams.n_vocab < 40000 => "7B",
-        ("llama", 32 | 36) => "8B",
-        ("llama", 40) => "13B",
-        ("llama", 48) => "34B",
-        ("llama", 60) => "30B",
-        ("llama", 80) if many_heads(hparams) => "65B",
-        ("llama" | "qwen2", 80) => "70B",
-        ("qwen2", 24) if hparams.n_embd == 1024 => "0.5B",
-        ("qwen2", 24) => "1B",
-        ("qwen2", 28) if hparams.n_embd == 1536 => "1.5B",
-        ("qwen2", 28 | 32) => "7B",
-        ("qwen2", 36) => "3B",
-        ("qwen2", 40) if hparams.n_head.first() == Some(&20) => "4B",
-        ("qwen2", 40) => "13B",
-        ("qwen2", 48) => "14B",
-        ("qwen2" | "qwen3", 64) => "32B",
-        ("qwen3", 28) if hparams.n_embd == 1024 => "0.6B",
-        ("qwen3", 28) => "1.7B",
-        ("qwen3", 36) if hparams.n_embd == 2560 => "4B",
-        ("qwen3", 36) => "8B",
-        ("qwen3", 40) => "14B",
-        ("gpt2", 12) => "0.1B",
-        ("gpt2", 24) => "0.4B",
-        ("gpt2", 36) => "0.8B",
-        ("gpt2", 48) => "1.5B",
-        _ => "?B",
-    }
+pub(crate) fn description(arch: &str, size_class: &str, set: &GgufSet) -> Result<String, Error> {
+    Ok(format!("{arch} {size_class} {}", file_type_name(file_type(set)?)))
 }
 
 /// A metadata value as the reference prints it (`gguf_kv_to_str`): numbers as C++'s `std::to_string`, strings as they are,

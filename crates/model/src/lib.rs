@@ -1,27 +1,32 @@
 //! Models: metadata to typed hyper-parameters, weights into memory, and one graph builder per architecture.
 //!
 //! Counterpart of `llama-arch`, `llama-hparams`, `llama-model-loader`, `llama-model` and `src/models/*`.
-//! An architecture is one file in `archs/` and one line in its table. Batches, caches' contents and
+//! An architecture is one file in `archs/` and one line in its table: what its metadata says, and which blocks (`blocks/`) it is composed
+//! of. A block owns its weights, builds its part of the graph and says what it remembers. Batches, caches' contents and
 //! execution belong to `quipu-decoder`; this crate only says what is computed from what.
 #![forbid(unsafe_code)]
 
 mod archs;
+mod blocks;
 mod build;
 mod describe;
 mod error;
 mod hparams;
+mod inputs;
 mod loader;
 mod memory;
 mod model;
+mod pooling;
 pub mod quantize;
 mod rope;
-mod weights;
+mod weight;
 
 pub use archs::ARCHITECTURES;
 pub use describe::{file_type_name, value_text};
 pub use error::{Error, LoadPhase};
-pub use hparams::Hparams;
+pub use hparams::{Hparams, LayerHparams, LayerRope, NormKind, RopeScaling, Window, WindowKind};
 pub use loader::{BufferOverride, LoadOptions, LoadParams, LoadStats, SizeOnly, Upload, UploadSink};
-pub use memory::{CACHE_TYPE, KvEstimate, kv_estimate};
-pub use model::{BuiltGraph, GraphInputs, GraphParams, Model, ShiftGraph};
-pub use rope::{RopeConfig, RopeOverrides, RopeScaling};
+pub use memory::{CACHE_TYPE, KvEstimate, LayerMemory, kv_estimate};
+pub use model::{BuiltGraph, GraphKind, GraphOutputs, GraphParams, Model, ShiftGraph};
+pub use pooling::Pooling;
+pub use rope::{RopeConfig, RopeOverrides};

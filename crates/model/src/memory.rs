@@ -1,14 +1,29 @@
-//! How much memory a model's cache takes at a context length, without taking it.
+//! What layers remember of each token, and how much memory a model's cache takes at a context length, without taking it.
 
 use std::sync::Arc;
 
-use quipu_backend::{BufferTable, BufferType};
+use quipu_backend::BufferType;
 use quipu_gguf::{Array, Metadata, Value};
 use quipu_graph::DType;
-use quipu_kv_cache::{KvCache, KvLayerShape, KvParams};
+use quipu_kv_cache::{KvLayerShape, KvParams};
 
 use crate::error::Error;
-use crate::loader::SizeOnly;
+use crate::hparams::Window;
+
+/// What a layer remembers. Answers to the choice of a memory in `llama_model::create_memory`, layer by layer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum LayerMemory {
+    /// Nothing.
+    None,
+    /// Keys and values of each token.
+    Attention {
+        /// Their sizes.
+        shape: KvLayerShape,
+        /// How far back they are needed; `None`: to the first.
+        window: Option<Window>,
+    },
+}
 
 /// Context lengths are padded to this (`llama_context`).
 const N_CTX_PAD: usize = 256;
@@ -52,8 +67,11 @@ pub fn kv_estimate(metadata: &Metadata) -> Option<KvEstimate> {
     let head_size = n_embd.checked_div(*n_head.iter().find(|n| **n > 0)?)?;
     let d_k = number("attention.key_length").unwrap_or(head_size);
     let d_v = number("attention.value_length").unwrap_or(head_size);
-    let shape = |heads: &usize| KvLayerShape { n_embd_k_gqa: d_k * heads, n_embd_v_gqa: d_v * heads };
-    let layers: Vec<KvLayerShape> = n_head_kv.iter().filter(|heads| **heads > 0).map(shape).collect();
+    let shape = |heads: &usize| -> Option<KvLayerShape> {
+        Some(KvLayerShape { n_embd_k_gqa: d_k.checked_mul(*heads)?, n_embd_v_gqa: d_v.checked_mul(*heads)? })
+    };
+    let layers = n_head_kv.iter().filter(|heads| **heads > 0).map(shape);
+    let layers = layers.collect::<Option<Vec<KvLayerShape>>>()?;
     let bounded = ["attention.sliding_window", "ssm.state_size", "ssm.conv_kernel", "wkv.head_size"];
     Some(KvEstimate {
         is_upper_bound: layers.len() < n_layer || bounded.iter().any(|name| metadata.contains(&key(name))),
@@ -68,11 +86,11 @@ fn heads_of(values: &Array, n_layer: usize) -> Option<Vec<usize>> {
 }
 
 impl KvEstimate {
-    /// Bytes of the cache for `n_ctx` tokens in memory of `buffer_type`, as [`KvCache::new`] lays it out; nothing is allocated but the
-    /// bookkeeping of its cells.
+    /// Bytes of the cache for `n_ctx` tokens in memory of `buffer_type`, as [`quipu_kv_cache::KvCache::new`] lays it out; nothing is
+    /// allocated.
     ///
     /// # Errors
-    /// As [`KvCache::new`].
+    /// As [`KvParams::n_bytes`].
     pub fn n_bytes(
         &self,
         n_ctx: usize,
@@ -81,6 +99,38 @@ impl KvEstimate {
     ) -> Result<usize, Error> {
         let n_cells = n_ctx.checked_next_multiple_of(N_CTX_PAD).unwrap_or(n_ctx);
         let params = KvParams { n_cells, type_k: dtype, type_v: dtype, layers: self.layers.clone() };
-        Ok(KvCache::new(&params, &SizeOnly(buffer_type), &mut BufferTable::new())?.n_bytes())
+        Ok(params.n_bytes(&|_| buffer_type.as_ref())?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn metadata(numbers: &[(&str, Value)]) -> Metadata {
+        let mut metadata = Metadata::default();
+        metadata.set("general.architecture", "x".into());
+        for (name, value) in numbers {
+            metadata.set(&format!("x.{name}"), value.clone());
+        }
+        metadata
+    }
+
+    #[test]
+    fn heads_and_sizes_that_no_machine_holds_are_no_estimate() {
+        let with = |heads: Value| {
+            kv_estimate(&metadata(&[
+                ("block_count", Value::U32(1)),
+                ("embedding_length", Value::U32(64)),
+                ("context_length", Value::U32(64)),
+                ("attention.head_count", Value::U32(1)),
+                ("attention.head_count_kv", heads),
+                ("attention.key_length", Value::U32(1 << 30)),
+            ]))
+        };
+        assert_eq!(with(Value::Array(Array::U64(vec![u64::MAX >> 1]))), None);
+        assert_eq!(with(Value::Array(Array::I64(vec![1 << 40]))), None);
+        let estimate = with(Value::U32(2)).expect("two large heads");
+        assert_eq!(estimate.layers, [KvLayerShape { n_embd_k_gqa: 1 << 31, n_embd_v_gqa: 128 }]);
     }
 }

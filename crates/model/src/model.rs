@@ -2,18 +2,20 @@
 
 use std::sync::Arc;
 
-use quipu_backend::{Buffer, Device};
+use quipu_backend::{Buffer, BufferTable, Device};
 use quipu_gguf::{GgufFile, GgufSet};
 use quipu_graph::{DType, Graph, TensorId};
-use quipu_kv_cache::{KvCache, KvLayerShape};
+use quipu_kv_cache::{GraphInput, GraphShape, InputSource, KShift, KvLayerShape, Memory, MemoryKey};
 
-use crate::archs::{self, Architecture};
+use crate::archs;
+use crate::blocks::Network;
 use crate::build::Builder;
 use crate::error::Error;
-use crate::hparams::Hparams;
+use crate::hparams::{Hparams, Keys, SizeFacts};
 use crate::loader::{Filled, LoadParams, LoadStats, Loader, OffloadedLayers};
+use crate::memory::LayerMemory;
+use crate::pooling::{self, Pooling};
 use crate::rope::RopeConfig;
-use crate::weights::Weights;
 
 /// A model in memory. Answers to `llama_model` without its vocabulary.
 ///
@@ -23,7 +25,7 @@ pub struct Model {
     name: String,
     hparams: Hparams,
     /// Absent if only the vocabulary was wanted.
-    runnable: Option<(Architecture, Weights)>,
+    network: Option<Box<dyn Network>>,
     buffers: Vec<Arc<dyn Buffer>>,
     offloaded: OffloadedLayers,
     stats: LoadStats,
@@ -32,59 +34,101 @@ pub struct Model {
     n_bytes: u64,
 }
 
-/// What shapes a ubatch's graph. Two equal values give interchangeable graphs, which is what graph reuse
-/// rests on (`llm_graph_params::allow_reuse`).
+/// What a graph is for (`llm_graph_type`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum GraphKind {
+    /// Attends over what the memory holds and adds to it.
+    #[default]
+    Decoder,
+    /// Attends over its own ubatch and leaves nothing behind.
+    Encoder,
+}
+
+/// What shapes a ubatch's graph (`llm_graph_params`).
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct GraphParams {
-    /// Tokens of the ubatch.
-    pub n_tokens: usize,
-    /// Rows wanted as output, at most `n_tokens`.
-    pub n_outputs: usize,
-    /// Cache cells the attention looks at.
-    pub n_kv: usize,
+    /// What it is for.
+    pub kind: GraphKind,
+    /// Sizes of the ubatch and its place in the memory.
+    pub shape: GraphShape,
     /// Rotary parameters.
     pub rope: RopeConfig,
-    /// The input is rows of `n_embd` floats instead of tokens.
-    pub from_embeddings: bool,
+    /// A token sees no later position.
+    pub causal: bool,
+    /// Final rows are wanted as embeddings, pooled this way. With a pooling no logits are computed.
+    pub embeddings: Option<Pooling>,
 }
 
-/// The tensors to fill before a run.
+impl GraphParams {
+    /// A decoder's graph over the tokens of one sequence, for their logits.
+    pub fn decoder(n_tokens: usize, n_outputs: usize, n_kv: usize, rope: RopeConfig) -> GraphParams {
+        let memory = MemoryKey { n_kv };
+        let shape = GraphShape { n_tokens, n_seqs_unq: 1, n_outputs, from_embeddings: false, memory };
+        GraphParams { kind: GraphKind::Decoder, shape, rope, causal: true, embeddings: None }
+    }
+
+    /// Whether nobody looks at single rows, so that logits need not be computed.
+    pub fn is_pooled(&self) -> bool {
+        self.embeddings.is_some_and(|pooling| pooling != Pooling::None)
+    }
+
+    /// Whether a graph built for `other` has the nodes this one would have, inputs aside (`allow_reuse`).
+    fn same_nodes(&self, other: &GraphParams) -> bool {
+        let nodes = |p: &GraphParams| {
+            (p.kind, p.causal, p.embeddings, p.shape.n_tokens, p.shape.n_outputs, p.shape.from_embeddings)
+        };
+        nodes(self) == nodes(other) && self.rope == other.rope
+    }
+}
+
+/// What a graph computes for others than itself.
 #[derive(Clone, Copy, Debug)]
-pub struct GraphInputs {
-    /// Token ids, i32 `[n_tokens]`.
-    pub tokens: Option<TensorId>,
-    /// Embeddings instead of tokens, f32 `[n_embd, n_tokens]`.
-    pub embd: Option<TensorId>,
-    /// Positions, i32 `[n_tokens]`.
-    pub pos: TensorId,
-    /// Rows to keep, i32 `[n_outputs]`; `None` if all are kept.
-    pub out_ids: Option<TensorId>,
-    /// Cache cells the tokens are stored in, i64 `[n_tokens]`.
-    pub kv_idxs: TensorId,
-    /// Who sees which cell, f16 `[n_kv, n_tokens]`: 0 or -inf.
-    pub kq_mask: TensorId,
+pub struct GraphOutputs {
+    /// Logits, f32 `[n_vocab, n_outputs]`; `None` where sequences are pooled.
+    pub logits: Option<TensorId>,
+    /// Final normalised rows, f32 `[n_embd, n_outputs]`.
+    pub embd: TensorId,
+    /// One row per sequence in the order of `Ubatch::seq_id_unq`, f32 `[n_embd, n_seqs_unq]`.
+    pub pooled: Option<TensorId>,
 }
 
-/// A graph and the handles its runner needs.
-#[derive(Clone, Debug)]
+/// A graph and what its runner needs. Answers to `llm_graph_result`.
+#[derive(Debug)]
 pub struct BuiltGraph {
     /// The graph; its weights and caches are bound, the rest is the planner's.
     pub graph: Graph,
-    /// Tensors to fill.
-    pub inputs: GraphInputs,
-    /// Logits, f32 `[n_vocab, n_outputs]`.
-    pub logits: TensorId,
-    /// Final normalised rows, f32 `[n_embd, n_outputs]`.
-    pub embd: TensorId,
+    /// What it was built for.
+    pub params: GraphParams,
+    /// Inputs, to be filled before each run.
+    pub inputs: Vec<Box<dyn GraphInput>>,
+    /// Results, to be read after it.
+    pub outputs: GraphOutputs,
+}
+
+impl BuiltGraph {
+    /// Whether this graph serves a ubatch with these parameters too, once its inputs are filled (`can_reuse`).
+    pub fn can_reuse(&self, params: &GraphParams) -> bool {
+        self.params.same_nodes(params) && self.inputs.iter().all(|input| input.can_reuse(&params.shape))
+    }
+
+    /// Fills all inputs (`set_inputs`).
+    pub fn set_inputs(
+        &mut self,
+        source: &InputSource<'_>,
+        buffers: &mut BufferTable,
+    ) -> Result<(), quipu_kv_cache::Error> {
+        self.inputs.iter_mut().try_for_each(|input| input.set(&self.graph, source, buffers))
+    }
 }
 
 /// The graph that re-rotates cached keys after positions were shifted.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct ShiftGraph {
     /// The graph.
     pub graph: Graph,
-    /// Shift of each cell, i32 `[n_cells]`.
-    pub shift: TensorId,
+    /// Its input: the shift of each cell.
+    pub shift: KShift,
 }
 
 impl Model {
@@ -102,17 +146,18 @@ impl Model {
     /// [`Error::phase`] says which step it was. Nothing stays allocated.
     pub fn load_set(set: &GgufSet, device: &dyn Device, params: &mut LoadParams<'_>) -> Result<Model, Error> {
         let metadata = set.metadata();
-        let name = metadata.str("general.architecture")?;
+        let keys = Keys::new(metadata)?;
+        let name = keys.architecture;
         if params.options.vocab_only {
             if params.options.check_architecture {
                 archs::find(name)?;
             }
-            let hparams = Hparams::vocabulary_only(metadata)?;
+            let hparams = Hparams::vocabulary_only(&keys)?;
             // As in the reference: sizes and description belong to weights.
             return Ok(Model {
                 name: name.to_owned(),
                 hparams,
-                runnable: None,
+                network: None,
                 buffers: Vec::new(),
                 offloaded: OffloadedLayers::default(),
                 stats: LoadStats::default(),
@@ -122,17 +167,18 @@ impl Model {
             });
         }
         let architecture = archs::find(name)?;
-        let hparams = (architecture.hparams)(metadata)?;
-        let layers = OffloadedLayers::last(hparams.n_layer, params.options.n_gpu_layers);
+        let hparams = (architecture.hparams)(&keys)?;
+        let layers = OffloadedLayers::last(hparams.n_layer(), params.options.n_gpu_layers);
         let offload = params.offload.map(|device| (device, layers));
         let mut loader = Loader::new(set, device, &params.options, offload)?;
-        let weights = (architecture.weights)(&mut loader, &hparams)?;
+        let network = (architecture.load)(&mut loader, &hparams)?;
         let Filled { buffers, stats } = loader.finish(architecture.name, device, params)?;
-        let description = crate::describe::description(name, &hparams, set)?;
+        let size_class = (architecture.size_class)(&SizeFacts::from(&hparams));
+        let description = crate::describe::description(name, size_class, set)?;
         Ok(Model {
             name: name.to_owned(),
             hparams,
-            runnable: Some((architecture, weights)),
+            network: Some(network),
             buffers,
             offloaded: offload.map_or_else(OffloadedLayers::default, |(_, layers)| layers),
             stats,
@@ -159,7 +205,7 @@ impl Model {
 
     /// Whether there are weights: false for a model opened with `vocab_only`.
     pub fn has_weights(&self) -> bool {
-        self.runnable.is_some()
+        self.network.is_some()
     }
 
     /// Hyper-parameters.
@@ -189,21 +235,29 @@ impl Model {
         self.offloaded.contains(il)
     }
 
-    /// Shape of each layer's cache.
-    pub fn kv_layers(&self) -> Vec<KvLayerShape> {
-        (0..self.hparams.n_layer)
-            .map(|il| KvLayerShape {
-                n_embd_k_gqa: self.hparams.n_embd_k_gqa(il),
-                n_embd_v_gqa: self.hparams.n_embd_v_gqa(il),
-            })
-            .collect()
+    /// What each layer remembers of each token; empty without weights.
+    pub fn memory(&self) -> Vec<LayerMemory> {
+        self.network.as_ref().map_or_else(Vec::new, |network| network.memory())
     }
 
-    /// Builds the graph of a ubatch over `cache` (`llama_model::build_graph`).
-    pub fn build_graph(&self, params: &GraphParams, cache: &KvCache) -> Result<BuiltGraph, Error> {
-        let (architecture, weights) = self.runnable.as_ref().ok_or(Error::NoWeights)?;
-        let builder = Builder::new(&self.hparams, weights, params, cache)?;
-        (architecture.graph)(builder)
+    /// Shape of each layer's cache.
+    pub fn kv_layers(&self) -> Vec<KvLayerShape> {
+        let shape = |memory: LayerMemory| match memory {
+            LayerMemory::Attention { shape, .. } => shape,
+            LayerMemory::None => KvLayerShape { n_embd_k_gqa: 0, n_embd_v_gqa: 0 },
+        };
+        self.memory().into_iter().map(shape).collect()
+    }
+
+    /// Builds the graph of a ubatch over `memory` (`llama_model::build_graph`).
+    pub fn build_graph(&self, params: &GraphParams, memory: &dyn Memory) -> Result<BuiltGraph, Error> {
+        let network = self.network.as_ref().ok_or(Error::NoWeights)?;
+        let mut built = network.forward(Builder::new(&self.hparams, params, memory)?)?;
+        if let Some(pooling) = params.embeddings {
+            let (graph, inputs) = (&mut built.graph, &mut built.inputs);
+            built.outputs.pooled = pooling::build(graph, built.outputs.embd, pooling, &params.shape, inputs)?;
+        }
+        Ok(built)
     }
 
     /// Whether positions can be shifted after the fact: only rotary positions can.
@@ -212,33 +266,32 @@ impl Model {
     }
 
     /// Builds the graph that rotates every cached key by its cell's shift (`build_graph_shift`); `None` for
-    /// models without rotary positions, whose cached keys do not depend on position.
-    pub fn build_shift_graph(&self, rope: &RopeConfig, cache: &KvCache) -> Result<Option<ShiftGraph>, Error> {
-        let (_, weights) = self.runnable.as_ref().ok_or(Error::NoWeights)?;
-        let Some(mode) = self.hparams.rope_mode else { return Ok(None) };
+    /// models without rotary positions, whose cached keys do not depend on position, and without a cache.
+    pub fn build_shift_graph(
+        &self,
+        rope: &RopeConfig,
+        memory: &dyn Memory,
+    ) -> Result<Option<ShiftGraph>, Error> {
+        let network = self.network.as_ref().ok_or(Error::NoWeights)?;
+        let Some(cache) = memory.kv().filter(|_| self.can_shift()) else { return Ok(None) };
         let mut graph = Graph::new();
         let n_cells = cache.n_cells();
         let mut kv = cache.graph();
         let shift = kv.input_shift(&mut graph)?;
-        let (d_k, n_rot) = (self.hparams.n_embd_head_k, self.hparams.n_rot);
-        // A shift is a rotation by the difference of two positions: the magnitude was applied when the key
-        // was stored and must not be applied again.
-        let mut params = rope.params(n_rot, mode);
-        params.attn_factor =
-            if params.ext_factor == 0.0 { 1.0 } else { 1.0 / (1.0 + 0.1 * (1.0 / params.freq_scale).ln()) };
-        let mut factors = None;
-        if let Some(w) = weights.layers.first().and_then(|layer| layer.rope_freqs.as_ref()) {
-            factors = Some(graph.external(&w.name, w.dtype, w.ne, w.storage)?);
-        }
-        for il in 0..self.hparams.n_layer {
-            let n_head_kv = self.hparams.n_head_kv[il];
-            let keys = kv.k_to_shift(&mut graph, il, n_rot, d_k, n_head_kv)?;
+        for il in 0..self.hparams.n_layer() {
+            let Some(rotation) = network.key_rotation(il) else { continue };
+            let (n_rot, n_head_kv) = (rotation.n_rot(), rotation.n_head_kv);
+            let mut factors = None;
+            if let Some(w) = rotation.factors(rope) {
+                factors = Some(graph.external(&w.name, w.dtype, w.ne, w.storage)?);
+            }
+            let keys = kv.k_to_shift(&mut graph, il, n_rot, rotation.n_embd_head, n_head_kv)?;
             let copy = graph.leaf("", DType::F32, [n_rot, n_head_kv, n_cells, 1])?;
             let copy = graph.cpy(keys, copy)?;
-            let turned = graph.rope(copy, shift, factors, params)?;
+            let turned = graph.rope(copy, shift, factors, rotation.params(rope))?;
             let stored = graph.cpy(turned, keys)?;
             graph.build_forward_expand(stored);
         }
-        Ok(Some(ShiftGraph { graph, shift }))
+        Ok(Some(ShiftGraph { graph, shift: KShift::new(shift) }))
     }
 }

@@ -2,30 +2,7 @@
 
 use quipu_graph::{RopeMode, RopeParams};
 
-use crate::hparams::Hparams;
-
-/// Kinds of context extension (`llama_rope_scaling_type`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum RopeScaling {
-    /// Positions as they are.
-    None,
-    /// Positions divided by a factor.
-    Linear,
-    /// Per-dimension mix of both with a magnitude correction.
-    Yarn,
-}
-
-impl RopeScaling {
-    /// From the name in metadata.
-    pub fn from_name(name: &str) -> Option<RopeScaling> {
-        match name {
-            "none" => Some(RopeScaling::None),
-            "linear" => Some(RopeScaling::Linear),
-            "yarn" => Some(RopeScaling::Yarn),
-            _ => None,
-        }
-    }
-}
+use crate::hparams::{Hparams, RopeScaling};
 
 /// What a caller may set instead of the model's own values (`llama_context_params`); `None` = the model's.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -65,11 +42,14 @@ pub struct RopeConfig {
     pub beta_slow: f32,
     /// Context length before YaRN scaling.
     pub n_ctx_orig: usize,
+    /// Sequences may grow beyond the model's original context length: long rotary factors hold instead of short ones.
+    pub is_long: bool,
 }
 
 impl RopeConfig {
-    /// Combines the model's values with the caller's, as the reference's context constructor does.
-    pub fn new(hparams: &Hparams, overrides: &RopeOverrides) -> RopeConfig {
+    /// Combines the model's values with the caller's, as the reference's context constructor does, for a context whose sequences may have
+    /// `n_ctx_seq` tokens.
+    pub fn new(hparams: &Hparams, overrides: &RopeOverrides, n_ctx_seq: usize) -> RopeConfig {
         let scaling = overrides.scaling.unwrap_or(hparams.rope_scaling);
         let freq_scale = match scaling {
             RopeScaling::None => 1.0,
@@ -94,6 +74,8 @@ impl RopeConfig {
             beta_fast: overrides.yarn_beta_fast.unwrap_or(32.0),
             beta_slow: overrides.yarn_beta_slow.unwrap_or(1.0),
             n_ctx_orig: overrides.yarn_orig_ctx.unwrap_or(hparams.n_ctx_orig_yarn),
+            // By the model's own length, whatever the caller says of YaRN.
+            is_long: n_ctx_seq > hparams.n_ctx_orig_yarn,
         }
     }
 

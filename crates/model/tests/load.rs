@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use quipu_backend::{Backend, Buffer, BufferType, Device, DeviceKind, DeviceMemory, HostBytes};
 use quipu_cpu_backend::CpuDevice;
-use quipu_gguf::{Gguf, GgufFile, GgufWriter, Metadata, Value};
+use quipu_gguf::{Array, Gguf, GgufFile, GgufWriter, Metadata, Value};
 use quipu_graph::DType;
 use quipu_model::{Error, LoadParams, Model};
 use quipu_parity::toy::TOYS;
@@ -71,11 +71,29 @@ fn contradictions_are_named() {
         ("rotation", u32_key("llama.rope.dimension_count", 63)),
         ("epsilon", set("llama.attention.layer_norm_rms_epsilon", Value::F32(f32::NAN))),
         ("epsilon type", set("llama.attention.layer_norm_rms_epsilon", Value::from("small"))),
-        ("scaling", set("llama.rope.scaling.type", Value::from("longrope"))),
+        ("scaling", set("llama.rope.scaling.type", Value::from("dynamic"))),
+        ("longrope", set("llama.rope.scaling.type", Value::from("longrope"))),
+        ("no context", u32_key("llama.context_length", 0)),
+        ("endless context", u32_key("llama.context_length", u32::MAX)),
+        ("wide integer", set("llama.block_count", Value::U64(2))),
+        ("signed integer", set("llama.attention.head_count_kv", Value::I32(2))),
+        ("one for each layer", set("llama.attention.head_count", Value::Array(Array::U32(vec![4, 4])))),
+        (
+            "signed, one for each layer",
+            set("llama.attention.head_count", Value::Array(Array::I32(vec![4, 4]))),
+        ),
+        ("too many layers", set("llama.attention.head_count", Value::Array(Array::U32(vec![4, 4, 4])))),
+        ("too few layers", set("llama.feed_forward_length", Value::Array(Array::U32(vec![512])))),
+        ("wide array", set("llama.attention.head_count", Value::Array(Array::U64(vec![4, 4])))),
+        ("value size", u32_key("llama.attention.value_length", 32)),
+        ("no head count", edited(|m| drop(m.remove("llama.attention.head_count")), keep)),
+        ("no width", edited(|m| drop(m.remove("llama.feed_forward_length")), keep)),
+        ("no epsilon", edited(|m| drop(m.remove("llama.attention.layer_norm_rms_epsilon")), keep)),
         ("experts", u32_key("llama.expert_count", 8)),
         ("vocabulary", u32_key("llama.vocab_size", 300)),
         ("feed-forward width", u32_key("llama.feed_forward_length", 513)),
         ("missing", edited(|_| (), |n| (n != "blk.1.ffn_up.weight").then(|| n.to_owned()))),
+        ("missing part of three", edited(|_| (), |n| (n != "blk.1.attn_k.weight").then(|| n.to_owned()))),
         (
             "unknown tensor",
             edited(

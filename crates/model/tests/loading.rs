@@ -72,8 +72,8 @@ fn compare(model: &Model, file: &GgufFile) -> usize {
     let layers = model.kv_layers();
     let params = KvParams { n_cells: 256, type_k: DType::F16, type_v: DType::F16, layers };
     let cache = KvCache::new(&params, device.buffer_type().as_ref(), &mut buffers).expect("a small cache");
-    let rope = RopeConfig::new(model.hparams(), &RopeOverrides::default());
-    let params = GraphParams { n_tokens: 1, n_outputs: 1, n_kv: 256, rope, from_embeddings: false };
+    let rope = RopeConfig::new(model.hparams(), &RopeOverrides::default(), 256);
+    let params = GraphParams::decoder(1, 1, 256, rope);
     let graph = model.build_graph(&params, &cache).expect("a graph").graph;
     let mut n = 0;
     for tensor in graph.tensors() {
@@ -277,8 +277,8 @@ fn without_memory_a_model_has_sizes_and_graphs() {
             let mut buffers = BufferTable::new();
             let memory = CpuDevice::default().buffer_type();
             let cache = KvCache::new(&cache_params, memory.as_ref(), &mut buffers).unwrap();
-            let rope = RopeConfig::new(model.hparams(), &RopeOverrides::default());
-            let graph = GraphParams { n_tokens: 1, n_outputs: 1, n_kv: 256, rope, from_embeddings: false };
+            let rope = RopeConfig::new(model.hparams(), &RopeOverrides::default(), 256);
+            let graph = GraphParams::decoder(1, 1, 256, rope);
             model.build_graph(&graph, &cache).unwrap();
             assert_eq!(gpu.live_bytes(), 0);
         }
@@ -299,7 +299,7 @@ fn a_vocabulary_needs_no_weights() {
     let mut wanted = LoadOptions { vocab_only: true, ..LoadOptions::default() };
     let (model, _) = open(&path, &wanted, &device).unwrap();
     assert!(!model.has_weights() && model.buffers().is_empty());
-    assert_eq!((model.hparams().n_vocab, model.hparams().n_layer, model.architecture()), (7, 0, "llama"));
+    assert_eq!((model.hparams().n_vocab, model.hparams().n_layer(), model.architecture()), (7, 0, "llama"));
     assert!(open(&path, &LoadOptions::default(), &device).is_err());
 
     writer.metadata.set("general.architecture", Value::from("gpt5"));

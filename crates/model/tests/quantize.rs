@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use quipu_gguf::{GgufFile, GgufSet};
+use quipu_gguf::{GgufFile, GgufSet, Inputs};
 use quipu_model::quantize::{Error, FileType, QuantizeParams, plan, quantize};
 use quipu_parity::toy::TOYS;
 use quipu_quant::DType;
@@ -15,7 +15,7 @@ fn set(dtype: DType) -> GgufSet {
 
 fn run(set: &GgufSet, params: &QuantizeParams, output: &Path) -> Result<GgufFile, Error> {
     let plan = plan(set, params)?;
-    quantize(set, &plan, params, &[output.to_owned()], |_, _| true)?;
+    quantize(set, &plan, params, &[output.to_owned()], &Inputs::new(), |_, _| true)?;
     Ok(GgufFile::open(output)?)
 }
 
@@ -76,7 +76,8 @@ fn a_run_can_be_cancelled_at_any_tensor() {
     for stop in 0..plan.tensors.len() {
         let dir = tempfile::tempdir().expect("a folder");
         let output = [dir.path().join("out.gguf")];
-        let error = quantize(&set, &plan, &params, &output, |i, _| i < stop).expect_err("cancelled");
+        let error =
+            quantize(&set, &plan, &params, &output, &Inputs::new(), |i, _| i < stop).expect_err("cancelled");
         assert!(matches!(error, Error::Cancelled), "{error}");
         assert_eq!(std::fs::read_dir(dir.path()).expect("the folder").count(), 0);
     }

@@ -72,7 +72,7 @@ pub fn run_bench(
         (state >> 8) % n_vocab
     };
     let prompt: Vec<u32> = (0..n_prompt).map(|_| next()).collect();
-    let mut samples_ns = Vec::with_capacity(repetitions);
+    let mut samples_ns = Vec::new();
     for repetition in 0..=repetitions {
         session.reset();
         let start = Instant::now();

@@ -33,12 +33,6 @@ pub enum Error {
     /// An importance matrix that cannot be used.
     #[error(transparent)]
     Imatrix(#[from] quipu_model::quantize::Error),
-    /// Reading and writing the same file would destroy it.
-    #[error("{}: is the input, expected another file for the output", path.display())]
-    SameFile {
-        /// The file.
-        path: PathBuf,
-    },
     /// The file is not a GGUF model.
     #[error(transparent)]
     Gguf(#[from] quipu_gguf::Error),

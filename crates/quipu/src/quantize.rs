@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use quipu_gguf::{GgufSet, SourceKind};
+use quipu_gguf::{GgufSet, Inputs, SourceKind};
 use quipu_model::quantize;
 pub use quipu_model::quantize::{FileType, QuantizeParams, QuantizePlan, TensorPlan};
 
@@ -25,6 +25,8 @@ pub struct Quantizer {
     set: GgufSet,
     params: QuantizeParams,
     plan: QuantizePlan,
+    /// What no output may be written over.
+    inputs: Inputs,
 }
 
 impl Quantizer {
@@ -37,7 +39,13 @@ impl Quantizer {
         let set = GgufSet::open(&input, SourceKind::Mapped)
             .map_err(|source| Error::Open { path: input.clone(), source })?;
         let plan = quantize::plan(&set, &params).map_err(|e| in_file(&input, e))?;
-        Ok(Quantizer { input, set, params, plan })
+        let inputs = set.paths().iter().collect();
+        Ok(Quantizer { input, set, params, plan, inputs })
+    }
+
+    /// Names further files that were read for this, and that no output may be written over.
+    pub fn keep(&mut self, files: impl IntoIterator<Item = impl AsRef<Path>>) {
+        files.into_iter().for_each(|path| self.inputs.add(path));
     }
 
     /// What each tensor becomes.
@@ -51,22 +59,15 @@ impl Quantizer {
     /// With [`QuantizeParams::keep_split`], `output` without `.gguf` is the prefix of the files written.
     ///
     /// # Errors
-    /// Invalid data, missing or unfit importance matrix, failures of writing, [`Error::Cancelled`].
+    /// An output that is an input, invalid data, missing or unfit importance matrix, failures of writing, [`Error::Cancelled`].
     pub fn run(
         &self,
         output: impl AsRef<Path>,
         mut progress: impl FnMut(usize, &TensorPlan) -> Flow,
     ) -> Result<(), Error> {
         let outputs = self.outputs(output.as_ref());
-        let same = |path: &PathBuf| {
-            let pair = (std::fs::canonicalize(path), std::fs::canonicalize(&self.input));
-            matches!(pair, (Ok(a), Ok(b)) if a == b)
-        };
-        if let Some(path) = outputs.iter().find(|path| same(path)) {
-            return Err(Error::SameFile { path: path.clone() });
-        }
         let go_on = |i: usize, tensor: &TensorPlan| progress(i, tensor) == Flow::Continue;
-        quantize::quantize(&self.set, &self.plan, &self.params, &outputs, go_on)
+        quantize::quantize(&self.set, &self.plan, &self.params, &outputs, &self.inputs, go_on)
             .map_err(|error| in_file(&self.input, error))
     }
 

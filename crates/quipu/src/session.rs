@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use quipu_decoder::{Batch, Context, ContextParams, Pooling, RopeOverrides};
+use quipu_decoder::{Batch, BatchError, Context, ContextParams, Pooling, RopeOverrides};
 
 use crate::TokenId;
 use crate::error::Error;
@@ -151,7 +151,7 @@ impl Session {
     /// detokenizing are timed by a [`crate::telemetry::Recorder`] only.
     pub fn metrics(&self) -> Metrics {
         let perf = self.context.perf();
-        let cells = self.context.cache().cells();
+        let memory = self.context.memory();
         Metrics {
             load: self.model.load_time(),
             total: self.model.load_time() + self.created.elapsed(),
@@ -162,8 +162,8 @@ impl Session {
             n_graph_builds: perf.n_graph_builds as u64,
             n_reused: perf.n_reused as u64,
             n_ubatches: (perf.n_graph_builds + perf.n_reused) as u64,
-            kv_used: cells.n_used() as u64,
-            n_cells: cells.len() as u64,
+            kv_used: memory.n_used() as u64,
+            n_cells: memory.n_cells() as u64,
             ..self.counts
         }
     }
@@ -176,7 +176,7 @@ impl Session {
     }
 
     /// Decodes `tokens` at the end of what the cache holds; `outputs` says whether every row's logits are
-    /// wanted or only the last one's. On an error the cache keeps what was complete.
+    /// wanted or only the last one's. On an error the cache keeps what it held before.
     pub(crate) fn extend(&mut self, tokens: &[TokenId], all_outputs: bool) -> Result<(), Error> {
         let start = Instant::now();
         let first = self.tokens.len();
@@ -189,10 +189,9 @@ impl Session {
         if done.is_ok() {
             self.tokens.extend_from_slice(tokens);
         } else {
-            // Complete ubatches before the failing one stay; anything else was rolled back.
+            // Nothing of a batch that failed stays; a shift that failed emptied the memory.
             let kept = usize::try_from(self.context.memory().seq_pos_max(0) + 1).unwrap_or(0);
-            let kept = kept.saturating_sub(first).min(tokens.len());
-            self.tokens.extend_from_slice(&tokens[..kept]);
+            self.tokens.truncate(kept);
         }
         let spent = start.elapsed();
         self.counts.n_decode += u64::from(done.is_ok());
@@ -218,7 +217,8 @@ impl Session {
         let n_vocab = self.model.hparams().n_vocab;
         match prompt.iter().position(|token| *token as usize >= n_vocab) {
             Some(index) => {
-                Err(quipu_decoder::Error::InvalidToken { index, token: prompt[index], n_vocab }.into())
+                let error = BatchError::InvalidToken { index, token: prompt[index], n_vocab };
+                Err(quipu_decoder::Error::from(error).into())
             }
             None => Ok(()),
         }

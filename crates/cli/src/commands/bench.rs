@@ -1,9 +1,11 @@
 //! `quipu bench`: tokens per second, in llama-bench's tests, columns and units.
 
+use std::io::{self, Write};
+
 use quipu::{BenchTest, Model, run_bench};
 use serde_json::json;
 
-use crate::fail::Failure;
+use crate::fail::{Failure, writing};
 use crate::options::ModelArgs;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -55,12 +57,14 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
         tests.push(run_bench(&mut session, n_prompt, n_gen, args.repetitions)?);
         args.model.report(&mut session);
     }
+    let mut out = io::stdout().lock();
     match args.output {
-        Format::Md => markdown(&model, &tests, n_threads),
-        Format::Json => json_rows(&model, &tests, n_threads, args.n_ubatch),
-        Format::Csv => csv(&model, &tests, n_threads),
+        Format::Md => markdown(&mut out, &model, &tests, n_threads),
+        Format::Json => json_rows(&mut out, &model, &tests, n_threads, args.n_ubatch),
+        Format::Csv => csv(&mut out, &model, &tests, n_threads),
     }
-    Ok(())
+    .and_then(|()| out.flush())
+    .map_err(writing)
 }
 
 /// The device that computes most of the model.
@@ -68,12 +72,13 @@ fn backend_name(model: &Model) -> &str {
     model.offload_device().map_or("CPU", quipu::Device::name)
 }
 
-fn markdown(model: &Model, tests: &[BenchTest], n_threads: usize) {
-    println!("| model | size | params | backend | threads | test | t/s |");
-    println!("| --- | ---: | ---: | --- | ---: | ---: | ---: |");
+fn markdown(out: &mut impl Write, model: &Model, tests: &[BenchTest], n_threads: usize) -> io::Result<()> {
+    writeln!(out, "| model | size | params | backend | threads | test | t/s |")?;
+    writeln!(out, "| --- | ---: | ---: | --- | ---: | ---: | ---: |")?;
     let weights = model.weights();
     for test in tests {
-        println!(
+        writeln!(
+            out,
             "| {} {} | {:.2} MiB | {:.2} M | {} | {n_threads} | {} | {:.2} ± {:.2} |",
             weights.architecture(),
             model.type_name(),
@@ -83,11 +88,18 @@ fn markdown(model: &Model, tests: &[BenchTest], n_threads: usize) {
             test.name(),
             test.avg_ts(),
             test.stddev_ts(),
-        );
+        )?;
     }
+    Ok(())
 }
 
-fn json_rows(model: &Model, tests: &[BenchTest], n_threads: usize, n_ubatch: usize) {
+fn json_rows(
+    out: &mut impl Write,
+    model: &Model,
+    tests: &[BenchTest],
+    n_threads: usize,
+    n_ubatch: usize,
+) -> io::Result<()> {
     let weights = model.weights();
     let rows: Vec<serde_json::Value> = tests
         .iter()
@@ -112,14 +124,18 @@ fn json_rows(model: &Model, tests: &[BenchTest], n_threads: usize, n_ubatch: usi
             })
         })
         .collect();
-    println!("{:#}", serde_json::Value::Array(rows));
+    writeln!(out, "{:#}", serde_json::Value::Array(rows))
 }
 
-fn csv(model: &Model, tests: &[BenchTest], n_threads: usize) {
-    println!("model_filename,model_type,model_size,model_n_params,n_threads,n_prompt,n_gen,avg_ts,stddev_ts");
+fn csv(out: &mut impl Write, model: &Model, tests: &[BenchTest], n_threads: usize) -> io::Result<()> {
+    writeln!(
+        out,
+        "model_filename,model_type,model_size,model_n_params,n_threads,n_prompt,n_gen,avg_ts,stddev_ts"
+    )?;
     let weights = model.weights();
     for test in tests {
-        println!(
+        writeln!(
+            out,
             "\"{}\",\"{} {}\",{},{},{n_threads},{},{},{:.6},{:.6}",
             model.name().replace('"', "\"\""),
             weights.architecture(),
@@ -130,6 +146,7 @@ fn csv(model: &Model, tests: &[BenchTest], n_threads: usize) {
             test.n_gen,
             test.avg_ts(),
             test.stddev_ts(),
-        );
+        )?;
     }
+    Ok(())
 }

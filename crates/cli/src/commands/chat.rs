@@ -8,6 +8,7 @@ use crate::commands::run::timing_line;
 use crate::fail::{Failure, writing};
 use crate::generation::GenerationArgs;
 use crate::options::{ContextArgs, ModelArgs};
+use crate::output::note;
 use crate::sampling::SamplingArgs;
 
 #[derive(Debug, clap::Args)]
@@ -31,7 +32,9 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     let mut options = args.sampling.options(args.model.model.as_deref(), args.n_predict, &[])?;
     args.generation.apply(&mut options);
-    let recorder = args.generation.recorder()?;
+    let mut inputs = args.model.inputs();
+    args.sampling.add_inputs(&mut inputs);
+    let recorder = args.generation.recorder(&inputs)?;
     let model = args.model.open()?;
     SamplingArgs::check_grammar(&options, &model)?;
     let template = model.chat_template()?;
@@ -43,7 +46,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     let mut lines = std::io::stdin().lock().lines();
     loop {
         if interactive {
-            eprint!("> ");
+            let _ = write!(std::io::stderr(), "> ");
         }
         let Some(line) = lines.next() else { break };
         let line = line.map_err(|error| Failure::Io { what: "stdin".to_owned(), error })?;
@@ -64,6 +67,6 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
         messages.push(Message::new("assistant", &outcome.text));
     }
     args.model.report(&mut session);
-    eprintln!("{}", timing_line(&session.timings()));
+    note(timing_line(&session.timings()));
     args.generation.report(recorder.as_ref())
 }

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use quipu::convert::{ConvertOptions, OutType, convert};
 
 use crate::fail::Failure;
+use crate::output::note;
 
 /// `--outtype`, with the reference's names.
 #[derive(Clone, Copy, Debug, clap::ValueEnum)]
@@ -53,13 +54,13 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     };
     let done =
         convert(&args.dir, &args.output, &options).map_err(|error| Failure::Input(error.to_string()))?;
-    eprintln!(
+    note(format_args!(
         "{}: {} tensors, {} parameters, {} bytes, {}",
         done.path.display(),
         done.n_tensors,
         done.n_params,
         done.n_bytes,
         done.out_type.name()
-    );
+    ));
     Ok(())
 }

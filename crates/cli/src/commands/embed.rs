@@ -1,6 +1,5 @@
 //! `quipu embed`: one embedding per input line.
 
-use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::PathBuf;
 
@@ -9,6 +8,7 @@ use quipu::{Pooling, SessionOptions};
 use crate::fail::{Failure, writing};
 use crate::input::{read_stdin, read_text};
 use crate::options::{ContextArgs, ModelArgs};
+use crate::output::Output;
 
 #[derive(Clone, Copy, Debug, clap::ValueEnum)]
 enum PoolingArg {
@@ -43,6 +43,9 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
         Some(path) => read_text(path)?,
         None => read_stdin()?,
     };
+    let mut inputs = args.model.inputs();
+    args.file.iter().for_each(|path| inputs.add(path));
+    let mut file = args.output.as_deref().map(|path| Output::create(path, &inputs)).transpose()?;
     let model = args.model.open()?;
     let pooling = match args.pooling {
         PoolingArg::None => Pooling::None,
@@ -53,27 +56,17 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     let options = SessionOptions { embeddings: true, pooling, ..args.context.session() };
     let mut session = model.session(&options)?;
     let n_embd = model.hparams().n_embd;
-    let mut file = match &args.output {
-        Some(path) => {
-            let io = |error| Failure::Io { what: path.display().to_string(), error };
-            Some((BufWriter::new(File::create(path).map_err(io)?), path))
-        }
-        None => None,
-    };
     let mut stdout = BufWriter::new(std::io::stdout().lock());
     for line in text.lines() {
         for row in session.embed(line, !args.no_normalize)?.chunks(n_embd) {
-            if let Some((out, path)) = &mut file {
-                let io = |error| Failure::Io { what: path.display().to_string(), error };
-                row.iter().try_for_each(|x| out.write_all(&x.to_le_bytes())).map_err(io)?;
+            if let Some(out) = &mut file {
+                row.iter().try_for_each(|x| out.write_all(&x.to_le_bytes())).map_err(|e| out.failed(e))?;
             } else {
                 let words: Vec<String> = row.iter().map(|x| format!("{x:.6}")).collect();
                 writeln!(stdout, "{}", words.join(" ")).map_err(writing)?;
             }
         }
     }
-    if let Some((mut out, path)) = file {
-        out.flush().map_err(|error| Failure::Io { what: path.display().to_string(), error })?;
-    }
-    stdout.flush().map_err(writing)
+    stdout.flush().map_err(writing)?;
+    file.map_or(Ok(()), Output::finish)
 }

@@ -1,15 +1,15 @@
 //! `quipu imatrix`: what a model's weights see over a text, for `quipu quantize --imatrix`.
 
-use std::fs::File;
-use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 use indicatif::{ProgressBar, ProgressStyle};
+use quipu::gguf::Inputs;
 use quipu::{Flow, Imatrix, ImatrixOptions, SessionOptions};
 
 use crate::fail::Failure;
 use crate::input::read_prompt;
 use crate::options::ModelArgs;
+use crate::output::Output;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 enum Format {
@@ -60,6 +60,8 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: &Args) -> Result<(), Failure> {
+    // Not after hours of work.
+    args.inputs().refuse(&args.output)?;
     let mut imatrix = Imatrix { chunk_size: args.n_ctx as u32, ..Imatrix::default() };
     for path in &args.in_file {
         imatrix.add(&Imatrix::open(path)?, &path.display().to_string(), args.n_ctx as u32)?;
@@ -120,12 +122,20 @@ fn save_now_and_then(args: &Args, imatrix: &Imatrix) -> Result<(), Failure> {
     Ok(())
 }
 
+impl Args {
+    /// The files that are read.
+    fn inputs(&self) -> Inputs {
+        let mut inputs = self.model.inputs();
+        self.file.iter().chain(&self.in_file).for_each(|path| inputs.add(path));
+        inputs
+    }
+}
+
 fn write(args: &Args, imatrix: &Imatrix, path: &Path) -> Result<(), Failure> {
-    let failed = |error: io::Error| Failure::Io { what: path.display().to_string(), error };
-    let mut out = BufWriter::new(File::create(path).map_err(failed)?);
+    let mut out = Output::create(path, &args.inputs())?;
     match args.output_format {
         Format::Gguf => imatrix.write_gguf(&mut out)?,
-        Format::Dat => imatrix.write_legacy(&mut out).map_err(failed)?,
+        Format::Dat => imatrix.write_legacy(&mut out).map_err(|error| out.failed(error))?,
     }
-    out.flush().map_err(failed)
+    out.finish()
 }

@@ -1,12 +1,12 @@
 //! `quipu logits`: teacher-forced logits for audits.
 
-use std::fs::File;
-use std::io::{BufWriter, Write};
+use std::io::Write;
 use std::path::PathBuf;
 
 use crate::fail::Failure;
 use crate::input::{parse_ids, read_text};
 use crate::options::{ContextArgs, ModelArgs};
+use crate::output::{Output, note};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
@@ -24,14 +24,15 @@ pub(crate) struct Args {
 
 pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     let ids = parse_ids(&read_text(&args.tokens)?, &args.tokens.display().to_string())?;
+    let mut inputs = args.model.inputs();
+    inputs.add(&args.tokens);
+    let mut out = Output::create(&args.output, &inputs)?;
     let model = args.model.open()?;
     let mut options = args.context.session();
     if options.n_ctx == 0 {
         options.n_ctx = ids.len().max(1);
     }
     let mut session = model.session(&options)?;
-    let io = |error| Failure::Io { what: args.output.display().to_string(), error };
-    let mut out = BufWriter::new(File::create(&args.output).map_err(io)?);
     let mut written = Ok(());
     session.logits(&ids, |row| {
         for logit in row {
@@ -40,8 +41,9 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
             }
         }
     })?;
-    written.and_then(|()| out.flush()).map_err(io)?;
+    written.map_err(|error| out.failed(error))?;
+    out.finish()?;
     args.model.report(&mut session);
-    eprintln!("{} x {} logits to {}", ids.len(), model.hparams().n_vocab, args.output.display());
+    note(format_args!("{} x {} logits to {}", ids.len(), model.hparams().n_vocab, args.output.display()));
     Ok(())
 }

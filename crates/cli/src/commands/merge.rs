@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use quipu::gguf::MergePlan;
 
 use crate::fail::Failure;
+use crate::output::note;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
@@ -25,12 +26,12 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     let named = |error| Failure::Input(format!("{}: {error}", args.first.display()));
     let plan = MergePlan::new(&args.first).map_err(named)?;
     for path in plan.paths() {
-        eprintln!("reading {}", path.display());
+        note(format_args!("reading {}", path.display()));
     }
     if !args.dry_run {
         plan.write(&args.output).map_err(named)?;
     }
     let (n_files, n_tensors) = (plan.paths().len(), plan.n_tensors());
-    eprintln!("{}: {n_files} files with {n_tensors} tensors", args.output.display());
+    note(format_args!("{}: {n_files} files with {n_tensors} tensors", args.output.display()));
     Ok(())
 }

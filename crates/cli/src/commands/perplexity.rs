@@ -1,11 +1,12 @@
 //! `quipu perplexity`: how well a model predicts a text.
 
+use std::io::Write;
 use std::path::PathBuf;
 
 use indicatif::{ProgressBar, ProgressStyle};
 use quipu::SessionOptions;
 
-use crate::fail::Failure;
+use crate::fail::{Failure, writing};
 use crate::input::read_prompt;
 use crate::options::ModelArgs;
 
@@ -40,9 +41,13 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
         bar.set_message(format!("{value:.4}"));
     })?;
     bar.finish_and_clear();
-    println!(
+    writeln!(
+        std::io::stdout(),
         "Final estimate: PPL = {:.4} +/- {:.5} ({} chunks of {} tokens)",
-        result.value, result.error, result.n_chunks, args.n_ctx
-    );
-    Ok(())
+        result.value,
+        result.error,
+        result.n_chunks,
+        args.n_ctx
+    )
+    .map_err(writing)
 }

@@ -3,9 +3,11 @@
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
+use quipu::gguf::Inputs;
 use quipu::{MemoryPlan, Model, PlanOptions};
 
 use crate::fail::{Failure, writing};
+use crate::output::Output;
 
 /// The flags that belong to `--plan`.
 #[derive(Debug, clap::Args)]
@@ -35,15 +37,18 @@ impl PlanArgs {
 
 /// Plans the graph of the model in `file`, or of the embedded one.
 pub(crate) fn run(file: Option<&Path>, args: &PlanArgs) -> Result<(), Failure> {
+    let mut inputs = Inputs::new();
+    file.iter().for_each(|path| inputs.add_model(path));
+    let drawing = args.svg.as_deref().map(|path| Output::create(path, &inputs)).transpose()?;
     let model = match file {
         Some(path) => Model::open(path)?,
         None => Model::embedded()?,
     };
     let options = PlanOptions { n_ctx: args.n_ctx, n_tokens: args.ubatch, offline: args.offline };
     let plan = model.plan_memory(&options)?;
-    if let Some(path) = &args.svg {
-        std::fs::write(path, plan.timeline.to_svg())
-            .map_err(|error| Failure::Io { what: path.display().to_string(), error })?;
+    if let Some(mut drawing) = drawing {
+        drawing.write_all(plan.timeline.to_svg().as_bytes()).map_err(|error| drawing.failed(error))?;
+        drawing.finish()?;
     }
     print(&mut std::io::stdout().lock(), model.name(), &plan).map_err(writing)
 }

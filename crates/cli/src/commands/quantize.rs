@@ -10,6 +10,7 @@ use quipu::{DType, FileType, Flow, Imatrix, QuantizeParams, QuantizePlan, Quanti
 
 use crate::fail::{Failure, writing};
 use crate::input::read_text;
+use crate::output::note;
 
 #[derive(Debug, clap::Args)]
 #[allow(clippy::struct_excessive_bools)] // switches of a command line
@@ -85,7 +86,8 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
         let name = path.display().to_string();
         params.set_imatrix(&Imatrix::open(path)?, &name, &args.include_weights, &args.exclude_weights);
     }
-    let quantizer = Quantizer::open(&args.input, params)?;
+    let mut quantizer = Quantizer::open(&args.input, params)?;
+    quantizer.keep(args.imatrix.iter().chain(&args.tensor_type_file));
     if args.dry_run {
         return show(quantizer.plan());
     }
@@ -184,7 +186,7 @@ fn show(plan: &QuantizePlan) -> Result<(), Failure> {
     }
     summarize(plan);
     if let Some(tensor) = plan.first_needing_imatrix() {
-        eprintln!("{} becomes {}: an importance matrix is needed", tensor.name, tensor.to);
+        note(format_args!("{} becomes {}: an importance matrix is needed", tensor.name, tensor.to));
     }
     Ok(())
 }
@@ -194,12 +196,14 @@ fn summarize(plan: &QuantizePlan) {
     let n_elements = plan.n_elements().max(1) as f64;
     let line = |what: &str, bytes: u64| {
         let (mib, bits) = (bytes as f64 / (1024.0 * 1024.0), bytes as f64 * 8.0 / n_elements);
-        eprintln!("{what}: {mib:.2} MiB ({bits:.2} bits per weight)");
+        note(format_args!("{what}: {mib:.2} MiB ({bits:.2} bits per weight)"));
     };
     line("before", before);
     line("after", after);
     if plan.n_fallback() > 0 {
         let (n, all) = (plan.n_fallback(), plan.tensors.len());
-        eprintln!("{n} of {all} tensors have rows that the wanted type cannot hold, and took another");
+        note(format_args!(
+            "{n} of {all} tensors have rows that the wanted type cannot hold, and took another"
+        ));
     }
 }

@@ -9,6 +9,7 @@ use crate::fail::{Failure, writing};
 use crate::generation::GenerationArgs;
 use crate::input::read_text;
 use crate::options::{ContextArgs, ModelArgs};
+use crate::output::note;
 use crate::sampling::SamplingArgs;
 
 #[derive(Debug, clap::Args)]
@@ -43,7 +44,10 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     };
     let mut options = args.sampling.options(args.model.model.as_deref(), args.n_predict, &args.stop)?;
     args.generation.apply(&mut options);
-    let recorder = args.generation.recorder()?;
+    let mut inputs = args.model.inputs();
+    args.file.iter().for_each(|path| inputs.add(path));
+    args.sampling.add_inputs(&mut inputs);
+    let recorder = args.generation.recorder(&inputs)?;
     let model = args.model.open()?;
     SamplingArgs::check_grammar(&options, &model)?;
     let mut session = model.session(&args.context.session())?;
@@ -63,7 +67,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     }
     args.model.report(&mut session);
     args.generation.report(recorder.as_ref())?;
-    eprintln!("{} | stopped by {:?}", timing_line(&session.timings()), outcome.stop);
+    note(format_args!("{} | stopped by {:?}", timing_line(&session.timings()), outcome.stop));
     Ok(())
 }
 

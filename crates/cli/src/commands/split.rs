@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use quipu::gguf::{SplitLimit, SplitOptions, SplitPlan};
 
 use crate::fail::{Failure, writing};
+use crate::output::note;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
@@ -50,19 +51,28 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
         options.limit = SplitLimit::Bytes(n);
     }
     let named = |error| Failure::Input(format!("{}: {error}", args.input.display()));
+    // A folder is no beginning of a name: the files would be called -00001-of-00003.gguf in it.
+    let ends_in_name = args.prefix.file_name().is_some()
+        && !args.prefix.as_os_str().as_encoded_bytes().ends_with(std::path::MAIN_SEPARATOR_STR.as_bytes());
+    if !ends_in_name {
+        return Err(Failure::Input(format!(
+            "{}: expected the beginning of the files' names",
+            args.prefix.display()
+        )));
+    }
     let plan = SplitPlan::new(&args.input, &options).map_err(named)?;
-    let mut out = std::io::stdout().lock();
-    writeln!(out, "n_split: {}", plan.n_splits()).map_err(writing)?;
+    let mut lines = format!("n_split: {}\n", plan.n_splits());
     for (i, (n_tensors, n_bytes)) in plan.sizes().map_err(named)?.into_iter().enumerate() {
         let megabytes = n_bytes / 1_000_000;
-        writeln!(out, "split {:05}: n_tensors = {n_tensors}, total_size = {megabytes}M", i + 1)
-            .map_err(writing)?;
+        lines.push_str(&format!("split {:05}: n_tensors = {n_tensors}, total_size = {megabytes}M\n", i + 1));
     }
+    // Whoever reads this may be gone; the files are wanted all the same.
+    let shown = std::io::stdout().write_all(lines.as_bytes());
     if !args.dry_run {
-        plan.write(&args.prefix, |path| eprintln!("writing {}", path.display())).map_err(named)?;
-        eprintln!("{} files written with {} tensors", plan.n_splits(), plan.n_tensors());
+        plan.write(&args.prefix, |path| note(format_args!("writing {}", path.display()))).map_err(named)?;
+        note(format_args!("{} files written with {} tensors", plan.n_splits(), plan.n_tensors()));
     }
-    Ok(())
+    shown.map_err(writing)
 }
 
 #[cfg(test)]

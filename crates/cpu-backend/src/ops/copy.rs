@@ -1,30 +1,39 @@
 //! CPY and CONT: copies between layouts, and between f32 and f16.
 
 use half::f16;
+use quipu_backend::check::ensure;
 use quipu_graph::DType;
 
-use super::{Operand, Part, Step};
+use super::{BadRow, Context, OpKernel, Operand, Part, Step};
 use crate::isa::Isa;
+use crate::pool::Team;
 use crate::quantize;
+
+pub(super) static KERNEL: OpKernel = OpKernel {
+    takes: |dst, src| ensure(copyable(src[0].dtype, dst.dtype), "a copy among f32 and f16, or of i32"),
+    ..OpKernel::of(run)
+};
+
+fn copyable(from: DType, to: DType) -> bool {
+    matches!((from, to), (DType::F32 | DType::F16, DType::F32 | DType::F16) | (DType::I32, DType::I32))
+}
 
 /// Copies `src[0]` into `dst`, element by element in the order of each one's indices
 /// (`ggml_compute_forward_dup`).
-///
-/// # Safety
-/// See [`super::run`].
-pub(super) unsafe fn run(step: &Step, isa: Isa, part: Part) {
+unsafe fn run(step: &Step, context: Context, part: Part, _team: &Team<'_>) -> Result<(), BadRow> {
     let (dst, a) = (&step.dst, &step.src[0]);
     // SAFETY: the caller's promises.
     unsafe {
         if dst.ne == a.ne {
             for row in part.share(dst.n_rows()) {
                 let at = dst.row_index(row);
-                copy_row(isa, a, a.row(at), dst, dst.row(at));
+                copy_row(context.isa, a, a.row(at), dst, dst.row(at));
             }
         } else {
             copy_reshaped(a, dst, part);
         }
     }
+    Ok(())
 }
 
 fn row_is_dense(t: &Operand) -> bool {

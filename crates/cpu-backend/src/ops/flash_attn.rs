@@ -7,20 +7,30 @@
 
 use super::attention_tile::{Rows, TILE_CELLS, Tile};
 use super::soft_max::slope;
-use super::{Context, Operand, Part, Step};
+use super::{BadRow, Context, OpKernel, Operand, Part, Step};
 use crate::isa::Isa;
 use crate::pool::Team;
 use crate::quantize;
 use crate::vec::{lanes, with_isa};
 use half::f16;
-use quipu_graph::DType;
+use quipu_backend::check::ensure;
+use quipu_graph::{DType, Op, Tensor};
+
+pub(super) static KERNEL: OpKernel = OpKernel {
+    takes: |_, src| {
+        let float = |t: &Tensor| matches!(t.dtype, DType::F16 | DType::F32);
+        ensure(float(src[1]) && float(src[2]), "f16 or f32 keys and values, rows without gaps")
+    },
+    scratch_bytes,
+    ..OpKernel::of(run)
+};
 
 /// Parameters of the op.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Params {
-    pub scale: f32,
-    pub max_bias: f32,
-    pub logit_softcap: f32,
+struct Params {
+    scale: f32,
+    max_bias: f32,
+    logit_softcap: f32,
 }
 
 /// Query rows of a tile, at least: rows of all heads that share a key head.
@@ -101,7 +111,7 @@ impl Shape {
     }
 }
 
-pub(super) fn scratch_bytes(step: &Step, n_threads: usize) -> Option<usize> {
+fn scratch_bytes(step: &Step, n_threads: usize) -> Option<usize> {
     let shape = Shape::new(step)?;
     shape.thread_floats()?.checked_mul(n_threads)?.checked_add(shape.partials()?)?.checked_mul(4)
 }
@@ -139,12 +149,10 @@ impl Item {
 }
 
 /// Attention of all queries (`ggml_compute_forward_flash_attn_ext_f16`).
-///
-/// # Safety
-/// See [`super::run`].
-pub(super) unsafe fn run(step: &Step, context: Context, team: &Team<'_>, params: Params) {
+unsafe fn run(step: &Step, context: Context, part: Part, team: &Team<'_>) -> Result<(), BadRow> {
+    let Op::FlashAttn { scale, max_bias, logit_softcap } = step.op else { return Ok(()) };
+    let params = Params { scale, max_bias, logit_softcap };
     let shape = Shape::new(step).expect("the plan sized the scratch");
-    let part = Part { ith: team.ith(), nth: team.nth() };
     let floats = shape.thread_floats().expect("the plan sized the scratch");
     let scratch = context.scratch.cast::<f32>();
     // SAFETY: the scratch holds `thread_floats` for each thread, then the partial results.
@@ -180,6 +188,7 @@ pub(super) unsafe fn run(step: &Step, context: Context, team: &Team<'_>, params:
             }
         }
     }
+    Ok(())
 }
 
 /// One thread's scratch.
@@ -205,7 +214,7 @@ impl Area {
 
 /// Attention of the item's queries over its cells, left in the area's state.
 unsafe fn attend(step: &Step, isa: Isa, shape: &Shape, area: &Area, item: Item, params: Params) {
-    let [q, k, v, mask, ..] = &step.src;
+    let (q, k, v, mask) = (&step.src[0], &step.src[1], &step.src[2], step.optional(3));
     let n_tokens = item.tokens.1 - item.tokens.0;
     let n_rows = n_tokens * shape.group;
     let cap = params.logit_softcap;
@@ -220,17 +229,19 @@ unsafe fn attend(step: &Step, isa: Isa, shape: &Shape, area: &Area, item: Item, 
         }
         for start in (item.cells.0..item.cells.1).step_by(TILE_CELLS) {
             let n_cells = TILE_CELLS.min(item.cells.1 - start);
-            if !mask.ptr.is_null() && !load_masks(isa, mask, item.tokens, start, n_cells, area.masks) {
+            if let Some(mask) = mask
+                && !load_masks(isa, mask, item.tokens, start, n_cells, area.masks)
+            {
                 continue;
             }
             load_cells(isa, k, [start, item.head_kv, item.batch], n_cells, area.keys, shape.dk);
             load_cells(isa, v, [start, item.head_kv, item.batch], n_cells, area.values, shape.dv);
             for row in 0..n_rows {
                 let head = item.head_kv * shape.group + row / n_tokens;
-                let masks = if mask.ptr.is_null() {
-                    std::ptr::null()
-                } else {
+                let masks = if mask.is_some() {
                     area.masks.add(row % n_tokens * TILE_CELLS).cast_const()
+                } else {
+                    std::ptr::null()
                 };
                 let tile = Tile {
                     rows: &area.rows,

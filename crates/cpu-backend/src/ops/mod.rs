@@ -6,22 +6,69 @@
 // The plan checks that addresses and strides keep every element aligned.
 #![allow(clippy::cast_ptr_alignment)]
 
-mod activation;
 mod attention_tile;
+mod binary;
 mod copy;
-mod elementwise;
 mod flash_attn;
+mod glu;
 mod mul_mat;
 mod norm;
 mod rope;
 mod rows;
+mod scale;
 mod soft_max;
+mod unary;
 
-use quipu_backend::MAX_SRC;
-use quipu_graph::{DType, Op, UnaryOp};
+use quipu_backend::check::Reason;
+use quipu_graph::{DType, MAX_SRC, Op, Tensor};
 
 use crate::isa::Isa;
 use crate::pool::Team;
+
+/// How this backend computes an op.
+#[derive(Debug)]
+pub(crate) struct OpKernel {
+    /// Whether it takes a result (first) and operands of these types. That they are what the op's rule says, is known.
+    pub takes: fn(&Tensor, &[&Tensor]) -> Result<(), Reason>,
+    /// Bytes of scratch that a step needs with so many threads; `None` on overflow.
+    pub scratch_bytes: fn(&Step, usize) -> Option<usize>,
+    /// Builds what is computed once per process, so that no run has to.
+    pub warm_up: fn(Op),
+    /// Does one thread's part of a step. Every thread returns the same error, or none does.
+    ///
+    /// # Safety
+    /// See [`run`].
+    pub run: Run,
+}
+
+type Run = unsafe fn(&Step, Context, Part, &Team<'_>) -> Result<(), BadRow>;
+
+impl OpKernel {
+    /// A kernel that takes all that the rule allows, and needs nothing besides its operands.
+    const fn of(run: Run) -> OpKernel {
+        OpKernel { takes: |_, _| Ok(()), scratch_bytes: |_, _| Some(0), warm_up: |_| {}, run }
+    }
+}
+
+/// The kernel for an op.
+pub(crate) fn kernel(op: Op) -> Option<&'static OpKernel> {
+    Some(match op {
+        Op::Add | Op::Mul => &binary::KERNEL,
+        Op::Scale { .. } => &scale::KERNEL,
+        Op::MulMat => &mul_mat::KERNEL,
+        Op::Norm { .. } => &norm::NORM,
+        Op::RmsNorm { .. } => &norm::RMS_NORM,
+        Op::Rope(_) => &rope::KERNEL,
+        Op::SoftMax { .. } => &soft_max::KERNEL,
+        Op::FlashAttn { .. } => &flash_attn::KERNEL,
+        Op::GetRows => &rows::GET_ROWS,
+        Op::SetRows => &rows::SET_ROWS,
+        Op::Cpy | Op::Cont => &copy::KERNEL,
+        Op::Unary(_) => &unary::KERNEL,
+        Op::Glu(_) => &glu::KERNEL,
+        Op::None | Op::Reshape | Op::View | Op::Permute | Op::Transpose => return None,
+    })
+}
 
 /// A tensor as kernels see it.
 #[derive(Clone, Copy, Debug)]
@@ -76,6 +123,13 @@ pub(crate) struct Step {
     pub meet: bool,
 }
 
+impl Step {
+    /// Operand `i` of an op that can do without it.
+    pub fn optional(&self, i: usize) -> Option<&Operand> {
+        self.src.get(i).filter(|operand| !operand.ptr.is_null())
+    }
+}
+
 // SAFETY: the pointers are followed during runs only, which borrow the buffers that they lie in; which thread touches
 // which bytes is the ops' business.
 unsafe impl Send for Step {}
@@ -119,12 +173,7 @@ pub(crate) struct BadRow {
 
 /// Bytes of scratch a step needs with `n_threads`; `None` on overflow.
 pub(crate) fn scratch_bytes(step: &Step, n_threads: usize) -> Option<usize> {
-    match step.op {
-        Op::MulMat => mul_mat::scratch_bytes(step),
-        Op::Rope(params) => rope::scratch_bytes(params.n_dims, n_threads),
-        Op::FlashAttn { .. } => flash_attn::scratch_bytes(step, n_threads),
-        _ => Some(0),
-    }
+    kernel(step.op).map_or(Some(0), |kernel| (kernel.scratch_bytes)(step, n_threads))
 }
 
 /// Does one thread's part of a step. Every thread returns the same error, or none does.
@@ -134,33 +183,16 @@ pub(crate) fn scratch_bytes(step: &Step, n_threads: usize) -> Option<usize> {
 /// inside a live buffer, `dst` is writable, overlaps no operand it may not overlap, and nobody outside
 /// the team touches it. `context.scratch` has [`scratch_bytes`] bytes for this team, aligned to 64.
 pub(crate) unsafe fn run(step: &Step, context: Context, part: Part, team: &Team<'_>) -> Result<(), BadRow> {
-    // SAFETY: the caller's promises are those of the ops.
-    unsafe {
-        match step.op {
-            Op::Add | Op::Mul => elementwise::binary(step, context.isa, part),
-            Op::Scale { scale, bias } => elementwise::scale(step, context.isa, part, scale, bias),
-            Op::MulMat => mul_mat::run(step, context, team),
-            Op::Norm { eps } => norm::norm(step, context.isa, part, eps),
-            Op::RmsNorm { eps } => norm::rms_norm(step, context.isa, part, eps),
-            Op::Rope(params) => rope::run(step, context, part, params),
-            Op::SoftMax { scale, max_bias } => soft_max::run(step, context.isa, part, scale, max_bias),
-            Op::FlashAttn { scale, max_bias, logit_softcap } => {
-                flash_attn::run(step, context, team, flash_attn::Params { scale, max_bias, logit_softcap });
-            }
-            Op::GetRows => return rows::get_rows(step, context.isa, part),
-            Op::SetRows => return rows::set_rows(step, context.isa, part),
-            Op::Cpy | Op::Cont => copy::run(step, context.isa, part),
-            Op::Unary(op) => activation::unary(step, context.isa, part, op),
-            Op::Glu(op) => activation::glu(step, context.isa, part, op),
-            Op::None | Op::Reshape | Op::View | Op::Permute | Op::Transpose => {}
-        }
+    match kernel(step.op) {
+        // SAFETY: the caller's promises are those of the kernels.
+        Some(kernel) => unsafe { (kernel.run)(step, context, part, team) },
+        None => Ok(()),
     }
-    Ok(())
 }
 
 /// Builds what is computed once per process, so that no run has to.
 pub(crate) fn warm_up(op: Op) {
-    if matches!(op, Op::Unary(UnaryOp::Gelu) | Op::Glu(quipu_graph::GluOp::Geglu)) {
-        activation::gelu_table();
+    if let Some(kernel) = kernel(op) {
+        (kernel.warm_up)(op);
     }
 }

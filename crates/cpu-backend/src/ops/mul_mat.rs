@@ -1,8 +1,19 @@
 //! MUL_MAT: describes the product to [`crate::matmul`], which computes it.
 
-use super::{Context, Step};
-use crate::matmul::{MatMul, Operands, mul_mat};
+use quipu_backend::check::ensure;
+
+use super::{BadRow, Context, OpKernel, Part, Step};
+use crate::matmul::{self, MatMul, Operands, mul_mat};
 use crate::pool::Team;
+
+pub(super) static KERNEL: OpKernel = OpKernel {
+    takes: |_, src| {
+        let supported = matmul::is_supported(src[0].dtype, src[0].ne[0]);
+        ensure(supported, "weights of a type with a matrix product")
+    },
+    scratch_bytes: |step, _n_threads| describe(step).scratch_bytes().ok(),
+    ..OpKernel::of(run)
+};
 
 /// The product's shape. All strides were checked to be multiples of 4 where floats are meant.
 fn describe(step: &Step) -> MatMul {
@@ -20,15 +31,8 @@ fn describe(step: &Step) -> MatMul {
     }
 }
 
-pub(super) fn scratch_bytes(step: &Step) -> Option<usize> {
-    describe(step).scratch_bytes().ok()
-}
-
 /// Every row of `src[1]` times every row of `src[0]` (`ggml_compute_forward_mul_mat`).
-///
-/// # Safety
-/// See [`super::run`].
-pub(super) unsafe fn run(step: &Step, context: Context, team: &Team<'_>) {
+unsafe fn run(step: &Step, context: Context, _part: Part, team: &Team<'_>) -> Result<(), BadRow> {
     let operands = Operands {
         w: step.src[0].ptr,
         x: step.src[1].ptr.cast::<f32>(),
@@ -39,4 +43,5 @@ pub(super) unsafe fn run(step: &Step, context: Context, team: &Team<'_>) {
     // and products never are.
     unsafe { mul_mat(team, context.isa, &describe(step), &operands) }
         .expect("type and sizes were checked when the plan sized the scratch");
+    Ok(())
 }

@@ -1,15 +1,19 @@
 //! NORM and RMS_NORM, the latter optionally with the weight that follows it.
 
-use super::{Part, Step};
-use crate::isa::Isa;
+use quipu_graph::Op;
+
+use super::{BadRow, Context, OpKernel, Part, Step};
+use crate::pool::Team;
 use crate::vec::rows::{CenterRow, ScaleRow, Sum, SumRow};
 use crate::vec::with_isa;
 
+pub(super) static NORM: OpKernel = OpKernel::of(norm);
+pub(super) static RMS_NORM: OpKernel = OpKernel::of(rms_norm);
+
 /// Mean 0, variance 1 per row (`ggml_compute_forward_norm`).
-///
-/// # Safety
-/// See [`super::run`].
-pub(super) unsafe fn norm(step: &Step, isa: Isa, part: Part, eps: f32) {
+unsafe fn norm(step: &Step, context: Context, part: Part, _team: &Team<'_>) -> Result<(), BadRow> {
+    let Op::Norm { eps } = step.op else { return Ok(()) };
+    let isa = context.isa;
     let (dst, a) = (&step.dst, &step.src[0]);
     let n = dst.ne[0];
     for row in part.share(dst.n_rows()) {
@@ -23,14 +27,14 @@ pub(super) unsafe fn norm(step: &Step, isa: Isa, part: Part, eps: f32) {
             with_isa(isa, ScaleRow { x: y, weight: std::ptr::null(), scale, y, n });
         }
     }
+    Ok(())
 }
 
 /// Root mean square 1 per row, times `src[1]`'s row if the step is fused
 /// (`ggml_compute_forward_rms_norm`, `_rms_norm_mul_fused`).
-///
-/// # Safety
-/// See [`super::run`].
-pub(super) unsafe fn rms_norm(step: &Step, isa: Isa, part: Part, eps: f32) {
+unsafe fn rms_norm(step: &Step, context: Context, part: Part, _team: &Team<'_>) -> Result<(), BadRow> {
+    let Op::RmsNorm { eps } = step.op else { return Ok(()) };
+    let isa = context.isa;
     let (dst, a) = (&step.dst, &step.src[0]);
     let n = dst.ne[0];
     let weight = if step.fused_mul { step.src[1].ptr.cast_const().cast::<f32>() } else { std::ptr::null() };
@@ -44,4 +48,5 @@ pub(super) unsafe fn rms_norm(step: &Step, isa: Isa, part: Part, eps: f32) {
             with_isa(isa, ScaleRow { x, weight, scale, y, n });
         }
     }
+    Ok(())
 }

@@ -1,14 +1,18 @@
 //! ROPE: rotary position embedding, with YaRN scaling and per-frequency factors.
 
-use quipu_graph::{RopeAngles, RopeMode, RopeParams};
+use quipu_graph::{Op, RopeAngles, RopeMode, RopeParams};
 
-use super::{Context, Operand, Part, Step};
+use super::{BadRow, Context, OpKernel, Operand, Part, Step};
 use crate::isa::Isa;
+use crate::pool::Team;
 use crate::vec::{Kernel, lanes, with_isa};
 
+pub(super) static KERNEL: OpKernel = OpKernel { scratch_bytes, ..OpKernel::of(run) };
+
 /// Each thread keeps the cosines, then the sines, of one token's angles.
-pub(super) fn scratch_bytes(n_dims: usize, n_threads: usize) -> Option<usize> {
-    thread_floats(n_dims)?.checked_mul(4)?.checked_mul(n_threads)
+fn scratch_bytes(step: &Step, n_threads: usize) -> Option<usize> {
+    let Op::Rope(params) = step.op else { return Some(0) };
+    thread_floats(params.n_dims)?.checked_mul(4)?.checked_mul(n_threads)
 }
 
 fn thread_floats(n_dims: usize) -> Option<usize> {
@@ -16,11 +20,9 @@ fn thread_floats(n_dims: usize) -> Option<usize> {
 }
 
 /// Rotates each head of each token by its position (`ggml_compute_forward_rope_flt`).
-///
-/// # Safety
-/// See [`super::run`].
-pub(super) unsafe fn run(step: &Step, context: Context, part: Part, params: RopeParams) {
-    let (dst, a, pos, factors) = (&step.dst, &step.src[0], &step.src[1], &step.src[2]);
+unsafe fn run(step: &Step, context: Context, part: Part, _team: &Team<'_>) -> Result<(), BadRow> {
+    let Op::Rope(params) = step.op else { return Ok(()) };
+    let (dst, a, pos) = (&step.dst, &step.src[0], &step.src[1]);
     let half = params.n_dims / 2;
     let floats = thread_floats(params.n_dims).expect("checked when the plan sized the scratch");
     // SAFETY: the scratch holds `floats` floats for each thread.
@@ -29,8 +31,9 @@ pub(super) unsafe fn run(step: &Step, context: Context, part: Part, params: Rope
         (std::slice::from_raw_parts_mut(base, half), std::slice::from_raw_parts_mut(base.add(half), half))
     };
     // SAFETY: `factors` holds at least `half` aligned floats if it is there at all.
-    let factors = (!factors.ptr.is_null())
-        .then(|| unsafe { std::slice::from_raw_parts(factors.ptr.cast_const().cast::<f32>(), half) });
+    let factors = step
+        .optional(2)
+        .map(|factors| unsafe { std::slice::from_raw_parts(factors.ptr.cast_const().cast::<f32>(), half) });
     let angles = params.angles();
     let mut token = None;
     for row in part.share(dst.n_rows()) {
@@ -44,6 +47,7 @@ pub(super) unsafe fn run(step: &Step, context: Context, part: Part, params: Rope
         // SAFETY: indices are inside the shapes, `n_dims <= ne[0]`.
         unsafe { rotate_row(context.isa, params.mode, a, dst, at, cos, sin) };
     }
+    Ok(())
 }
 
 unsafe fn rotate_row(

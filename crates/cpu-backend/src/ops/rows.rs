@@ -1,12 +1,26 @@
 //! GET_ROWS and SET_ROWS: rows picked from and put into a table, with conversion.
 
 use half::{bf16, f16};
+use quipu_backend::check::ensure;
 use quipu_graph::DType;
 use quipu_quant::{dequantize_row, quantize_row_cpu};
 
-use super::{BadRow, Part, Step};
+use super::{BadRow, Context, OpKernel, Part, Step};
 use crate::isa::Isa;
+use crate::pool::Team;
 use crate::quantize;
+
+pub(super) static GET_ROWS: OpKernel = OpKernel {
+    takes: |_, src| {
+        let table = src[0].dtype;
+        ensure(table.is_computed() || table == DType::I32, "rows of a computed type")
+    },
+    ..OpKernel::of(get_rows)
+};
+pub(super) static SET_ROWS: OpKernel = OpKernel {
+    takes: |dst, _| ensure(dst.dtype.is_storable(), "rows of a type that rows can be converted to"),
+    ..OpKernel::of(set_rows)
+};
 
 /// Converts the row of `n` elements of `dtype` at `src` to f32.
 ///
@@ -59,10 +73,7 @@ unsafe fn write_row(isa: Isa, dtype: DType, x: &[f32], dst: *mut u8) {
 }
 
 /// `dst[i] = a[ids[i]]` (`ggml_compute_forward_get_rows`). Nothing is written if an index is out of range.
-///
-/// # Safety
-/// See [`super::run`].
-pub(super) unsafe fn get_rows(step: &Step, isa: Isa, part: Part) -> Result<(), BadRow> {
+unsafe fn get_rows(step: &Step, context: Context, part: Part, _team: &Team<'_>) -> Result<(), BadRow> {
     let (dst, a, ids) = (&step.dst, &step.src[0], &step.src[1]);
     // SAFETY: `ids` is a contiguous vector of i32.
     let ids = unsafe { std::slice::from_raw_parts(ids.ptr.cast_const().cast::<i32>(), ids.ne[0]) };
@@ -79,7 +90,7 @@ pub(super) unsafe fn get_rows(step: &Step, isa: Isa, part: Part) -> Result<(), B
                 std::ptr::copy_nonoverlapping(src, out, dst.ne[0] * 4);
             } else {
                 let out = std::slice::from_raw_parts_mut(out.cast::<f32>(), dst.ne[0]);
-                read_row(isa, a.dtype, src, out);
+                read_row(context.isa, a.dtype, src, out);
             }
         }
     }
@@ -88,10 +99,7 @@ pub(super) unsafe fn get_rows(step: &Step, isa: Isa, part: Part) -> Result<(), B
 
 /// `dst[ids[i]] = rows[i]` (`ggml_compute_forward_set_rows`). Nothing is written if an index is out of
 /// range; of rows with equal indices the last one counts.
-///
-/// # Safety
-/// See [`super::run`].
-pub(super) unsafe fn set_rows(step: &Step, isa: Isa, part: Part) -> Result<(), BadRow> {
+unsafe fn set_rows(step: &Step, context: Context, part: Part, _team: &Team<'_>) -> Result<(), BadRow> {
     let (dst, rows, ids) = (&step.dst, &step.src[0], &step.src[1]);
     // SAFETY: `ids` is a contiguous vector of i64.
     let ids = unsafe { std::slice::from_raw_parts(ids.ptr.cast_const().cast::<i64>(), ids.ne[0]) };
@@ -109,7 +117,7 @@ pub(super) unsafe fn set_rows(step: &Step, isa: Isa, part: Part) -> Result<(), B
         unsafe {
             let x = rows.row([i, 0, 0]).cast_const().cast::<f32>();
             let x = std::slice::from_raw_parts(x, rows.ne[0]);
-            write_row(isa, dst.dtype, x, dst.row([id, 0, 0]));
+            write_row(context.isa, dst.dtype, x, dst.row([id, 0, 0]));
         }
     }
     Ok(())

@@ -1,12 +1,14 @@
 //! SOFT_MAX, with mask and ALiBi slopes.
 
 use half::f16;
-use quipu_graph::DType;
+use quipu_graph::{DType, Op};
 
-use super::{Part, Step};
-use crate::isa::Isa;
+use super::{BadRow, Context, OpKernel, Part, Step};
+use crate::pool::Team;
 use crate::vec::rows::{Map, MapRow, SoftMaxRow};
 use crate::vec::with_isa;
+
+pub(super) static KERNEL: OpKernel = OpKernel::of(run);
 
 /// ALiBi: how strongly a head's mask counts; 1 for all heads if `max_bias` is 0.
 pub(super) fn slope(head: usize, n_head: usize, max_bias: f32) -> f32 {
@@ -22,11 +24,9 @@ pub(super) fn slope(head: usize, n_head: usize, max_bias: f32) -> f32 {
 }
 
 /// `softmax(a * scale + slope * mask)` per row (`ggml_compute_forward_soft_max_f32`).
-///
-/// # Safety
-/// See [`super::run`].
-pub(super) unsafe fn run(step: &Step, isa: Isa, part: Part, scale: f32, max_bias: f32) {
-    let (dst, a, mask) = (&step.dst, &step.src[0], &step.src[1]);
+unsafe fn run(step: &Step, context: Context, part: Part, _team: &Team<'_>) -> Result<(), BadRow> {
+    let Op::SoftMax { scale, max_bias } = step.op else { return Ok(()) };
+    let (dst, a, isa) = (&step.dst, &step.src[0], context.isa);
     let n = dst.ne[0];
     for row in part.share(dst.n_rows()) {
         let at = dst.row_index(row);
@@ -34,7 +34,7 @@ pub(super) unsafe fn run(step: &Step, isa: Isa, part: Part, scale: f32, max_bias
         unsafe {
             let y = dst.row(at).cast::<f32>();
             with_isa(isa, MapRow { map: Map::Scale { scale, bias: 0.0 }, x: a.row(at).cast(), y, n });
-            if !mask.ptr.is_null() {
+            if let Some(mask) = step.optional(1) {
                 let slope = slope(at[1], dst.ne[2], max_bias);
                 let bias = mask.row([at[0], at[1] % mask.ne[2], at[2] % mask.ne[3]]);
                 if mask.dtype == DType::F16 {
@@ -52,4 +52,5 @@ pub(super) unsafe fn run(step: &Step, isa: Isa, part: Part, scale: f32, max_bias
             with_isa(isa, SoftMaxRow { y, n });
         }
     }
+    Ok(())
 }

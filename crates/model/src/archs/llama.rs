@@ -1,46 +1,55 @@
 //! `llama`: pre-norm, rotary neighbours, grouped queries, SwiGLU. Answers to `src/models/llama.cpp` (dense).
 
-use quipu_backend::WeightUse::Elementwise;
-use quipu_gguf::Metadata;
 use quipu_graph::RopeMode;
 
-use super::{Architecture, dense};
-use crate::build::Builder;
+use super::{Architecture, UNKNOWN_SIZE};
+use crate::blocks::{
+    Attention, AttentionSpec, Bias, Embeddings, Ffn, FfnSpec, Layer, Network, Norm, Output, OutputSpec,
+    RopeFactors, Transformer,
+};
 use crate::error::Error;
-use crate::hparams::Hparams;
-use crate::loader::{Bias, Loader};
-use crate::model::BuiltGraph;
-use crate::weights::Weights;
+use crate::hparams::{Hparams, Keys, NormKind, SizeFacts};
+use crate::loader::Loader;
 
-pub(super) const ARCH: Architecture = Architecture { name: "llama", hparams, weights, graph };
+pub(super) const ARCH: Architecture = Architecture { name: "llama", hparams, load, size_class };
 
-fn hparams(metadata: &Metadata) -> Result<Hparams, Error> {
-    let hparams = Hparams::read(metadata, "llama", "attention.layer_norm_rms_epsilon", Some(RopeMode::Norm))?;
-    if hparams.n_rot != hparams.n_embd_head_k {
-        return Err(Error::Hparam {
-            key: "llama.rope.dimension_count".to_owned(),
-            found: hparams.n_rot.to_string(),
-            expected: format!("the head size {}", hparams.n_embd_head_k),
-        });
-    }
-    Ok(hparams)
+fn hparams(keys: &Keys<'_>) -> Result<Hparams, Error> {
+    Hparams::read(keys, NormKind::Rms, Some(RopeMode::Norm))?.rotates_whole_heads()?.has_one_head_size()
 }
 
-fn weights(loader: &mut Loader<'_>, hparams: &Hparams) -> Result<Weights, Error> {
-    let tensors = dense::Tensors {
-        output_bias: Bias::Never,
-        layer_bias: Bias::Optional,
-        ffn_scales: true,
-        qk_norms: false,
-    };
-    let mut weights = dense::weights(loader, hparams, &tensors)?;
-    let rope_freqs = loader.optional("rope_freqs.weight", &[hparams.n_rot / 2], Elementwise)?;
-    for layer in &mut weights.layers {
-        layer.rope_freqs.clone_from(&rope_freqs);
-    }
-    Ok(weights)
+fn load(loader: &mut Loader<'_>, hparams: &Hparams) -> Result<Box<dyn Network>, Error> {
+    let embeddings = Embeddings::load(loader, hparams)?;
+    let output = Output::load(loader, hparams, &OutputSpec::default())?;
+    let factors = RopeFactors::by_scaling(loader, hparams)?;
+    let attention = AttentionSpec { out_bias: Bias::Optional, ..AttentionSpec::default() };
+    let ffn = FfnSpec { bias: Bias::Optional, scales: true, ..FfnSpec::default() };
+    Transformer::load(loader, hparams, embeddings, output, |loader, il| {
+        let attention = Attention::load(loader, hparams, il, &factors, &attention)?;
+        let ffn = Ffn::load(loader, hparams, il, &ffn)?;
+        Ok(Layer {
+            attn_norm: Some(Norm::of_layer(loader, hparams, il, "attn_norm", Bias::Never)?),
+            ffn_norm: Some(Norm::of_layer(loader, hparams, il, "ffn_norm", Bias::Never)?),
+            ..Layer::new(il, attention, ffn)
+        })
+    })
 }
 
-fn graph(builder: Builder<'_>) -> Result<BuiltGraph, Error> {
-    dense::graph(builder, RopeMode::Norm)
+fn size_class(size: &SizeFacts) -> &'static str {
+    match size.n_layer {
+        32 if size.n_expert == 8 => "8x7B",
+        56 if size.n_expert == 8 => "8x22B",
+        _ if size.n_expert == 8 => UNKNOWN_SIZE,
+        16 | 22 => "1B",
+        26 | 28 => "3B",
+        30 => "256M",
+        32 if size.n_vocab == 49152 => "3B",
+        32 if size.n_vocab < 40000 => "7B",
+        32 | 36 => "8B",
+        40 => "13B",
+        48 => "34B",
+        60 => "30B",
+        80 if size.n_head == size.n_head_kv => "65B",
+        80 => "70B",
+        _ => UNKNOWN_SIZE,
+    }
 }

@@ -1,19 +1,19 @@
-//! One file per architecture: which metadata, which tensors, which graph.
+//! One file per architecture: what its metadata says, what it is composed of, and what else there is to know of it.
 
-mod dense;
+mod gemma;
 mod gpt2;
 mod llama;
+mod olmo2;
+mod phi3;
 mod qwen2;
 mod qwen3;
+mod stablelm;
+mod starcoder2;
 
-use quipu_gguf::Metadata;
-
-use crate::build::Builder;
+use crate::blocks::Network;
 use crate::error::Error;
-use crate::hparams::Hparams;
+use crate::hparams::{Hparams, Keys, SizeFacts};
 use crate::loader::Loader;
-use crate::model::BuiltGraph;
-use crate::weights::Weights;
 
 /// What a file in this directory provides.
 #[derive(Clone, Copy, Debug)]
@@ -21,22 +21,79 @@ pub(crate) struct Architecture {
     /// `general.architecture`.
     pub name: &'static str,
     /// Reads and checks the metadata.
-    pub hparams: fn(&Metadata) -> Result<Hparams, Error>,
-    /// Asks the loader for every tensor.
-    pub weights: fn(&mut Loader<'_>, &Hparams) -> Result<Weights, Error>,
-    /// Builds the graph of a ubatch.
-    pub graph: fn(Builder<'_>) -> Result<BuiltGraph, Error>,
+    pub hparams: fn(&Keys<'_>) -> Result<Hparams, Error>,
+    /// Takes the weights from the file and composes the model.
+    pub load: fn(&mut Loader<'_>, &Hparams) -> Result<Box<dyn Network>, Error>,
+    /// The size class, as the reference has it (`llm_type_name`); quantising asks it too.
+    pub size_class: fn(&SizeFacts) -> &'static str,
 }
 
-const TABLE: [Architecture; 4] = [gpt2::ARCH, llama::ARCH, qwen2::ARCH, qwen3::ARCH];
+/// The architectures this crate runs.
+const TABLE: [Architecture; 9] = [
+    gemma::ARCH,
+    gpt2::ARCH,
+    llama::ARCH,
+    olmo2::ARCH,
+    phi3::ARCH,
+    qwen2::ARCH,
+    qwen3::ARCH,
+    stablelm::ARCH,
+    starcoder2::ARCH,
+];
+
+/// A size class nobody has named.
+const UNKNOWN_SIZE: &str = "?B";
 
 /// Names of the architectures this crate runs, as they stand in `general.architecture`.
-pub const ARCHITECTURES: [&str; 4] = [TABLE[0].name, TABLE[1].name, TABLE[2].name, TABLE[3].name];
+pub const ARCHITECTURES: [&str; TABLE.len()] = {
+    let mut names = [""; TABLE.len()];
+    let mut i = 0;
+    while i < names.len() {
+        names[i] = TABLE[i].name;
+        i += 1;
+    }
+    names
+};
+
+/// The architecture of that name, if this crate runs it.
+pub(crate) fn get(name: &str) -> Option<Architecture> {
+    TABLE.into_iter().find(|arch| arch.name == name)
+}
 
 /// The architecture of that name.
 pub(crate) fn find(name: &str) -> Result<Architecture, Error> {
-    TABLE.into_iter().find(|arch| arch.name == name).ok_or_else(|| Error::UnknownArchitecture {
+    get(name).ok_or_else(|| Error::UnknownArchitecture {
         found: name.to_owned(),
         expected: ARCHITECTURES.join(", "),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_table_is_sorted_and_names_are_unique() {
+        assert!(ARCHITECTURES.windows(2).all(|pair| pair[0] < pair[1]), "{ARCHITECTURES:?}");
+    }
+
+    #[test]
+    fn size_classes_are_the_references() {
+        let class = |name: &str, n_layer: usize, change: fn(&mut SizeFacts)| {
+            let mut size = SizeFacts { n_layer, ..SizeFacts::default() };
+            change(&mut size);
+            (get(name).expect("it is in the table").size_class)(&size)
+        };
+        let plain = |name, n_layer| class(name, n_layer, |_| ());
+        assert_eq!(plain("llama", 16), "1B");
+        assert_eq!(class("llama", 32, |size| size.n_vocab = 49152), "3B");
+        assert_eq!(class("llama", 32, |size| size.n_vocab = 32000), "7B");
+        assert_eq!(class("llama", 32, |size| size.n_vocab = 128_256), "8B");
+        assert_eq!(class("llama", 32, |size| size.n_expert = 8), "8x7B");
+        assert_eq!(class("llama", 80, |size| size.n_head = 64), "70B");
+        assert_eq!(class("qwen2", 24, |size| size.n_embd = 1024), "0.5B");
+        assert_eq!(class("qwen3", 36, |size| size.n_embd = 2560), "4B");
+        assert_eq!((plain("gemma", 18), plain("phi3", 40), plain("olmo2", 64)), ("2B", "14B", "32B"));
+        assert_eq!((plain("stablelm", 40), plain("starcoder2", 88), plain("gpt2", 1)), ("12B", "34B", "?B"));
+    }
 }

@@ -7,7 +7,6 @@
 
 mod check;
 mod fill;
-mod names;
 mod params;
 mod plan;
 mod upload;
@@ -19,7 +18,7 @@ use quipu_graph::DType;
 
 use crate::error::Error;
 use crate::hparams::Hparams;
-use crate::weights::{Linear, Qkv, Weight};
+use crate::weight::Weight;
 
 pub(crate) use fill::Filled;
 pub use params::{BufferOverride, LoadOptions, LoadParams, LoadStats};
@@ -27,14 +26,6 @@ pub(crate) use plan::OffloadedLayers;
 use plan::Plan;
 pub use upload::{Upload, UploadSink};
 pub use virtual_memory::SizeOnly;
-
-/// Whether a matrix comes with a bias.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Bias {
-    Never,
-    Optional,
-    Required,
-}
 
 /// Collects the weights an architecture asks for. Answers to `llama_model_loader`.
 pub(crate) struct Loader<'a> {
@@ -57,7 +48,7 @@ impl<'a> Loader<'a> {
 
     /// A weight that must be there.
     pub fn require(&mut self, name: &str, ne: &[usize], usage: WeightUse) -> Result<Weight, Error> {
-        self.optional(name, ne, usage)?.ok_or_else(|| missing(name, ne))
+        self.optional(name, ne, usage)?.ok_or_else(|| Loader::missing(name, ne, &[]))
     }
 
     /// A weight that may be absent; its shape must be right if it is there.
@@ -74,49 +65,6 @@ impl<'a> Loader<'a> {
         Ok(Some(Weight { name: name.to_owned(), dtype: info.dtype, ne: found, storage }))
     }
 
-    /// A matrix `name.weight` of shape `[n_in, n_out]` with its bias and factor.
-    pub fn linear(&mut self, name: &str, ne: [usize; 2], bias: Bias) -> Result<Linear, Error> {
-        let weight = format!("{name}.weight");
-        self.optional_linear(name, ne, bias)?.ok_or_else(|| missing(&weight, &ne))
-    }
-
-    /// As [`Loader::linear`] for a matrix that may be absent.
-    pub fn optional_linear(
-        &mut self,
-        name: &str,
-        ne: [usize; 2],
-        bias: Bias,
-    ) -> Result<Option<Linear>, Error> {
-        let Some(w) = self.optional(&format!("{name}.weight"), &ne, WeightUse::MulMat)? else {
-            return Ok(None);
-        };
-        let b_name = format!("{name}.bias");
-        let b = match bias {
-            Bias::Never => None,
-            Bias::Optional => self.optional(&b_name, &ne[1..], WeightUse::Elementwise)?,
-            Bias::Required => Some(self.require(&b_name, &ne[1..], WeightUse::Elementwise)?),
-        };
-        let scale = self.optional(&format!("{name}.scale"), &[1], WeightUse::Elementwise)?;
-        // Factors on activations serve backends that compute in narrow floats; on the CPU nothing reads them.
-        self.optional(&format!("{name}.input_scale"), &[1], WeightUse::Elementwise)?;
-        Ok(Some(Linear { w, b, scale }))
-    }
-
-    /// The output matrix, or a second use of the token embeddings where the file ties them
-    /// (`TENSOR_DUPLICATED`).
-    pub fn output_or_tied(&mut self, hparams: &Hparams, bias: Bias) -> Result<Linear, Error> {
-        let ne = [hparams.n_embd, hparams.n_vocab];
-        if let Some(output) = self.optional_linear("output", ne, bias)? {
-            return Ok(output);
-        }
-        let w = self.require("token_embd.weight", &ne, WeightUse::MulMat)?;
-        let b = match bias {
-            Bias::Never => None,
-            _ => self.optional("output.bias", &ne[1..], WeightUse::Elementwise)?,
-        };
-        Ok(Linear { w, b, scale: None })
-    }
-
     /// Accepts the classification head that some files carry beside the output matrix.
     pub fn classifier(&mut self, hparams: &Hparams) -> Result<(), Error> {
         let Some(index) = self.set.position("cls.output.weight") else { return Ok(()) };
@@ -129,21 +77,9 @@ impl<'a> Loader<'a> {
         Ok(())
     }
 
-    /// The three projections of attention, fused or separate, with optional biases (`create_tensor_qkv`).
-    pub fn qkv(&mut self, il: usize, hparams: &Hparams) -> Result<Qkv, Error> {
-        let n_embd = hparams.n_embd;
-        let n_q = hparams.n_embd_head_k * hparams.n_head[il];
-        let (n_k, n_v) = (hparams.n_embd_k_gqa(il), hparams.n_embd_v_gqa(il));
-        let fused =
-            self.optional_linear(&block(il, "attn_qkv"), [n_embd, n_q + n_k + n_v], Bias::Optional)?;
-        if let Some(fused) = fused {
-            return Ok(Qkv::Fused(fused));
-        }
-        Ok(Qkv::Separate {
-            q: self.linear(&block(il, "attn_q"), [n_embd, n_q], Bias::Optional)?,
-            k: self.linear(&block(il, "attn_k"), [n_embd, n_k], Bias::Optional)?,
-            v: self.linear(&block(il, "attn_v"), [n_embd, n_v], Bias::Optional)?,
-        })
+    /// The error of a weight that must be there; one of `instead` would have done too.
+    pub fn missing(name: &str, ne: &[usize], instead: &[String]) -> Error {
+        Error::MissingTensor { name: name.to_owned(), expected: four(ne), instead: instead.to_vec() }
     }
 
     /// Allocates memory and fills it.
@@ -161,10 +97,6 @@ impl<'a> Loader<'a> {
         }
         fill::fill(self.set, self.plan, device, params)
     }
-}
-
-fn missing(name: &str, ne: &[usize]) -> Error {
-    Error::MissingTensor { name: name.to_owned(), expected: four(ne), instead: names::stand_ins(name) }
 }
 
 /// `n` rounded down to whole blocks of `dtype`; `n` is more than one block.

@@ -4,12 +4,21 @@
 use quipu_gguf::{Array, Metadata, Value};
 
 use super::error::Error;
+use crate::archs;
+use crate::hparams::SizeFacts;
+
+/// Architectures that this crate does not run, and how many layers make theirs a 70B model. Those it runs say so themselves.
+const LAYERS_OF_70B: [(&str, u32); 3] = [("deci", 80), ("jais2", 68), ("olmo", 80)];
+
+/// An architecture that this crate does not run, and one whose size classes it shares.
+const SIZED_AS: [(&str, &str); 1] = [("llama-embed", "llama")];
+
+/// The architecture whose mixtures have rules of their own.
+const FALCON: &str = "falcon";
 
 /// The hyper-parameters that decide tensor types.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Facts {
-    /// `general.architecture`.
-    pub architecture: String,
     /// Layers in all, those for speculative heads included (`n_layer_all`).
     pub n_layer: u32,
     /// Experts of each mixture; 0 in dense models.
@@ -18,6 +27,8 @@ pub(super) struct Facts {
     pub n_gqa: u32,
     /// A 70B model, whose `attn_v` is eight times smaller than its `attn_q` (`LLM_TYPE_70B`).
     pub is_70b: bool,
+    /// The mixtures of falcon hold.
+    pub is_falcon: bool,
 }
 
 /// Most layers a model may have (`LLAMA_MAX_LAYERS`).
@@ -26,9 +37,9 @@ const MAX_LAYERS: u32 = 512;
 impl Facts {
     /// Reads them; files without hyper-parameters of their own (`clip`) have zeros.
     pub fn read(metadata: &Metadata) -> Result<Facts, Error> {
-        let architecture = metadata.str("general.architecture")?.to_owned();
+        let architecture = metadata.str("general.architecture")?;
         if architecture == "clip" {
-            return Ok(Facts { architecture, n_layer: 0, n_expert: 0, n_gqa: 0, is_70b: false });
+            return Ok(Facts { n_layer: 0, n_expert: 0, n_gqa: 0, is_70b: false, is_falcon: false });
         }
         let key = |name: &str| format!("{architecture}.{name}");
         let block_count = key("block_count");
@@ -37,19 +48,30 @@ impl Facts {
             return Err(Error::BlockCount { key: block_count, found: n_layer, max: MAX_LAYERS });
         }
         let mut n_expert = metadata.optional::<u32>(&key("expert_count"))?.unwrap_or(0);
-        if n_expert == 1 && matches!(architecture.as_str(), "hunyuan_vl" | "hunyuan-dense") {
+        if n_expert == 1 && matches!(architecture, "hunyuan_vl" | "hunyuan-dense") {
             n_expert = 0;
         }
         let n_head = first(metadata, &key("attention.head_count"))?.unwrap_or(0);
         let n_head_kv = first(metadata, &key("attention.head_count_kv"))?.unwrap_or(n_head);
-        let is_70b = match architecture.as_str() {
-            "llama" | "llama-embed" => n_layer == 80 && n_expert != 8 && n_head != n_head_kv,
-            "qwen2" | "deci" | "olmo" => n_layer == 80,
-            "jais2" => n_layer == 68,
-            _ => false,
+        let size = SizeFacts {
+            n_layer: n_layer as usize,
+            n_head: n_head as usize,
+            n_head_kv: n_head_kv as usize,
+            n_expert: n_expert as usize,
+            ..SizeFacts::default()
         };
         let n_gqa = n_head.checked_div(n_head_kv).unwrap_or(0);
-        Ok(Facts { architecture, n_layer, n_expert, n_gqa, is_70b })
+        let (is_70b, is_falcon) = (is_70b(architecture, &size), architecture == FALCON);
+        Ok(Facts { n_layer, n_expert, n_gqa, is_70b, is_falcon })
+    }
+}
+
+/// Whether a model is of the size class 70B. The width and the vocabulary decide other classes only.
+fn is_70b(architecture: &str, size: &SizeFacts) -> bool {
+    let twin = SIZED_AS.iter().find(|(name, _)| *name == architecture);
+    match archs::get(twin.map_or(architecture, |(_, twin)| twin)) {
+        Some(known) => (known.size_class)(size) == "70B",
+        None => LAYERS_OF_70B.iter().any(|(name, n)| *name == architecture && *n as usize == size.n_layer),
     }
 }
 

@@ -259,7 +259,7 @@ impl<'a> Policy<'a> {
         let whole = ne0.is_multiple_of(default.block_len() as u64);
         match self.file_type {
             Ft::MXFP4_MOE => DType::Q8_0,
-            _ if self.is_falcon() || !whole => DType::Q8_0,
+            _ if self.facts.is_falcon || !whole => DType::Q8_0,
             Ft::IQ2_XXS | Ft::IQ2_XS | Ft::IQ3_XXS | Ft::IQ1_S | Ft::IQ2_S | Ft::IQ2_M | Ft::IQ1_M => {
                 DType::Q5_K
             }
@@ -342,7 +342,7 @@ impl<'a> Policy<'a> {
     fn ffn_down(&self, default: DType, il: u32) -> DType {
         use FileType as Ft;
         let n = self.facts.n_layer;
-        let falcon = self.is_falcon();
+        let falcon = self.facts.is_falcon;
         match self.file_type {
             Ft::Q2_K => DType::Q3_K,
             Ft::Q2_K_S if il < n / 8 => DType::Q4_K,
@@ -380,7 +380,7 @@ impl<'a> Policy<'a> {
 
     fn attention_output(&self, default: DType) -> DType {
         use FileType as Ft;
-        if self.is_falcon() {
+        if self.facts.is_falcon {
             return if self.file_type == Ft::Q3_K_L { DType::Q4_K } else { default };
         }
         if self.facts.n_expert == 8 {
@@ -412,10 +412,6 @@ impl<'a> Policy<'a> {
         let n = self.facts.n_layer;
         let middle = il >= n / 8 && il < 7 * n / 8;
         if self.file_type == FileType::IQ3_XS && middle { DType::IQ3_XXS } else { default }
-    }
-
-    fn is_falcon(&self) -> bool {
-        self.facts.architecture == "falcon"
     }
 }
 

@@ -67,7 +67,10 @@ pub(super) fn convert(
     let n_chunks = (data.len() / from_bytes).div_ceil(rows_at_once);
     std::thread::scope(|scope| {
         for _ in 1..n_threads.min(n_chunks) {
-            scope.spawn(work);
+            // Where no further thread is to be had, those that are there do the work.
+            if std::thread::Builder::new().spawn_scoped(scope, work).is_err() {
+                break;
+            }
         }
         work();
     });

@@ -3,7 +3,7 @@
 use std::io::{self, BufWriter, Write};
 use std::path::PathBuf;
 
-use quipu_gguf::{GgufSet, GgufWriter, Metadata, NewFile};
+use quipu_gguf::{GgufSet, GgufWriter, Inputs, Metadata, NewFile};
 use quipu_quant::DType;
 
 use super::error::Error;
@@ -14,7 +14,7 @@ use super::{QuantizeParams, rows};
 /// Carries out `plan`, made of `set` and `params`, and writes one file for each of `outputs`. `progress` is
 /// called before each tensor with its number; `false` cancels. Answers to `llama_model_quantize`.
 ///
-/// A file comes into being under its name only when it is complete ([`NewFile`]).
+/// The files come into being under their names when all are complete ([`NewFile`]), and none over one of `inputs`.
 ///
 /// # Errors
 /// A tensor whose data is invalid or cannot be converted, a missing or unfit importance matrix,
@@ -24,15 +24,18 @@ pub fn quantize(
     plan: &QuantizePlan,
     params: &QuantizeParams,
     outputs: &[PathBuf],
+    inputs: &Inputs,
     mut progress: impl FnMut(usize, &TensorPlan) -> bool,
 ) -> Result<(), Error> {
     if let Some(tensor) = plan.first_needing_imatrix().filter(|_| params.imatrix.is_none()) {
         return Err(Error::ImatrixRequired { name: tensor.name.clone(), dtype: tensor.to });
     }
+    outputs.iter().try_for_each(|path| inputs.refuse(path))?;
     let mut number = 0;
+    let mut files = Vec::with_capacity(outputs.len());
     for (output, (path, metadata)) in outputs.iter().zip(&plan.metadata).enumerate() {
         let tensors: Vec<&TensorPlan> = plan.tensors.iter().filter(|t| t.output == output).collect();
-        let mut file = NewFile::create(path)?;
+        let mut file = NewFile::create(path, inputs)?;
         let mut converter = Converter { set, params, work: Vec::new() };
         write_file(&mut file, metadata, &tensors, |tensor, sink| {
             number += 1;
@@ -41,9 +44,9 @@ pub fn quantize(
             }
             converter.put(tensor, sink)
         })?;
-        file.finish()?;
+        files.push(file);
     }
-    Ok(())
+    Ok(NewFile::finish_all(files)?)
 }
 
 /// What interrupts the writing of a tensor.
@@ -104,6 +107,12 @@ fn column_weights<'p>(params: &'p QuantizeParams, tensor: &TensorPlan) -> Result
         return Err(Error::Imatrix {
             path: tensor.source_name.clone(),
             problem: format!("weight {index} is {}, expected a finite number", weights[index]),
+        });
+    }
+    if let Some(index) = weights.iter().position(|weight| *weight < 0.0) {
+        return Err(Error::Imatrix {
+            path: tensor.source_name.clone(),
+            problem: format!("weight {index} is {}, expected 0 or more", weights[index]),
         });
     }
     if weights.len() as u64 == expected {

@@ -30,7 +30,7 @@ mod yaml;
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 
-use quipu_gguf::{Array, GgufWriter, Value};
+use quipu_gguf::{Array, GgufWriter, Inputs, NewFile, Value};
 
 pub use error::ConvertError;
 pub use outtype::OutType;
@@ -112,7 +112,7 @@ pub fn convert(
     for tensor in &planned {
         writer.add_tensor(&tensor.name, tensor.dtype, &tensor.dims())?;
     }
-    let n_bytes = write(&path, &writer, &planned, &checkpoint, options.vocab_only)?;
+    let n_bytes = write(&path, &inputs_of(dir), &writer, &planned, &checkpoint, options.vocab_only)?;
     Ok(Converted { path, n_tensors: planned.len(), n_params: count.total, n_bytes, out_type })
 }
 
@@ -176,34 +176,31 @@ fn out_path(out: &Path, info: &ModelInfo, out_type: OutType, vocab_only: bool) -
 
 fn write(
     path: &Path,
+    inputs: &Inputs,
     writer: &GgufWriter,
     planned: &[Planned],
     checkpoint: &Checkpoint,
     vocab_only: bool,
 ) -> Result<u64> {
     let failed = |source| ConvertError::Write { path: path.to_owned(), source };
-    let mut part = path.as_os_str().to_owned();
-    part.push(".part");
-    let part = PathBuf::from(part);
-    let result = std::fs::File::create(&part).map_err(failed).and_then(|file| {
-        let mut out = BufWriter::with_capacity(1 << 20, file);
-        if vocab_only {
-            // No tensors follow, and the reference does not pad for them.
-            out.write_all(&unpadded(writer)?).map_err(failed)?;
-        } else {
-            writer.write_to(&mut out, |i, sink| planned[i].write(checkpoint, sink))?;
-        }
-        let file = out.into_inner().map_err(|error| failed(error.into_error()))?;
-        let n_bytes = file.metadata().map_err(failed)?.len();
-        drop(file);
-        std::fs::rename(&part, path).map_err(failed)?;
-        Ok(n_bytes)
-    });
-    if result.is_err() {
-        // The first error says more than a second one would.
-        let _ = std::fs::remove_file(&part);
+    let mut out = BufWriter::with_capacity(1 << 20, NewFile::create(path, inputs)?);
+    if vocab_only {
+        // No tensors follow, and the reference does not pad for them.
+        out.write_all(&unpadded(writer)?).map_err(failed)?;
+    } else {
+        writer.write_to(&mut out, |i, sink| planned[i].write(checkpoint, sink))?;
     }
-    result
+    let file = out.into_inner().map_err(|error| failed(error.into_error()))?;
+    let n_bytes = file.n_bytes().map_err(failed)?;
+    file.finish()?;
+    Ok(n_bytes)
+}
+
+/// The files of the model's folder; a GGUF file in it is an earlier result, and may be written over.
+fn inputs_of(dir: &Path) -> Inputs {
+    let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
+    let paths = entries.map(|entry| entry.path());
+    paths.filter(|path| path.extension().is_none_or(|extension| extension != "gguf")).collect()
 }
 
 /// The header without the padding behind it.

@@ -1,0 +1,12 @@
+//! Files that are written: under their names only when they are complete, and never over what is being read.
+//!
+//! One writer serves every output of the program. What is read is named in [`Inputs`]; [`NewFile`] refuses to become
+//! one of them, writes beside its target under a name nobody else has, and takes the target's name at the end.
+
+mod inputs;
+mod new_file;
+mod unfinished;
+
+pub use inputs::Inputs;
+pub use new_file::NewFile;
+pub use unfinished::remove_unfinished;

@@ -1,0 +1,161 @@
+//! The op table: every op is one file here, which says what it takes and gives, and builds its node.
+//!
+//! [`Op`] is an op with its parameters, as data; [`Op::rule`] leads to all else that is known of it. A new op is one file, its
+//! variant of [`Op`] and its line in the table below; a backend registers a kernel for it.
+
+mod add;
+mod cont;
+mod cpy;
+mod flash_attn;
+mod get_rows;
+mod glu;
+mod mul;
+mod mul_mat;
+mod none;
+mod norm;
+mod permute;
+mod reshape;
+mod rms_norm;
+mod rope;
+mod rule;
+mod scale;
+mod set_rows;
+mod soft_max;
+mod transpose;
+mod unary;
+mod view;
+
+pub use glu::GluOp;
+pub use rope::{RopeAngles, RopeMode, RopeParams};
+pub use rule::{Broken, Form, MAX_SRC, OpRule, Outcome};
+pub use unary::UnaryOp;
+
+/// What computes a tensor. Answers to `enum ggml_op` with its `op_params`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Op {
+    /// A leaf: input, weight or cache.
+    None,
+    /// `a + b`, `b` repeated to `a`'s shape.
+    Add,
+    /// `a * b`, `b` repeated to `a`'s shape.
+    Mul,
+    /// `a * scale + bias`.
+    Scale {
+        /// Factor.
+        scale: f32,
+        /// Summand.
+        bias: f32,
+    },
+    /// Every row of `b` times every row of `a`.
+    MulMat,
+    /// Mean 0, variance 1 per row.
+    Norm {
+        /// Added to the variance.
+        eps: f32,
+    },
+    /// Root mean square 1 per row.
+    RmsNorm {
+        /// Added to the mean square.
+        eps: f32,
+    },
+    /// Rotary position embedding.
+    Rope(RopeParams),
+    /// `softmax(a * scale + slope * mask)` per row.
+    SoftMax {
+        /// Factor on the scores.
+        scale: f32,
+        /// ALiBi's maximal bias; 0 = none.
+        max_bias: f32,
+    },
+    /// Fused attention over a key and a value cache.
+    FlashAttn {
+        /// Factor on the scores.
+        scale: f32,
+        /// ALiBi's maximal bias; 0 = none.
+        max_bias: f32,
+        /// Scores are bent by `cap * tanh(s / cap)`; 0 = none.
+        logit_softcap: f32,
+    },
+    /// Rows of `a` picked by the i32 indices `b`, converted to f32.
+    GetRows,
+    /// Rows of `b` written into `a` at the i64 indices `c`, converted to `a`'s type; the result is a view of `a`.
+    SetRows,
+    /// `a` converted and copied into `b`; the result is a view of `b`.
+    Cpy,
+    /// A contiguous copy.
+    Cont,
+    /// Same bytes, other shape.
+    Reshape,
+    /// A window on the bytes of another tensor.
+    View,
+    /// Dimensions reordered.
+    Permute,
+    /// First two dimensions swapped.
+    Transpose,
+    /// Element-wise function.
+    Unary(UnaryOp),
+    /// Gated linear unit.
+    Glu(GluOp),
+}
+
+/// Names each op's rule once, for [`Op::rule`] and for [`RULES`]: so that neither can miss one.
+macro_rules! table {
+    ($($op:pat => $rule:path),* $(,)?) => {
+        /// The rules of all ops.
+        pub static RULES: &[&OpRule] = &[$(&$rule),*];
+
+        impl Op {
+            /// All that is known of this op, apart from its parameters.
+            pub const fn rule(self) -> &'static OpRule {
+                match self {
+                    $($op => &$rule),*
+                }
+            }
+        }
+    };
+}
+
+table! {
+    Op::None => none::RULE,
+    Op::Add => add::RULE,
+    Op::Mul => mul::RULE,
+    Op::Scale { .. } => scale::RULE,
+    Op::MulMat => mul_mat::RULE,
+    Op::Norm { .. } => norm::RULE,
+    Op::RmsNorm { .. } => rms_norm::RULE,
+    Op::Rope(_) => rope::RULE,
+    Op::SoftMax { .. } => soft_max::RULE,
+    Op::FlashAttn { .. } => flash_attn::RULE,
+    Op::GetRows => get_rows::RULE,
+    Op::SetRows => set_rows::RULE,
+    Op::Cpy => cpy::RULE,
+    Op::Cont => cont::RULE,
+    Op::Reshape => reshape::RULE,
+    Op::View => view::RULE,
+    Op::Permute => permute::RULE,
+    Op::Transpose => transpose::RULE,
+    Op::Unary(_) => unary::RULE,
+    Op::Glu(_) => glu::RULE,
+}
+
+impl Op {
+    /// The reference's name (`ggml_op_name`).
+    pub const fn name(self) -> &'static str {
+        self.rule().name
+    }
+
+    /// The result may take over the memory of an operand of the same layout (`ggml_op_can_inplace`).
+    pub const fn can_inplace(self) -> bool {
+        self.rule().can_inplace
+    }
+
+    /// The result may lie over operand `i` where the two have the same bytes and layout, whoever placed them there.
+    pub fn may_overwrite(self, i: usize) -> bool {
+        self.rule().overwrites.contains(&i)
+    }
+
+    /// Nothing to compute: the tensor is a leaf, or another look at bytes that exist.
+    pub const fn is_metadata(self) -> bool {
+        self.rule().is_metadata()
+    }
+}

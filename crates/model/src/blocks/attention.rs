@@ -1,0 +1,268 @@
+//! Attention over what the layer remembers of earlier tokens.
+
+use std::sync::Arc;
+
+use quipu_graph::TensorId;
+use quipu_kv_cache::KvLayerShape;
+
+use super::{Bias, Block, KeyRotation, Linear, Norm, Rope, RopeFactors};
+use crate::build::{AttentionInput, Builder, Heads};
+use crate::error::Error;
+use crate::hparams::{Hparams, LayerHparams};
+use crate::loader::{Loader, block};
+use crate::memory::LayerMemory;
+
+/// Which forms of the projections to queries, keys and values a file may have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Projections {
+    /// One matrix, or else three (`create_tensor_qkv`).
+    Either,
+    /// One matrix.
+    Fused,
+    /// Three matrices.
+    Separate,
+}
+
+/// Norms on queries and keys, before they are rotated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum QkNorm {
+    None,
+    /// Of each head, with one weight for all heads.
+    Head,
+    /// Of each head, with a weight for each; may be absent.
+    OptionalPerHead,
+    /// Of all heads together. The projections are three.
+    Whole,
+}
+
+/// Where scores are scaled by 1 / sqrt(head size).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Scale {
+    /// As they are computed.
+    Scores,
+    /// In the queries beforehand.
+    Queries,
+}
+
+/// What an architecture's attention has. The default is what most have.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct AttentionSpec {
+    pub projections: Projections,
+    /// Biases of the projections.
+    pub qkv_bias: Bias,
+    /// Factors beside the projections are honoured.
+    pub qkv_scales: bool,
+    pub qk_norm: QkNorm,
+    pub scale: Scale,
+    /// A bias on the result.
+    pub out_bias: Bias,
+}
+
+impl Default for AttentionSpec {
+    fn default() -> Self {
+        AttentionSpec {
+            projections: Projections::Either,
+            qkv_bias: Bias::Optional,
+            qkv_scales: true,
+            qk_norm: QkNorm::None,
+            scale: Scale::Scores,
+            out_bias: Bias::Never,
+        }
+    }
+}
+
+/// Projections, norms, rotation, attention over the layer's memory, and the projection back. Answers to `build_qkv` and `build_attn`.
+#[derive(Debug)]
+pub(crate) struct Attention {
+    il: usize,
+    shape: LayerHparams,
+    qkv: Qkv,
+    qk_norm: QkNorm,
+    q_norm: Option<Norm>,
+    k_norm: Option<Norm>,
+    rope: Option<Rope>,
+    scale: Scale,
+    wo: Linear,
+}
+
+/// The projections to queries, keys and values: one matrix or three.
+#[derive(Debug)]
+#[allow(clippy::large_enum_variant)] // one for each layer, never moved
+enum Qkv {
+    Fused(Linear),
+    Separate { q: Linear, k: Linear, v: Linear },
+}
+
+impl Attention {
+    /// The attention of layer `il`.
+    pub fn load(
+        loader: &mut Loader<'_>,
+        hparams: &Hparams,
+        il: usize,
+        factors: &Arc<RopeFactors>,
+        spec: &AttentionSpec,
+    ) -> Result<Attention, Error> {
+        let shape = hparams.layers[il];
+        check(hparams, il)?;
+        let qkv = Qkv::load(loader, hparams, il, spec)?;
+        let (d, n_head, n_head_kv) = (shape.n_embd_head_k, shape.n_head, shape.n_head_kv);
+        let mut norm = |name: &str, n_head: usize| -> Result<Option<Norm>, Error> {
+            let name = block(il, name);
+            match spec.qk_norm {
+                QkNorm::None => Ok(None),
+                QkNorm::Head => Norm::load(loader, hparams, &name, &[d], Bias::Never).map(Some),
+                QkNorm::OptionalPerHead => Norm::optional(loader, hparams, &name, &[d, n_head], Bias::Never),
+                QkNorm::Whole => Norm::load(loader, hparams, &name, &[d * n_head], Bias::Never).map(Some),
+            }
+        };
+        let q_norm = norm("attn_q_norm", n_head)?;
+        let k_norm = norm("attn_k_norm", n_head_kv)?;
+        let wo_ne = [shape.n_embd_head_v * n_head, hparams.n_embd];
+        Ok(Attention {
+            il,
+            shape,
+            qkv,
+            qk_norm: spec.qk_norm,
+            q_norm,
+            k_norm,
+            rope: Rope::new(hparams, il, factors),
+            scale: spec.scale,
+            wo: Linear::load(loader, &block(il, "attn_output"), wo_ne, spec.out_bias)?,
+        })
+    }
+
+    /// Queries, keys and values of `x`, normed but not rotated.
+    fn heads(&self, b: &mut Builder<'_>, x: TensorId) -> Result<Heads, Error> {
+        let whole = self.qk_norm == QkNorm::Whole;
+        let mut heads = match &self.qkv {
+            Qkv::Fused(fused) => self.fused_heads(b, fused, x)?,
+            Qkv::Separate { q, k, v } => {
+                let mut project = |linear: &Linear, norm: Option<&Norm>, d, n_head| {
+                    let mut rows = linear.forward(b, x)?;
+                    if let Some(norm) = norm.filter(|_| whole) {
+                        rows = norm.forward(b, rows)?;
+                    }
+                    let n_tokens = b.graph[rows].ne[1];
+                    Ok::<_, Error>(b.graph.reshape(rows, [d, n_head, n_tokens, 1])?)
+                };
+                let LayerHparams { n_head, n_head_kv, n_embd_head_k: d_k, n_embd_head_v: d_v, .. } =
+                    self.shape;
+                let q = project(q, self.q_norm.as_ref(), d_k, n_head)?;
+                let k = project(k, self.k_norm.as_ref(), d_k, n_head_kv)?;
+                let v = project(v, None, d_v, n_head_kv)?;
+                Heads { q, k, v }
+            }
+        };
+        if !whole {
+            let norms =
+                [(&mut heads.q, &self.q_norm, "Qcur_normed"), (&mut heads.k, &self.k_norm, "Kcur_normed")];
+            for (x, norm, name) in norms {
+                if let Some(norm) = norm {
+                    *x = norm.forward(b, *x)?;
+                    b.name(*x, name, self.il);
+                }
+            }
+        }
+        Ok(heads)
+    }
+
+    /// The product of one matrix, seen as heads.
+    fn fused_heads(&self, b: &mut Builder<'_>, fused: &Linear, x: TensorId) -> Result<Heads, Error> {
+        let LayerHparams { n_head, n_head_kv, n_embd_head_k: d_k, n_embd_head_v: d_v, .. } = self.shape;
+        let all = fused.forward(b, x)?;
+        b.name(all, "wqkv", self.il);
+        let (row, n_tokens) = (b.graph[all].nb[1], b.graph[all].ne[1]);
+        let float = size_of::<f32>();
+        let mut part = |d: usize, heads: usize, first: usize| {
+            b.graph.view(all, [d, heads, n_tokens, 1], [d * float, row, row * n_tokens], first * float)
+        };
+        Ok(Heads {
+            q: part(d_k, n_head, 0)?,
+            k: part(d_k, n_head_kv, d_k * n_head)?,
+            v: part(d_v, n_head_kv, d_k * (n_head + n_head_kv))?,
+        })
+    }
+}
+
+impl Block for Attention {
+    fn forward(&self, b: &mut Builder<'_>, x: TensorId) -> Result<TensorId, Error> {
+        let mut heads = self.heads(b, x)?;
+        if let Some(rope) = &self.rope {
+            heads.q = rope.forward(b, heads.q)?;
+            heads.k = rope.forward(b, heads.k)?;
+        }
+        let mut kq_scale = 1.0 / (self.shape.n_embd_head_k as f32).sqrt();
+        if self.scale == Scale::Queries {
+            heads.q = b.graph.scale(heads.q, kq_scale, 0.0)?;
+            kq_scale = 1.0;
+        }
+        let out = b.attend(&AttentionInput { il: self.il, heads, kq_scale })?;
+        let out = self.wo.forward(b, out)?;
+        b.name(out, "attn_out", self.il);
+        Ok(out)
+    }
+
+    fn memory(&self) -> LayerMemory {
+        let shape =
+            KvLayerShape { n_embd_k_gqa: self.shape.n_embd_k_gqa(), n_embd_v_gqa: self.shape.n_embd_v_gqa() };
+        LayerMemory::Attention { shape, window: self.shape.window }
+    }
+
+    fn key_rotation(&self) -> Option<KeyRotation<'_>> {
+        let rope = self.rope.as_ref()?;
+        Some(KeyRotation::new(rope, self.shape.n_embd_head_k, self.shape.n_head_kv))
+    }
+}
+
+impl Qkv {
+    fn load(
+        loader: &mut Loader<'_>,
+        hparams: &Hparams,
+        il: usize,
+        spec: &AttentionSpec,
+    ) -> Result<Qkv, Error> {
+        let shape = &hparams.layers[il];
+        let n_embd = hparams.n_embd;
+        let n_q = shape.n_embd_head_k * shape.n_head;
+        let (n_k, n_v) = (shape.n_embd_k_gqa(), shape.n_embd_v_gqa());
+        let scaled = |linear: Linear| if spec.qkv_scales { linear } else { linear.unscaled() };
+        let name = block(il, "attn_qkv");
+        let ne = [n_embd, n_q + n_k + n_v];
+        let mut instead = Vec::new();
+        match spec.projections {
+            Projections::Fused => {
+                return Linear::load(loader, &name, ne, spec.qkv_bias).map(scaled).map(Qkv::Fused);
+            }
+            Projections::Either => {
+                if let Some(fused) = Linear::optional(loader, &name, ne, spec.qkv_bias)? {
+                    return Ok(Qkv::Fused(scaled(fused)));
+                }
+                instead.push(format!("{name}.weight"));
+            }
+            Projections::Separate => {}
+        }
+        let mut load = |name: &str, n: usize| {
+            Linear::load_or(loader, &block(il, name), [n_embd, n], spec.qkv_bias, &instead).map(scaled)
+        };
+        Ok(Qkv::Separate { q: load("attn_q", n_q)?, k: load("attn_k", n_k)?, v: load("attn_v", n_v)? })
+    }
+}
+
+/// Whether layer `il` has heads to attend with.
+fn check(hparams: &Hparams, il: usize) -> Result<(), Error> {
+    let LayerHparams { n_head, n_head_kv, window, .. } = hparams.layers[il];
+    if n_head == 0 && n_head_kv == 0 {
+        let found = format!("missing or 0 in layer {il}");
+        return Err(hparams.error("attention.head_count", found, "the number of attention heads"));
+    }
+    if n_head == 0 || n_head_kv == 0 || !n_head.is_multiple_of(n_head_kv) {
+        let found = format!("{n_head_kv} for {n_head} heads in layer {il}");
+        let expected = "a positive divisor of the head count";
+        return Err(hparams.error("attention.head_count_kv", found, expected));
+    }
+    if let Some(window) = window {
+        let expected = "no sliding window: there is no memory for one yet";
+        return Err(hparams.error("attention.sliding_window", window.n_swa, expected));
+    }
+    Ok(())
+}

@@ -1,0 +1,116 @@
+//! Both ends of the residual stream: embeddings in, logits out.
+
+use quipu_backend::WeightUse::GetRows;
+use quipu_graph::TensorId;
+
+use super::{Bias, Linear, Norm};
+use crate::build::Builder;
+use crate::error::Error;
+use crate::hparams::Hparams;
+use crate::loader::Loader;
+use crate::weight::Weight;
+
+const TOKENS: &str = "token_embd.weight";
+
+/// Token embeddings and what is done to them before the first layer.
+#[derive(Debug)]
+pub(crate) struct Embeddings {
+    tokens: Weight,
+    /// Learned positions, `[n_embd, n_ctx_train]`.
+    positions: Option<Weight>,
+    scale: Option<f32>,
+}
+
+impl Embeddings {
+    /// The table of tokens.
+    pub fn load(loader: &mut Loader<'_>, hparams: &Hparams) -> Result<Embeddings, Error> {
+        let tokens = loader.require(TOKENS, &[hparams.n_embd, hparams.n_vocab], GetRows)?;
+        Ok(Embeddings { tokens, positions: None, scale: None })
+    }
+
+    /// With a table of positions, whose rows are added.
+    pub fn with_positions(self, loader: &mut Loader<'_>, hparams: &Hparams) -> Result<Embeddings, Error> {
+        let ne = [hparams.n_embd, hparams.n_ctx_train];
+        Ok(Embeddings { positions: Some(loader.require("position_embd.weight", &ne, GetRows)?), ..self })
+    }
+
+    /// With a factor on every row, also on rows that come as embeddings.
+    pub fn scaled(self, scale: f32) -> Embeddings {
+        Embeddings { scale: Some(scale), ..self }
+    }
+
+    /// The rows of a ubatch: f32 `[n_embd, n_tokens]` (`build_inp_embd`).
+    pub fn forward(&self, b: &mut Builder<'_>) -> Result<TensorId, Error> {
+        let mut x = b.input_embeddings(&self.tokens)?;
+        if let Some(scale) = self.scale {
+            x = b.graph.scale(x, scale, 0.0)?;
+            b.graph.set_name(x, "inp_scaled");
+        }
+        if let Some(positions) = &self.positions {
+            let table = b.weight(positions)?;
+            let rows = b.graph.get_rows(table, b.positions())?;
+            b.graph.set_name(rows, "pos_embd");
+            x = b.graph.add(x, rows)?;
+            b.graph.set_name(x, "inpL");
+        }
+        Ok(x)
+    }
+}
+
+/// Whether the token embeddings serve as output matrix too.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Tied {
+    /// Never: the file has an output matrix.
+    Never,
+    /// If the file has no output matrix (`TENSOR_DUPLICATED`).
+    Otherwise,
+    /// Always; an output matrix is not looked for.
+    Always,
+}
+
+/// What an architecture has behind its last layer. The default is what most have.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct OutputSpec {
+    /// A bias of the final norm.
+    pub norm_bias: Bias,
+    pub tied: Tied,
+    /// A bias on the logits.
+    pub bias: Bias,
+}
+
+impl Default for OutputSpec {
+    fn default() -> Self {
+        OutputSpec { norm_bias: Bias::Never, tied: Tied::Otherwise, bias: Bias::Never }
+    }
+}
+
+/// The final norm and the output matrix.
+#[derive(Debug)]
+pub(crate) struct Output {
+    norm: Norm,
+    matrix: Linear,
+}
+
+impl Output {
+    /// The final norm, and the matrix of the file or a second use of the token embeddings.
+    pub fn load(loader: &mut Loader<'_>, hparams: &Hparams, spec: &OutputSpec) -> Result<Output, Error> {
+        let norm = Norm::load(loader, hparams, "output_norm", &[hparams.n_embd], spec.norm_bias)?;
+        let ne = [hparams.n_embd, hparams.n_vocab];
+        let own = match spec.tied {
+            Tied::Never => Some(Linear::load(loader, "output", ne, spec.bias)?),
+            Tied::Otherwise => Linear::optional(loader, "output", ne, spec.bias)?,
+            Tied::Always => None,
+        };
+        let matrix = match own {
+            Some(matrix) => matrix,
+            None => Linear::shared(loader, TOKENS, "output", ne, spec.bias)?,
+        };
+        Ok(Output { norm, matrix })
+    }
+
+    /// The final rows, f32 `[n_embd, n_outputs]`, and their logits, f32 `[n_vocab, n_outputs]`.
+    pub fn forward(&self, b: &mut Builder<'_>, x: TensorId) -> Result<(TensorId, TensorId), Error> {
+        let embd = self.norm.forward(b, x)?;
+        Ok((embd, self.matrix.forward(b, embd)?))
+    }
+}

@@ -1,0 +1,60 @@
+//! What architectures are composed of. A block owns its weights: it takes them from the file (`load`), adds its part to a ubatch's graph
+//! (`forward`) and says what its layer remembers of each token (`memory`).
+//!
+//! Answers to the building half of `llm_graph_context` and the tensors of `llama_layer`. Which blocks an architecture has, in which order
+//! and with which options, its file in `archs/` says.
+
+mod attention;
+mod embeddings;
+mod ffn;
+mod layer;
+mod linear;
+mod norm;
+mod rope;
+mod transformer;
+
+use std::fmt::Debug;
+
+use quipu_graph::TensorId;
+
+use crate::build::Builder;
+use crate::error::Error;
+use crate::memory::LayerMemory;
+use crate::model::BuiltGraph;
+
+pub(crate) use attention::{Attention, AttentionSpec, Projections, QkNorm, Scale};
+pub(crate) use embeddings::{Embeddings, Output, OutputSpec, Tied};
+pub(crate) use ffn::{Activation, Ffn, FfnSpec, Gate};
+pub(crate) use layer::{Layer, Residual};
+pub(crate) use linear::{Bias, Linear};
+pub(crate) use norm::Norm;
+pub(crate) use rope::{KeyRotation, Rope, RopeFactors};
+pub(crate) use transformer::Transformer;
+
+/// A part of a layer: rows of the residual stream in, rows of the same width out.
+pub(crate) trait Block: Debug + Send + Sync {
+    /// Adds the block to a graph: f32 `[n_embd, n_tokens]` to f32 `[n_embd, n_tokens]`.
+    fn forward(&self, b: &mut Builder<'_>, x: TensorId) -> Result<TensorId, Error>;
+
+    /// What it remembers of each token.
+    fn memory(&self) -> LayerMemory {
+        LayerMemory::None
+    }
+
+    /// How the keys it remembers follow their tokens to other positions; `None` if they do not depend on them.
+    fn key_rotation(&self) -> Option<KeyRotation<'_>> {
+        None
+    }
+}
+
+/// All of a model: an architecture's composition. Most are [`Transformer`]s.
+pub(crate) trait Network: Debug + Send + Sync {
+    /// Adds the model to a graph, from its inputs to its logits, and closes it.
+    fn forward(&self, b: Builder<'_>) -> Result<BuiltGraph, Error>;
+
+    /// What each layer remembers.
+    fn memory(&self) -> Vec<LayerMemory>;
+
+    /// How the remembered keys of layer `il` follow their tokens to other positions.
+    fn key_rotation(&self, il: usize) -> Option<KeyRotation<'_>>;
+}

@@ -1,0 +1,131 @@
+//! Rotary positions of a layer's heads.
+
+use std::sync::Arc;
+
+use quipu_backend::WeightUse::Elementwise;
+use quipu_graph::{RopeMode, RopeParams, TensorId};
+
+use crate::build::Builder;
+use crate::error::Error;
+use crate::hparams::{Hparams, LayerRope, RopeScaling};
+use crate::loader::Loader;
+use crate::rope::RopeConfig;
+use crate::weight::Weight;
+
+/// Divisors of the rotary frequencies that a file may carry. All layers share them.
+#[derive(Debug, Default)]
+pub(crate) struct RopeFactors {
+    freqs: Option<Weight>,
+    long: Option<Weight>,
+    short: Option<Weight>,
+}
+
+impl RopeFactors {
+    /// None: the frequencies are as the base gives them.
+    pub fn none() -> Arc<RopeFactors> {
+        Arc::default()
+    }
+
+    /// One set for all context lengths, or two if the file's scaling is longrope.
+    pub fn by_scaling(loader: &mut Loader<'_>, hparams: &Hparams) -> Result<Arc<RopeFactors>, Error> {
+        if hparams.rope_scaling == RopeScaling::LongRope {
+            return RopeFactors::by_length(loader, hparams);
+        }
+        let freqs = factors(loader, hparams, "rope_freqs.weight")?;
+        Ok(Arc::new(RopeFactors { freqs, ..RopeFactors::default() }))
+    }
+
+    /// A set for contexts up to the original length and one for longer ones.
+    pub fn by_length(loader: &mut Loader<'_>, hparams: &Hparams) -> Result<Arc<RopeFactors>, Error> {
+        let long = factors(loader, hparams, "rope_factors_long.weight")?;
+        let short = factors(loader, hparams, "rope_factors_short.weight")?;
+        Ok(Arc::new(RopeFactors { freqs: None, long, short }))
+    }
+
+    /// The set that holds in a context (`get_rope_factors`).
+    fn choose(&self, config: &RopeConfig) -> Option<&Weight> {
+        let by_length = if config.is_long { &self.long } else { &self.short };
+        self.freqs.as_ref().or(by_length.as_ref())
+    }
+}
+
+fn factors(loader: &mut Loader<'_>, hparams: &Hparams, name: &str) -> Result<Option<Weight>, Error> {
+    let n_rot = hparams.layers.first().map_or(0, |layer| layer.n_rot);
+    if n_rot == 0 {
+        // Nothing is rotated; if that should not be, the layers' attention says so.
+        return Ok(None);
+    }
+    loader.optional(name, &[n_rot / 2], Elementwise)
+}
+
+/// The rotation of a layer's queries and keys.
+#[derive(Debug)]
+pub(crate) struct Rope {
+    mode: RopeMode,
+    n_rot: usize,
+    layer: LayerRope,
+    factors: Arc<RopeFactors>,
+}
+
+impl Rope {
+    /// That of layer `il`; `None` if it has none.
+    pub fn new(hparams: &Hparams, il: usize, factors: &Arc<RopeFactors>) -> Option<Rope> {
+        let layer = &hparams.layers[il];
+        let mode = hparams.rope_mode.filter(|_| layer.rope != LayerRope::Off)?;
+        Some(Rope { mode, n_rot: layer.n_rot, layer: layer.rope, factors: Arc::clone(factors) })
+    }
+
+    /// Rotates heads `[head size, heads, n_tokens]` by the positions of their tokens.
+    pub fn forward(&self, b: &mut Builder<'_>, heads: TensorId) -> Result<TensorId, Error> {
+        let params = self.params(b.rope_config());
+        let factors = self.factors.choose(b.rope_config()).map(|weight| b.weight(weight)).transpose()?;
+        Ok(b.graph.rope(heads, b.positions(), factors, params)?)
+    }
+
+    /// The op's parameters in a context.
+    fn params(&self, config: &RopeConfig) -> RopeParams {
+        let params = config.params(self.n_rot, self.mode);
+        match self.layer {
+            LayerRope::Off | LayerRope::Context => params,
+            LayerRope::Unscaled => {
+                RopeParams { freq_scale: 1.0, ext_factor: 0.0, attn_factor: 1.0, ..params }
+            }
+            LayerRope::Own { freq_base, freq_scale } => RopeParams { freq_base, freq_scale, ..params },
+        }
+    }
+}
+
+/// How a layer's remembered keys follow their tokens to other positions.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct KeyRotation<'a> {
+    rope: &'a Rope,
+    /// Elements of a key head.
+    pub n_embd_head: usize,
+    /// Key heads.
+    pub n_head_kv: usize,
+}
+
+impl<'a> KeyRotation<'a> {
+    pub fn new(rope: &'a Rope, n_embd_head: usize, n_head_kv: usize) -> KeyRotation<'a> {
+        KeyRotation { rope, n_embd_head, n_head_kv }
+    }
+
+    /// Elements of a head that are rotated.
+    pub fn n_rot(&self) -> usize {
+        self.rope.n_rot
+    }
+
+    /// The op's parameters. A shift is a rotation by the difference of two positions: the magnitude was applied when the key was stored
+    /// and must not be applied again.
+    pub fn params(&self, config: &RopeConfig) -> RopeParams {
+        let params = self.rope.params(config);
+        let attn_factor =
+            if params.ext_factor == 0.0 { 1.0 } else { 1.0 / (1.0 + 0.1 * (1.0 / params.freq_scale).ln()) };
+        RopeParams { attn_factor, ..params }
+    }
+
+    /// Divisors of the frequencies.
+    pub fn factors(&self, config: &RopeConfig) -> Option<&'a Weight> {
+        self.rope.factors.choose(config)
+    }
+}

@@ -1,0 +1,241 @@
+//! Hyper-parameters: the numbers in a model's metadata, typed and checked.
+//!
+//! What differs between layers is per layer ([`LayerHparams`]), also where most models have one value for all. Numbers that only one
+//! family has are read by its architecture's file. What a shape must be so that a block can compute with it, the block checks.
+
+mod keys;
+mod rope;
+mod size;
+mod window;
+
+use quipu_graph::RopeMode;
+
+use crate::error::Error;
+
+pub(crate) use keys::Keys;
+pub use rope::{LayerRope, RopeScaling};
+pub(crate) use size::SizeFacts;
+pub use window::{Window, WindowKind};
+
+/// Most layers a model may have (`LLAMA_MAX_LAYERS`).
+const MAX_LAYERS: u32 = 512;
+/// Bound on widths and lengths: beyond any model, small enough that products of three stay in 64 bits.
+const MAX_DIM: u32 = 1 << 20;
+/// Bound on vocabularies and head sizes.
+const MAX_LENGTH: u32 = 1 << 30;
+
+/// What the metadata says about a model's shape. Answers to `llama_hparams`.
+#[derive(Clone, Debug)]
+pub struct Hparams {
+    /// `general.architecture`.
+    pub architecture: String,
+    /// Tokens in the vocabulary.
+    pub n_vocab: usize,
+    /// Context length the model was trained with; files may say anything that fits 32 bits.
+    pub n_ctx_train: usize,
+    /// Width of the residual stream.
+    pub n_embd: usize,
+    /// Kind of the norms.
+    pub norm: NormKind,
+    /// Epsilon of the norms.
+    pub norm_eps: f32,
+    /// How rotary embeddings pair elements; `None` for learned positions.
+    pub rope_mode: Option<RopeMode>,
+    /// Base of the rotary frequencies.
+    pub rope_freq_base: f32,
+    /// Linear scale of positions (1 / factor).
+    pub rope_freq_scale: f32,
+    /// Kind of rotary scaling.
+    pub rope_scaling: RopeScaling,
+    /// Extra magnitude factor.
+    pub rope_attn_factor: f32,
+    /// Context length before YaRN scaling, and the longest for which short rotary factors hold.
+    pub n_ctx_orig_yarn: usize,
+    /// What each layer has of its own.
+    pub layers: Vec<LayerHparams>,
+}
+
+/// The shape of a layer.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct LayerHparams {
+    /// Query heads.
+    pub n_head: usize,
+    /// Key and value heads.
+    pub n_head_kv: usize,
+    /// Elements of a key head.
+    pub n_embd_head_k: usize,
+    /// Elements of a value head.
+    pub n_embd_head_v: usize,
+    /// Width of the feed-forward network.
+    pub n_ff: usize,
+    /// Elements of a head that are rotated.
+    pub n_rot: usize,
+    /// How they are rotated.
+    pub rope: LayerRope,
+    /// How far back its attention sees; `None`: everything.
+    pub window: Option<Window>,
+}
+
+/// Kinds of norms. Each has a key for its epsilon.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NormKind {
+    /// Root mean square.
+    Rms,
+    /// Mean and variance.
+    Layer,
+}
+
+impl NormKind {
+    fn eps_key(self) -> &'static str {
+        match self {
+            NormKind::Rms => "attention.layer_norm_rms_epsilon",
+            NormKind::Layer => "attention.layer_norm_epsilon",
+        }
+    }
+}
+
+impl LayerHparams {
+    /// Elements of all keys of a token (`n_embd_k_gqa`).
+    pub fn n_embd_k_gqa(&self) -> usize {
+        self.n_embd_head_k * self.n_head_kv
+    }
+
+    /// Elements of all values of a token (`n_embd_v_gqa`).
+    pub fn n_embd_v_gqa(&self) -> usize {
+        self.n_embd_head_v * self.n_head_kv
+    }
+}
+
+impl Hparams {
+    /// Layers.
+    pub fn n_layer(&self) -> usize {
+        self.layers.len()
+    }
+
+    /// What is known without weights: the size of the vocabulary (`vocab_only`); no layers, no widths.
+    pub(crate) fn vocabulary_only(keys: &Keys<'_>) -> Result<Hparams, Error> {
+        let n_vocab = match keys.n_vocab() {
+            Err(Error::Gguf(quipu_gguf::Error::MissingKey { .. })) => 0,
+            n_vocab => n_vocab?,
+        };
+        Ok(Hparams {
+            architecture: keys.architecture.to_owned(),
+            n_vocab,
+            n_ctx_train: 0,
+            n_embd: 0,
+            norm: NormKind::Rms,
+            norm_eps: 0.0,
+            rope_mode: None,
+            rope_freq_base: 0.0,
+            rope_freq_scale: 1.0,
+            rope_scaling: RopeScaling::Linear,
+            rope_attn_factor: 1.0,
+            n_ctx_orig_yarn: 0,
+            layers: Vec::new(),
+        })
+    }
+
+    /// Reads what architectures share (`llama_model_base::load_hparams`).
+    pub(crate) fn read(
+        keys: &Keys<'_>,
+        norm: NormKind,
+        rope_mode: Option<RopeMode>,
+    ) -> Result<Hparams, Error> {
+        let n_layer = keys.dim("block_count", MAX_LAYERS)?;
+        let n_embd = keys.dim("embedding_length", MAX_DIM)?;
+        let zeros = || vec![0; n_layer];
+        let n_head = keys.per_layer("attention.head_count", n_layer)?.unwrap_or_else(zeros);
+        let n_head_kv = keys.per_layer("attention.head_count_kv", n_layer)?.unwrap_or_else(|| n_head.clone());
+        let n_ff = keys.per_layer("feed_forward_length", n_layer)?.unwrap_or_else(zeros);
+        // As in the reference, models without heads in their first layer have no head size.
+        let (mut head_k, mut head_v, mut n_rot) = (0, 0, 0);
+        if let Some(head_default) = n_embd.checked_div(n_head[0]) {
+            head_k = keys.optional_dim("attention.key_length")?.unwrap_or(head_default);
+            head_v = keys.optional_dim("attention.value_length")?.unwrap_or(head_default);
+            n_rot = keys.optional_dim("rope.dimension_count")?.unwrap_or(head_k);
+        }
+        if n_rot % 2 != 0 || n_rot > head_k {
+            let expected = format!("an even number up to the head size {head_k}");
+            return Err(keys.error("rope.dimension_count", n_rot, expected));
+        }
+        let n_ctx_train = keys.u32("context_length")?;
+        let n_vocab = keys.n_vocab()?;
+        let factor = match keys.f32("rope.scaling.factor")? {
+            Some(factor) => factor,
+            None => keys.f32("rope.scale_linear")?.unwrap_or(0.0),
+        };
+        if keys.optional_u32("expert_count")?.unwrap_or(0) != 0 {
+            return Err(keys.error("expert_count", "a mixture of experts", "a dense model (0 experts)"));
+        }
+        let norm_eps = keys.f32(norm.eps_key())?;
+        let rope = if rope_mode.is_some() { LayerRope::Context } else { LayerRope::Off };
+        let layer = |il: usize| LayerHparams {
+            n_head: n_head[il],
+            n_head_kv: n_head_kv[il],
+            n_embd_head_k: head_k,
+            n_embd_head_v: head_v,
+            n_ff: n_ff[il],
+            n_rot,
+            rope,
+            window: None,
+        };
+        Ok(Hparams {
+            architecture: keys.architecture.to_owned(),
+            n_vocab,
+            n_ctx_train,
+            n_embd,
+            norm,
+            norm_eps: norm_eps
+                .ok_or_else(|| keys.error(norm.eps_key(), "missing", "the epsilon of the norms"))?,
+            rope_mode,
+            rope_freq_base: keys.f32("rope.freq_base")?.unwrap_or(10000.0),
+            rope_freq_scale: if factor == 0.0 { 1.0 } else { 1.0 / factor },
+            rope_scaling: keys.rope_scaling()?,
+            rope_attn_factor: keys.f32("rope.scaling.attn_factor")?.unwrap_or(1.0),
+            n_ctx_orig_yarn: keys
+                .optional_u32("rope.scaling.original_context_length")?
+                .unwrap_or(n_ctx_train),
+            layers: (0..n_layer).map(layer).collect(),
+        })
+    }
+
+    /// Refuses heads that are rotated in part, where the reference's graph asserts that none are.
+    pub(crate) fn rotates_whole_heads(self) -> Result<Hparams, Error> {
+        for layer in &self.layers {
+            if layer.n_rot != layer.n_embd_head_k {
+                let expected = format!("the head size {}", layer.n_embd_head_k);
+                return Err(self.error("rope.dimension_count", layer.n_rot, expected));
+            }
+        }
+        Ok(self)
+    }
+
+    /// Refuses keys and values of different sizes, which `build_qkv` does not tell apart.
+    pub(crate) fn has_one_head_size(self) -> Result<Hparams, Error> {
+        for layer in &self.layers {
+            if layer.n_embd_head_v != layer.n_embd_head_k {
+                let expected = format!("the size of keys, {}", layer.n_embd_head_k);
+                return Err(self.error("attention.value_length", layer.n_embd_head_v, expected));
+            }
+        }
+        Ok(self)
+    }
+
+    /// Refuses heads that are not, side by side, as wide as the residual stream, where tensors have that shape.
+    pub(crate) fn heads_fill_rows(self) -> Result<Hparams, Error> {
+        for layer in &self.layers {
+            if layer.n_embd_head_k * layer.n_head != self.n_embd {
+                let found = format!("{} for {} heads", layer.n_embd_head_k, layer.n_head);
+                let expected = format!("heads that are {} wide together", self.n_embd);
+                return Err(self.error("attention.key_length", found, expected));
+            }
+        }
+        self.has_one_head_size()
+    }
+
+    /// The error of a key whose value `found` breaks the rule `expected`.
+    pub(crate) fn error(&self, name: &str, found: impl ToString, expected: impl Into<String>) -> Error {
+        let key = format!("{}.{name}", self.architecture);
+        Error::Hparam { key, found: found.to_string(), expected: expected.into() }
+    }
+}

@@ -492,7 +492,7 @@ fn a_graph_is_prepared_once_until_it_or_the_table_changes() {
         let mut buffers = BufferTable::new();
         let (mut graph, x, out) = bound_graph(&mut scheduler, &mut buffers, 4);
         let input = bytes([1.0, 2.0, 3.0, 4.0]);
-        let mut run = |scheduler: &mut Scheduler, graph: &Graph, buffers: &mut BufferTable, factor: f32| {
+        let run = |scheduler: &mut Scheduler, graph: &Graph, buffers: &mut BufferTable, factor: f32| {
             let before = scheduler.stats().n_plans;
             buffers.write_tensor(&graph[x], &input).expect("bound");
             scheduler.compute(graph, buffers, None).expect("computes");

@@ -4,6 +4,7 @@ use std::fmt;
 use std::ops::Range;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
 
 use quipu_backend::{Abort, Backend, Buffer, BufferTable, BufferType, Error, Prepared};
 use quipu_graph::{Graph, TensorId};
@@ -119,6 +120,7 @@ impl Backend for CpuBackend {
             stop_at: AtomicUsize::new(usize::MAX),
             failure: Mutex::new(None),
         };
+        let start = Instant::now();
         // SAFETY: the plan checked shapes, types, layouts and overlaps of what it made the steps of, and just now that every
         // pointer leads into a buffer of this table, and into an owned one where it is written. The table stays exclusively
         // borrowed until `run` returns, and the scratch belongs to `self` and is large enough for this many threads.
@@ -135,7 +137,12 @@ impl Backend for CpuBackend {
         }
         let failure = run.failure.into_inner().unwrap_or_else(PoisonError::into_inner);
         match failure {
-            None => Ok(()),
+            None => {
+                if let Some(pace) = plan.pace.as_mut().filter(|_| self.n_threads > 1) {
+                    pace.took(start.elapsed().as_secs_f64());
+                }
+                Ok(())
+            }
             Some(Failure::Aborted) => Err(Error::Aborted),
             Some(Failure::Row { step, bad }) => Err(plan.row_error(step, bad)),
         }

@@ -12,6 +12,7 @@ mod device;
 pub mod isa;
 pub mod matmul;
 mod ops;
+mod pace;
 mod plan;
 pub mod pool;
 pub mod quantize;

@@ -8,12 +8,15 @@ use quipu_graph::{Graph, MAX_SRC, Op, Tensor, TensorId};
 use crate::buffer::{CpuBuffer, HostBuffer};
 use crate::check;
 use crate::ops::{self, BadRow, Operand, Step};
+use crate::pace::Pace;
 
 /// Elements of a result up to which one thread does a step alone. Below, a barrier costs as much as the
 /// work; results do not depend on it.
 const SOLO_ELEMENTS: usize = 8192;
 /// Multiplications up to which one thread does a product, or an attention, alone.
-const SOLO_MULTIPLICATIONS: usize = 1 << 16;
+const SOLO_MULTIPLICATIONS: usize = 1 << 14;
+/// Multiplications up to which a plan may be done by one thread wholly, if that turns out to be quicker.
+const LIGHT_MULTIPLICATIONS: usize = 1 << 24;
 
 /// A graph's nodes as steps for the team. The pointers in it may be followed after [`Plan::verify`], as long as the table
 /// stays exclusively borrowed.
@@ -25,6 +28,10 @@ pub(crate) struct Plan {
     tables: Vec<(usize, &'static str, String)>,
     /// Bytes of scratch that the hungriest step needs with that many threads.
     scratch_bytes: (usize, usize),
+    /// No step is for the team.
+    all_solo: bool,
+    /// For a small plan with steps for the team: whether the team is worth calling.
+    pub pace: Option<Pace>,
 }
 
 /// First byte and size of a buffer's memory, if it is the host's.
@@ -87,7 +94,10 @@ impl Plan {
             steps[i].meet = !(steps[i].solo && next_is_solo);
         }
         let regions = source.resolver.into_regions();
-        let mut plan = Plan { regions, steps, tables, scratch_bytes: (0, 0) };
+        let total = steps.iter().fold(0, |total: usize, step| total.saturating_add(multiplications(step)));
+        let all_solo = steps.iter().all(|step| step.solo);
+        let pace = (total <= LIGHT_MULTIPLICATIONS && !all_solo).then(Pace::new);
+        let mut plan = Plan { regions, steps, tables, scratch_bytes: (0, 0), all_solo, pace };
         plan.scratch_for(n_threads)?;
         Ok(plan)
     }
@@ -109,9 +119,10 @@ impl Plan {
         Ok(self.scratch_bytes.1)
     }
 
-    /// Threads that are of use, if there are `n_threads`: results do not depend on it.
+    /// Threads that are of use now, if there are `n_threads`: results do not depend on it.
     pub fn n_active(&self, n_threads: usize) -> usize {
-        if self.steps.iter().all(|step| step.solo) { 1 } else { n_threads }
+        let together = self.pace.as_ref().map_or_else(|| !self.all_solo, Pace::together);
+        if together { n_threads } else { 1 }
     }
 
     /// The error for a step that was given a row number outside of its table.
@@ -181,14 +192,23 @@ impl Source<'_> {
 
 /// Whether a barrier would cost more than the help of other threads brings.
 fn is_small(step: &Step) -> bool {
+    match step.op {
+        Op::MulMat | Op::FlashAttn { .. } => multiplications(step) <= SOLO_MULTIPLICATIONS,
+        Op::SetRows => step.src[0].n_elements() <= SOLO_ELEMENTS,
+        _ => step.dst.n_elements() <= SOLO_ELEMENTS,
+    }
+}
+
+/// What a step costs in multiplications, roughly; 0 where it reads everything about once.
+fn multiplications(step: &Step) -> usize {
     let [a, b, ..] = &step.src;
-    let product = |n: usize, m: usize| n.saturating_mul(m) <= SOLO_MULTIPLICATIONS;
     match step.op {
         // Each element of the result is a row of weights times a column.
-        Op::MulMat => product(step.dst.n_elements(), a.ne[0]),
+        Op::MulMat => step.dst.n_elements().saturating_mul(a.ne[0]),
         // Each query meets each cell twice: its key and its value.
-        Op::FlashAttn { .. } => product(a.n_elements().max(step.dst.n_elements()), b.ne[1].saturating_mul(2)),
-        Op::SetRows => a.n_elements() <= SOLO_ELEMENTS,
-        _ => step.dst.n_elements() <= SOLO_ELEMENTS,
+        Op::FlashAttn { .. } => {
+            a.n_elements().max(step.dst.n_elements()).saturating_mul(b.ne[1].saturating_mul(2))
+        }
+        _ => 0,
     }
 }

@@ -8,12 +8,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use device::{llama, load, params, tokens};
-use quipu_backend::{Device, Error};
-use quipu_cuda_backend::driver::DeviceInfo;
-use quipu_cuda_backend::{Call, CudaDevice, Purpose, RecordingDriver};
+use quipu_backend::{BufferTable, Device, Error, Prepared};
+use quipu_cuda_backend::driver::{DeviceInfo, Value};
+use quipu_cuda_backend::{Call, CudaBuffer, CudaDevice, Purpose, RecordingDriver};
 use quipu_decoder::{Batch, Context};
 use quipu_gguf::GgufFile;
-use quipu_graph::DType;
+use quipu_graph::{BufferId, DType, Graph, Storage};
 use quipu_model::{LoadOptions, LoadParams, Model};
 
 fn recording(total: usize) -> (CudaDevice, RecordingDriver) {
@@ -264,4 +264,97 @@ fn devices_and_drivers_that_are_too_old_are_refused_in_words() {
     driver.refuse(Some(("cuMemHostAlloc", 2)));
     let error = CudaDevice::new(0, Box::new(driver)).expect_err("no pinned memory").to_string();
     assert!(error.contains("cuMemHostAlloc answered 2") && error.contains("1048576 bytes"), "{error}");
+}
+
+/// A product whose activations are prepared in the backend's scratch, all of it in a table of one buffer.
+fn product(gpu: &CudaDevice, k: usize, n: usize) -> (Graph, BufferTable) {
+    let mut graph = Graph::new();
+    let w = graph.leaf("w", DType::Q8_0, [k, 32, 1, 1]).unwrap();
+    let x = graph.leaf("x", DType::F32, [k, n, 1, 1]).unwrap();
+    let out = graph.mul_mat(w, x).unwrap();
+    graph.build_forward_expand(out);
+    let mut end = 0;
+    for id in [w, x, out] {
+        graph[id].storage = Storage::Planned { buffer: BufferId(0), offset: end };
+        end += graph[id].n_bytes().next_multiple_of(256);
+    }
+    let mut table = BufferTable::new();
+    table.add_owned(gpu.buffer_type().allocate(end).unwrap());
+    (graph, table)
+}
+
+#[test]
+fn a_plan_repeats_as_a_recording_until_the_scratch_moves() {
+    let (gpu, driver) = recording(1 << 28);
+    let mut backend = gpu.backend(1).unwrap();
+    let (small, mut small_table) = product(&gpu, 256, 1);
+    let (large, mut large_table) = product(&gpu, 32768, 8);
+    let mut prepared = backend.prepare(&small, 0..1, &small_table).unwrap();
+    let mut run = |prepared: &mut Prepared, table: &mut BufferTable| {
+        driver.take_calls();
+        backend.run(prepared, table, None).unwrap();
+        let calls = driver.take_calls();
+        let replayed = calls.iter().any(|call| matches!(call, Call::Replay { .. }));
+        // Addresses that launches got besides tensors: the scratch.
+        let pointer = |value: &Value| if let Value::Ptr(at) = value { Some(*at) } else { None };
+        let scratch: Vec<u64> = calls
+            .iter()
+            .filter_map(|call| if let Call::Launch { args, .. } = call { Some(args) } else { None })
+            .flat_map(|args| args.iter().filter_map(pointer))
+            .collect();
+        (replayed, scratch)
+    };
+    let (replayed, first) = run(&mut prepared, &mut small_table);
+    assert!(!replayed && !first.is_empty());
+    assert!(run(&mut prepared, &mut small_table).0, "recorded, and replayed");
+    assert_eq!(run(&mut prepared, &mut small_table), (true, vec![]));
+    // A larger plan of the same backend moves the scratch.
+    let mut larger = gpu.backend(1).unwrap().prepare(&large, 0..1, &large_table).unwrap();
+    let (_, moved) = run(&mut larger, &mut large_table);
+    assert_ne!(moved, first);
+    // What was recorded with the old one is not replayed, and the launches are given the new one.
+    assert_eq!(run(&mut prepared, &mut small_table), (false, moved));
+    assert!(run(&mut prepared, &mut small_table).0);
+    drop((prepared, larger));
+    assert_eq!(driver.recordings(), 0);
+}
+
+#[test]
+fn what_was_prepared_never_reaches_memory_that_went_stale() {
+    let (gpu, driver) = recording(1 << 28);
+    let mut backend = gpu.backend(1).unwrap();
+    let (mut graph, mut table) = product(&gpu, 256, 1);
+    let mut prepared = backend.prepare(&graph, 0..1, &table).unwrap();
+    let mut refused = |prepared: &mut Prepared, table: &mut BufferTable| {
+        driver.take_calls();
+        let error = backend.run(prepared, table, None).expect_err("stale");
+        assert!(matches!(error, Error::Stale), "{error}");
+        assert!(!driver.take_calls().iter().any(|call| matches!(call, Call::Launch { .. })));
+    };
+    // Another table; another buffer at the same number; another inside of the same buffer.
+    let (_, mut other) = product(&gpu, 256, 1);
+    refused(&mut prepared, &mut other);
+    let size = table.get(BufferId(0)).unwrap().size();
+    let fresh = || gpu.buffer_type().allocate(size).unwrap();
+    table.replace_owned(BufferId(0), fresh()).unwrap();
+    refused(&mut prepared, &mut table);
+    let mut prepared = gpu.backend(1).unwrap().prepare(&graph, 0..1, &table).unwrap();
+    let mut strange = fresh();
+    let inside = table.get_mut(BufferId(0)).unwrap().as_any_mut().downcast_mut::<CudaBuffer>().unwrap();
+    std::mem::swap(inside, strange.as_any_mut().downcast_mut().unwrap());
+    drop(strange);
+    refused(&mut prepared, &mut table);
+    // Edits of the graph are not followed: what was prepared is what it was.
+    let mut prepared = backend.prepare(&graph, 0..1, &table).unwrap();
+    let out = graph.nodes()[0];
+    graph[out].storage = Storage::Planned { buffer: BufferId(0), offset: 1 << 40 };
+    backend.run(&mut prepared, &mut table, None).unwrap();
+    assert!(backend.prepare(&graph, 0..1, &table).is_err());
+    // Nor does a plan run on another device, or one of another kind.
+    let (elsewhere, _) = recording(1 << 28);
+    let mut foreign = elsewhere.backend(1).unwrap();
+    let error = foreign.run(&mut prepared, &mut table, None).expect_err("another device");
+    assert!(matches!(error, Error::NotPrepared { .. }), "{error}");
+    let error = backend.run(&mut Prepared::new(5), &mut table, None).expect_err("not a plan");
+    assert!(matches!(error, Error::NotPrepared { .. }), "{error}");
 }

@@ -350,10 +350,9 @@ pub fn mul_mat_pool(
         // SAFETY: at most SCRATCH_ALIGN bytes past the start, which the allocation has to spare.
         scratch: unsafe { scratch.add(scratch.align_offset(SCRATCH_ALIGN)) },
     };
+    let n = pool.n_threads();
     // SAFETY: lengths were checked against the contiguous shape, the exclusive borrows last until `run`
     // returns, and `run` returns after every thread is done.
-    pool.run(pool.n_threads(), |team| {
-        unsafe { mul_mat(team, isa, &m, &op) }.expect("the shape was checked above")
-    })?;
+    pool.run(n, |team| unsafe { mul_mat(team, isa, &m, &op) }.expect("the shape was checked above"))?;
     Ok(())
 }

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use quipu_backend::{
     Abort, Backend, Buffer, BufferTable, BufferType, Device, DeviceKind, DeviceMemory, Error, HostBytes,
+    Prepared,
 };
 use quipu_cpu_backend::CpuDevice;
 use quipu_graph::{Graph, TensorId};
@@ -110,18 +111,29 @@ impl Backend for FaultyBackend {
         self.cpu.set_n_threads(n_threads)
     }
 
-    fn compute(
+    /// All of the nodes, and the first half of them.
+    fn prepare(
         &mut self,
         graph: &Graph,
         nodes: Range<usize>,
+        buffers: &BufferTable,
+    ) -> Result<Prepared, Error> {
+        let half = nodes.start..nodes.start + nodes.len() / 2;
+        let whole = self.cpu.prepare(graph, nodes, buffers)?;
+        Ok(Prepared::new((whole, self.cpu.prepare(graph, half, buffers)?)))
+    }
+
+    fn run(
+        &mut self,
+        prepared: &mut Prepared,
         buffers: &mut BufferTable,
         abort: Option<Abort<'_>>,
     ) -> Result<(), Error> {
+        let (whole, half) = prepared.get_mut::<(Prepared, Prepared)>().expect("its own");
         if !self.trigger.fires() {
-            return self.cpu.compute(graph, nodes, buffers, abort);
+            return self.cpu.run(whole, buffers, abort);
         }
-        let half = nodes.start + nodes.len() / 2;
-        self.cpu.compute(graph, nodes.start..half, buffers, abort)?;
+        self.cpu.run(half, buffers, abort)?;
         Err(Error::Device { device: "FAULTY".to_owned(), message: "told to fail".to_owned() })
     }
 }

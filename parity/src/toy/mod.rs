@@ -298,7 +298,7 @@ impl Toy {
                 ("attn_k", n_embd, n_kv, q_gain, None),
                 ("attn_v", n_embd, n_kv, 1.0, None),
             ];
-            let mut linear = |(rest, n_in, n_out, gain, part), bias: bool, list: &mut List| {
+            let linear = |(rest, n_in, n_out, gain, part), bias: bool, list: &mut List| {
                 let rest: &str = rest;
                 list.matrix(&name(rest), n_in, n_out, gain, part);
                 if bias {

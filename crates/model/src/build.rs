@@ -8,9 +8,9 @@ use quipu_graph::{DType, Graph, TensorId};
 use quipu_kv_cache::{AttentionGraph, GraphInput, Memory};
 
 use crate::error::Error;
+use crate::graph::{BuiltGraph, GraphKind, GraphOutputs, GraphParams};
 use crate::hparams::Hparams;
 use crate::inputs::{EmbdInput, InputEmbd, InputOutIds, InputPos};
-use crate::model::{BuiltGraph, GraphKind, GraphOutputs, GraphParams};
 use crate::rope::RopeConfig;
 use crate::weight::Weight;
 

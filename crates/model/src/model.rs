@@ -2,19 +2,20 @@
 
 use std::sync::Arc;
 
-use quipu_backend::{Buffer, BufferTable, Device};
+use quipu_backend::{Buffer, Device};
 use quipu_gguf::{GgufFile, GgufSet};
-use quipu_graph::{DType, Graph, TensorId};
-use quipu_kv_cache::{GraphInput, GraphShape, InputSource, KShift, KvLayerShape, Memory, MemoryKey};
+use quipu_graph::{DType, Graph};
+use quipu_kv_cache::{KShift, KvLayerShape, Memory};
 
 use crate::archs;
 use crate::blocks::Network;
 use crate::build::Builder;
 use crate::error::Error;
+use crate::graph::{BuiltGraph, GraphParams, ShiftGraph};
 use crate::hparams::{Hparams, Keys, SizeFacts};
 use crate::loader::{Filled, LoadParams, LoadStats, Loader, OffloadedLayers};
 use crate::memory::LayerMemory;
-use crate::pooling::{self, Pooling};
+use crate::pooling;
 use crate::rope::RopeConfig;
 
 /// A model in memory. Answers to `llama_model` without its vocabulary.
@@ -32,103 +33,6 @@ pub struct Model {
     description: String,
     n_params: u64,
     n_bytes: u64,
-}
-
-/// What a graph is for (`llm_graph_type`).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum GraphKind {
-    /// Attends over what the memory holds and adds to it.
-    #[default]
-    Decoder,
-    /// Attends over its own ubatch and leaves nothing behind.
-    Encoder,
-}
-
-/// What shapes a ubatch's graph (`llm_graph_params`).
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct GraphParams {
-    /// What it is for.
-    pub kind: GraphKind,
-    /// Sizes of the ubatch and its place in the memory.
-    pub shape: GraphShape,
-    /// Rotary parameters.
-    pub rope: RopeConfig,
-    /// A token sees no later position.
-    pub causal: bool,
-    /// Final rows are wanted as embeddings, pooled this way. With a pooling no logits are computed.
-    pub embeddings: Option<Pooling>,
-}
-
-impl GraphParams {
-    /// A decoder's graph over the tokens of one sequence, for their logits.
-    pub fn decoder(n_tokens: usize, n_outputs: usize, n_kv: usize, rope: RopeConfig) -> GraphParams {
-        let memory = MemoryKey { n_kv };
-        let shape = GraphShape { n_tokens, n_seqs_unq: 1, n_outputs, from_embeddings: false, memory };
-        GraphParams { kind: GraphKind::Decoder, shape, rope, causal: true, embeddings: None }
-    }
-
-    /// Whether nobody looks at single rows, so that logits need not be computed.
-    pub fn is_pooled(&self) -> bool {
-        self.embeddings.is_some_and(|pooling| pooling != Pooling::None)
-    }
-
-    /// Whether a graph built for `other` has the nodes this one would have, inputs aside (`allow_reuse`).
-    fn same_nodes(&self, other: &GraphParams) -> bool {
-        let nodes = |p: &GraphParams| {
-            (p.kind, p.causal, p.embeddings, p.shape.n_tokens, p.shape.n_outputs, p.shape.from_embeddings)
-        };
-        nodes(self) == nodes(other) && self.rope == other.rope
-    }
-}
-
-/// What a graph computes for others than itself.
-#[derive(Clone, Copy, Debug)]
-pub struct GraphOutputs {
-    /// Logits, f32 `[n_vocab, n_outputs]`; `None` where sequences are pooled.
-    pub logits: Option<TensorId>,
-    /// Final normalised rows, f32 `[n_embd, n_outputs]`.
-    pub embd: TensorId,
-    /// One row per sequence in the order of `Ubatch::seq_id_unq`, f32 `[n_embd, n_seqs_unq]`.
-    pub pooled: Option<TensorId>,
-}
-
-/// A graph and what its runner needs. Answers to `llm_graph_result`.
-#[derive(Debug)]
-pub struct BuiltGraph {
-    /// The graph; its weights and caches are bound, the rest is the planner's.
-    pub graph: Graph,
-    /// What it was built for.
-    pub params: GraphParams,
-    /// Inputs, to be filled before each run.
-    pub inputs: Vec<Box<dyn GraphInput>>,
-    /// Results, to be read after it.
-    pub outputs: GraphOutputs,
-}
-
-impl BuiltGraph {
-    /// Whether this graph serves a ubatch with these parameters too, once its inputs are filled (`can_reuse`).
-    pub fn can_reuse(&self, params: &GraphParams) -> bool {
-        self.params.same_nodes(params) && self.inputs.iter().all(|input| input.can_reuse(&params.shape))
-    }
-
-    /// Fills all inputs (`set_inputs`).
-    pub fn set_inputs(
-        &mut self,
-        source: &InputSource<'_>,
-        buffers: &mut BufferTable,
-    ) -> Result<(), quipu_kv_cache::Error> {
-        self.inputs.iter_mut().try_for_each(|input| input.set(&self.graph, source, buffers))
-    }
-}
-
-/// The graph that re-rotates cached keys after positions were shifted.
-#[derive(Debug)]
-pub struct ShiftGraph {
-    /// The graph.
-    pub graph: Graph,
-    /// Its input: the shift of each cell.
-    pub shift: KShift,
 }
 
 impl Model {

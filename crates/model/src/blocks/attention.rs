@@ -251,11 +251,11 @@ impl Qkv {
 /// Whether layer `il` has heads to attend with.
 fn check(hparams: &Hparams, il: usize) -> Result<(), Error> {
     let LayerHparams { n_head, n_head_kv, window, .. } = hparams.layers[il];
-    if n_head == 0 && n_head_kv == 0 {
+    if n_head == 0 {
         let found = format!("missing or 0 in layer {il}");
         return Err(hparams.error("attention.head_count", found, "the number of attention heads"));
     }
-    if n_head == 0 || n_head_kv == 0 || !n_head.is_multiple_of(n_head_kv) {
+    if n_head_kv == 0 || !n_head.is_multiple_of(n_head_kv) {
         let found = format!("{n_head_kv} for {n_head} heads in layer {il}");
         let expected = "a positive divisor of the head count";
         return Err(hparams.error("attention.head_count_kv", found, expected));

@@ -19,8 +19,8 @@ use quipu_graph::TensorId;
 
 use crate::build::Builder;
 use crate::error::Error;
+use crate::graph::BuiltGraph;
 use crate::memory::LayerMemory;
-use crate::model::BuiltGraph;
 
 pub(crate) use attention::{Attention, AttentionSpec, Projections, QkNorm, Scale};
 pub(crate) use embeddings::{Embeddings, Output, OutputSpec, Tied};

@@ -129,3 +129,30 @@ impl<'a> KeyRotation<'a> {
         self.rope.factors.choose(config)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn layers_may_turn_otherwise_than_the_context_says() {
+        let config = RopeConfig {
+            freq_base: 1e4,
+            freq_scale: 0.25,
+            ext_factor: 1.0,
+            attn_factor: 0.9,
+            beta_fast: 32.0,
+            beta_slow: 1.0,
+            n_ctx_orig: 64,
+            is_long: false,
+        };
+        let params = |layer| {
+            let rope = Rope { mode: RopeMode::Neox, n_rot: 16, layer, factors: RopeFactors::none() };
+            let params = rope.params(&config);
+            (params.freq_base, params.freq_scale, params.ext_factor, params.attn_factor)
+        };
+        assert_eq!(params(LayerRope::Context), (1e4, 0.25, 1.0, 0.9));
+        assert_eq!(params(LayerRope::Unscaled), (1e4, 1.0, 0.0, 1.0));
+        assert_eq!(params(LayerRope::Own { freq_base: 5.0, freq_scale: 0.5 }), (5.0, 0.5, 1.0, 0.9));
+    }
+}

@@ -3,10 +3,10 @@
 use super::{Embeddings, KeyRotation, Layer, Network, Output};
 use crate::build::Builder;
 use crate::error::Error;
+use crate::graph::BuiltGraph;
 use crate::hparams::Hparams;
 use crate::loader::Loader;
 use crate::memory::LayerMemory;
-use crate::model::BuiltGraph;
 
 /// Embeddings, layers, output.
 #[derive(Debug)]

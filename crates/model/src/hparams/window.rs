@@ -28,3 +28,32 @@ impl Hparams {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::hparams::{Keys, NormKind};
+    use quipu_gguf::{Metadata, Value};
+
+    #[test]
+    fn the_last_layer_of_each_period_sees_everything() {
+        let mut metadata = Metadata::default();
+        metadata.set("general.architecture", "x".into());
+        for (name, value) in
+            [("block_count", 6), ("embedding_length", 64), ("context_length", 64), ("vocab_size", 9)]
+        {
+            metadata.set(&format!("x.{name}"), Value::U32(value));
+        }
+        metadata.set("x.attention.layer_norm_rms_epsilon", Value::F32(1e-5));
+        let keys = Keys::new(&metadata).unwrap();
+        let mut hparams = Hparams::read(&keys, NormKind::Rms, None).unwrap();
+        let window = Window { n_swa: 8, kind: WindowKind::Standard };
+        let mut windowed = |period| {
+            hparams.set_windows(window, period);
+            hparams.layers.iter().map(|layer| layer.window.is_some()).collect::<Vec<bool>>()
+        };
+        assert_eq!(windowed(4), [true, true, true, false, true, true]);
+        assert_eq!(windowed(1), [false; 6]);
+        assert_eq!(windowed(0), [true; 6]);
+    }
+}

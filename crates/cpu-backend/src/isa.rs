@@ -103,10 +103,24 @@ mod x86 {
     }
 }
 
+/// NEON, which every aarch64 CPU has.
+#[cfg(target_arch = "aarch64")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Neon(());
+
+#[cfg(target_arch = "aarch64")]
+// SAFETY: the feature is asked for.
+unsafe impl InstructionSet for Neon {
+    const NAME: &'static str = "neon";
+
+    fn new() -> Option<Neon> {
+        std::arch::is_aarch64_feature_detected!("neon").then_some(Neon(()))
+    }
+}
+
 /// The instruction set that kernels are chosen by, with its proof.
 ///
-/// One variant for each family of kernels: a set is added here when kernels for it are. There is none for NEON
-/// yet, so aarch64 runs (and reports) [`Isa::Scalar`].
+/// One variant for each family of kernels: a set is added here when kernels for it are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Isa {
@@ -118,6 +132,9 @@ pub enum Isa {
     /// The kernels of [`Avx512`].
     #[cfg(target_arch = "x86_64")]
     Avx512(Avx512),
+    /// The kernels of [`Neon`].
+    #[cfg(target_arch = "aarch64")]
+    Neon(Neon),
 }
 
 impl Isa {
@@ -125,7 +142,7 @@ impl Isa {
     pub const SCALAR: Isa = Isa::Scalar(Scalar);
 
     /// The best set of this CPU, or the one that the environment variable `QUIPU_ISA` names (`scalar`, `avx2`,
-    /// `avx512`), if the CPU has it; a name that is unknown or unsupported is ignored.
+    /// `avx512`, `neon`), if the CPU has it; a name that is unknown or unsupported is ignored.
     /// The answer is computed once per process.
     pub fn detect() -> Isa {
         static DETECTED: OnceLock<Isa> = OnceLock::new();
@@ -140,6 +157,8 @@ impl Isa {
             Avx2::new().map(Isa::Avx2),
             #[cfg(target_arch = "x86_64")]
             Avx512::new().map(Isa::Avx512),
+            #[cfg(target_arch = "aarch64")]
+            Neon::new().map(Isa::Neon),
         ];
         all.into_iter().flatten()
     }
@@ -152,6 +171,8 @@ impl Isa {
             Isa::Avx2(_) => Avx2::NAME,
             #[cfg(target_arch = "x86_64")]
             Isa::Avx512(_) => Avx512::NAME,
+            #[cfg(target_arch = "aarch64")]
+            Isa::Neon(_) => Neon::NAME,
         }
     }
 

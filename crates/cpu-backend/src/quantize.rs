@@ -311,7 +311,7 @@ mod x86 {
             for (x, y) in xs.iter().zip(ys) {
                 // SAFETY: 8 halves in, 8 floats out.
                 unsafe {
-                    _mm256_storeu_ps(y.as_mut_ptr(), _mm256_cvtph_ps(_mm_loadu_si128(x.as_ptr().cast())))
+                    _mm256_storeu_ps(y.as_mut_ptr(), _mm256_cvtph_ps(_mm_loadu_si128(x.as_ptr().cast())));
                 };
             }
             for (x, y) in x_tail.iter().zip(y_tail) {

@@ -35,6 +35,7 @@ pub(super) enum Partner {
 }
 
 /// How vector kernels read the columns of a weight type.
+#[derive(Clone, Copy)]
 struct Reading {
     partner: Partner,
     sub: usize,

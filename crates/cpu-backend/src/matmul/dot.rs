@@ -87,7 +87,7 @@ unsafe fn step_32<S: Simd, F: Format, const NC: usize>(
         for c in 0..NC {
             let x = S::load(cols[c].q.add(b * 32));
             // The offset's correction enters one lane.
-            let word = if F::HAS_MIN || F::FULL_RANGE && !S::FLIP_STAYS {
+            let word = if F::HAS_MIN || F::FULL_RANGE {
                 S::zero_ints()
             } else if n == 2 {
                 S::first_ints(*cols[c].words.add(2 * b), *cols[c].words.add(2 * b + 1))
@@ -189,7 +189,6 @@ pub(super) unsafe fn dot_float<S: Simd, F: FloatFormat, const NC: usize>(
         let mut acc = [[S::zero(); 4]; NC];
         let mut i = 0;
         while i + 32 <= k {
-            #[allow(clippy::needless_range_loop)] // `acc` is by column first
             for lane in 0..4 {
                 let at = i + lane * 8;
                 let w = F::load8::<S>(row.add(at * F::BYTES));

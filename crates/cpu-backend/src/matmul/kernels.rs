@@ -6,8 +6,10 @@ use quipu_quant::DType;
 
 use super::columns::{ColumnLayout, Partner};
 use super::slice::{Slice, block_rows, scalar_rows};
-#[cfg(any(target_arch = "x86_64", test))]
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64", test))]
 use super::{floats, formats, rows, simd::Tiles};
+#[cfg(target_arch = "aarch64")]
+use crate::isa::Neon;
 #[cfg(target_arch = "x86_64")]
 use crate::isa::{Avx2, Avx512};
 use crate::isa::{Isa, Scalar};
@@ -42,12 +44,17 @@ impl Kernels {
                 convert: ColumnLayout::convert::<Avx2>,
                 rows: vector_rows::<Avx512>(layout.dtype).unwrap_or(scalar_rows),
             },
+            #[cfg(target_arch = "aarch64")]
+            Isa::Neon(_) => Kernels {
+                convert: ColumnLayout::convert::<Scalar>,
+                rows: vector_rows::<Neon>(layout.dtype).unwrap_or(scalar_rows),
+            },
         }
     }
 }
 
 /// The vector kernels of a type. Calling them demands the set, besides what [`RowsFn`] does.
-#[cfg(any(target_arch = "x86_64", test))]
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64", test))]
 pub(super) fn vector_rows<S: Tiles>(dtype: DType) -> Option<RowsFn> {
     Some(match dtype {
         DType::F32 => rows::float_rows::<S, floats::F32>,

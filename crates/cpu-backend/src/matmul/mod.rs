@@ -8,28 +8,30 @@
 
 // Weights lie at any address and are read unaligned; column fields are aligned by their layout.
 #![allow(clippy::cast_ptr_alignment)]
+// Kernels index several arrays of registers alike; a closure that is not inlined would be compiled without their set.
+#![allow(clippy::needless_range_loop)]
 
 mod columns;
-#[cfg(any(target_arch = "x86_64", test))]
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64", test))]
 mod dot;
-#[cfg(any(target_arch = "x86_64", test))]
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64", test))]
 mod floats;
-#[cfg(any(target_arch = "x86_64", test))]
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64", test))]
 mod formats;
 mod kernels;
 #[cfg(test)]
 mod oracle;
-#[cfg(any(target_arch = "x86_64", test))]
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64", test))]
 mod pack;
-#[cfg(any(target_arch = "x86_64", test))]
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64", test))]
 mod rows;
 mod scalar;
-#[cfg(any(target_arch = "x86_64", test))]
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64", test))]
 mod simd;
 mod slice;
 #[doc(hidden)]
 pub mod testing;
-#[cfg(any(target_arch = "x86_64", test))]
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64", test))]
 mod tiles;
 
 use quipu_quant::DType;
@@ -275,9 +277,9 @@ pub unsafe fn mul_mat(team: &Team<'_>, isa: Isa, m: &MatMul, op: &Operands) -> R
 /// Rows a thread takes at a time: few enough to balance the team, enough to reuse the columns in cache.
 /// Only speed depends on it.
 fn rows_per_chunk(m: &MatMul, n_batches: usize, nth: usize) -> usize {
-    #[cfg(target_arch = "x86_64")]
+    #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
     let granularity = rows::row_granularity(m.n_cols);
-    #[cfg(not(target_arch = "x86_64"))]
+    #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
     let granularity = 1;
     if nth == 1 && granularity == 1 {
         return m.n_rows;

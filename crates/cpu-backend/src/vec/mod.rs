@@ -35,6 +35,9 @@ pub(crate) unsafe fn with_isa<K: Kernel>(isa: Isa, kernel: K) -> K::Out {
         // SAFETY: as above.
         #[cfg(target_arch = "x86_64")]
         Isa::Avx2(_) => unsafe { avx2(kernel) },
+        // SAFETY: NEON is part of the target; the kernel's demands are the caller's.
+        #[cfg(target_arch = "aarch64")]
+        Isa::Neon(_) => unsafe { kernel.run::<true>() },
         // SAFETY: the kernel's demands are the caller's.
         Isa::Scalar(_) => unsafe { kernel.run::<false>() },
     }

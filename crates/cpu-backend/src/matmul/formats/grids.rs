@@ -109,13 +109,13 @@ fn pair(a: u32, b: u32) -> u64 {
     u64::from(a) | u64::from(b) << 32
 }
 
-/// The four bits of scale on top of each word of signs.
+/// The scales on top of eight words of signs, which lie `apart` bytes from each other.
 #[inline(always)]
-unsafe fn scales_of_words(words: *const [u32; 2], from: usize) -> u128 {
+unsafe fn scales_of_words(words: *const u8, apart: usize) -> u128 {
     let mut out = 0;
     for ib in 0..QK_K / 32 {
-        // SAFETY: the caller has eight such words, two apart.
-        let word = unsafe { words.cast::<u32>().add(ib * from).read_unaligned() };
+        // SAFETY: the caller has eight such words.
+        let word = unsafe { words.add(ib * apart).cast::<u32>().read_unaligned() };
         out |= u128::from(word >> 28) << (8 * ib);
     }
     odd(out)
@@ -145,8 +145,8 @@ impl KFormat for Iq2Xxs {
     unsafe fn factors<S: Simd>(block: *const u8) -> Factors {
         // SAFETY: fields of the block.
         unsafe {
-            let words = block.add(offset_of!(BlockIq2Xxs, qs) + 4).cast();
-            Factors { d: 0.125 * S::half(block), dmin: 0.0, scales: scales_of_words(words, 2), mins: 0 }
+            let words = block.add(offset_of!(BlockIq2Xxs, qs) + 4);
+            Factors { d: 0.125 * S::half(block), dmin: 0.0, scales: scales_of_words(words, 8), mins: 0 }
         }
     }
 }
@@ -234,8 +234,8 @@ impl KFormat for Iq3Xxs {
     unsafe fn factors<S: Simd>(block: *const u8) -> Factors {
         // SAFETY: fields of the block.
         unsafe {
-            let words = block.add(offset_of!(BlockIq3Xxs, signs_and_scales)).cast();
-            Factors { d: 0.25 * S::half(block), dmin: 0.0, scales: scales_of_words(words, 1), mins: 0 }
+            let words = block.add(offset_of!(BlockIq3Xxs, signs_and_scales));
+            Factors { d: 0.25 * S::half(block), dmin: 0.0, scales: scales_of_words(words, 4), mins: 0 }
         }
     }
 }

@@ -15,8 +15,6 @@ impl Simd for Avx2 {
     type Ints = __m256i;
     type Floats = __m256;
 
-    const FLIP_STAYS: bool = false;
-
     #[inline(always)]
     unsafe fn vectorize<W: Work>(work: W) -> W::Out {
         #[target_feature(enable = "avx2,fma,f16c")]
@@ -383,6 +381,7 @@ impl Tiles for Avx2 {
     const INT_REGISTERS: usize = 1;
     const INT_COLS: usize = 4;
     const FLOAT_COLS: usize = 6;
+    const FLIP_STAYS: bool = false;
 
     #[inline]
     #[target_feature(enable = "avx2,fma,f16c")]

@@ -15,8 +15,6 @@ impl Simd for Avx512 {
     type Ints = __m256i;
     type Floats = __m256;
 
-    const FLIP_STAYS: bool = true;
-
     #[inline(always)]
     unsafe fn vectorize<W: Work>(work: W) -> W::Out {
         #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,fma,f16c")]
@@ -32,7 +30,7 @@ impl Simd for Avx512 {
     #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,fma,f16c")]
     unsafe fn prefetch(p: *const u8) {
         // SAFETY: this set includes that one; the caller's promise.
-        unsafe { Avx2::prefetch(p) }
+        unsafe { Avx2::prefetch(p) };
     }
 
     #[inline]
@@ -46,7 +44,7 @@ impl Simd for Avx512 {
     #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,fma,f16c")]
     unsafe fn store(p: *mut u8, a: __m256i) {
         // SAFETY: this set includes that one; the caller's promise.
-        unsafe { Avx2::store(p, a) }
+        unsafe { Avx2::store(p, a) };
     }
 
     #[inline]
@@ -204,7 +202,9 @@ impl Simd for Avx512 {
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,fma,f16c")]
     unsafe fn dot_flipped(sum: __m256i, w: __m256i, x: __m256i) -> __m256i {
-        _mm256_dpbusd_epi32(sum, w, x)
+        let w = _mm256_xor_si256(w, _mm256_set1_epi8(i8::MIN));
+        // Signs move to the activations, because the instruction wants one unsigned side.
+        _mm256_dpbusd_epi32(sum, _mm256_abs_epi8(w), _mm256_sign_epi8(x, w))
     }
 
     #[inline]
@@ -274,7 +274,7 @@ impl Simd for Avx512 {
     #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,fma,f16c")]
     unsafe fn store_floats(p: *mut f32, a: __m256) {
         // SAFETY: this set includes that one; the caller's promise.
-        unsafe { Avx2::store_floats(p, a) }
+        unsafe { Avx2::store_floats(p, a) };
     }
 
     #[inline]
@@ -370,6 +370,7 @@ impl Tiles for Avx512 {
     const INT_REGISTERS: usize = 2;
     const INT_COLS: usize = 6;
     const FLOAT_COLS: usize = 12;
+    const FLIP_STAYS: bool = true;
 
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,fma,f16c")]

@@ -8,6 +8,8 @@
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
+#[cfg(target_arch = "aarch64")]
+mod neon;
 #[cfg(test)]
 mod portable;
 
@@ -42,9 +44,6 @@ pub(super) trait Simd: 'static {
     type Ints: Copy;
     /// Eight f32.
     type Floats: Copy;
-
-    /// Products with flipped bytes leave the flip in: the sum is too large by 128 times that of the other side.
-    const FLIP_STAYS: bool;
 
     unsafe fn vectorize<W: Work>(work: W) -> W::Out;
 
@@ -92,12 +91,12 @@ pub(super) trait Simd: 'static {
     unsafe fn mul_ints(a: Self::Ints, factor: i32) -> Self::Ints;
     /// Adds the products of unsigned bytes up to 127 with signed ones, four to a lane.
     unsafe fn dot(sum: Self::Ints, w: Self::Bytes, x: Self::Bytes) -> Self::Ints;
-    /// Adds the products of signed bytes, of which `w` is given with the top bits flipped; see [`Simd::FLIP_STAYS`].
+    /// Adds the products of signed bytes, of which `w` is given with the top bits flipped.
     /// -128 does not meet -128.
     unsafe fn dot_flipped(sum: Self::Ints, w: Self::Bytes, x: Self::Bytes) -> Self::Ints;
     /// [`Simd::dot`] with each product times its scale.
     unsafe fn dot_scaled(sum: Self::Ints, w: Self::Bytes, x: Self::Bytes, scale: Self::Scale) -> Self::Ints;
-    /// As [`Simd::dot_scaled`], for signed bytes with the top bits flipped; the flip never stays.
+    /// As [`Simd::dot_scaled`], for signed bytes with the top bits flipped.
     unsafe fn dot_scaled_flipped(
         sum: Self::Ints,
         w: Self::Bytes,
@@ -152,6 +151,8 @@ pub(super) trait Tiles: Simd {
     const INT_COLS: usize;
     /// Most columns of a float tile, which has two registers of rows.
     const FLOAT_COLS: usize;
+    /// [`Tiles::dot4_flipped`] leaves the flip in: the sum is too large by 128 times that of the other side.
+    const FLIP_STAYS: bool;
 
     unsafe fn zeros() -> Self::I;
     unsafe fn splat_int(x: i32) -> Self::I;
@@ -159,7 +160,7 @@ pub(super) trait Tiles: Simd {
     unsafe fn load_quants(p: *const u8) -> Self::I;
     /// As [`Simd::dot`].
     unsafe fn dot4(sum: Self::I, w: Self::I, x: Self::I) -> Self::I;
-    /// As [`Simd::dot_flipped`].
+    /// As [`Simd::dot_flipped`], but see [`Tiles::FLIP_STAYS`].
     unsafe fn dot4_flipped(sum: Self::I, w: Self::I, x: Self::I) -> Self::I;
     unsafe fn zeros_f() -> Self::F;
     unsafe fn splat_f(x: f32) -> Self::F;

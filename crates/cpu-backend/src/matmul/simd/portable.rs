@@ -30,8 +30,6 @@ impl Simd for Portable {
     type Ints = [i32; 8];
     type Floats = [f32; 8];
 
-    const FLIP_STAYS: bool = false;
-
     unsafe fn vectorize<W: Work>(work: W) -> W::Out {
         // SAFETY: the caller keeps the work's demands.
         unsafe { work.run() }
@@ -255,6 +253,7 @@ impl Tiles for Portable {
     const INT_REGISTERS: usize = 1;
     const INT_COLS: usize = 3;
     const FLOAT_COLS: usize = 5;
+    const FLIP_STAYS: bool = false;
 
     unsafe fn zeros() -> [i32; 8] {
         [0; 8]

@@ -1,113 +1,202 @@
 //! Which instruction set the kernels use: detected once at run time, never assumed at compile time.
 //!
-//! Kernels of a higher level are only reachable through an [`Isa`] value, and the only ways to obtain one
-//! are [`Isa::detect`] and [`Isa::available`], which ask the CPU first.
+//! An instruction set is a type whose values prove that the running CPU has it: the only way to one is
+//! [`InstructionSet::new`], which asks the CPU. Sets are features, not levels: one that includes another says so
+//! by a conversion, and two may well include nothing of each other. [`Isa`] is the proof that kernels are
+//! chosen by.
 
 use std::fmt;
 use std::sync::OnceLock;
 
-/// An instruction-set level, ordered from least to most capable on its architecture.
+/// A set of instructions that kernels are compiled for. A value is the proof that the running CPU has them all.
 ///
-/// AMX is deliberately no level: on some virtual machines CPUID announces it while the tile state is off.
-/// There is no NEON level yet, so aarch64 runs (and reports) [`Level::Scalar`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Level {
-    /// Portable Rust.
-    Scalar,
-    /// x86-64 with AVX2, FMA and F16C.
-    Avx2,
-    /// x86-64 with AVX-512 F, BW, DQ, VL and VNNI, besides everything of [`Level::Avx2`].
-    Avx512,
+/// # Safety
+/// `new` returns a value only where the running CPU, and the operating system, allow every instruction of the set.
+/// AMX would have to ask for its tile state (XCR0, then `arch_prctl`): on some virtual machines CPUID announces it while
+/// the first tile instruction kills the process.
+pub unsafe trait InstructionSet: Copy {
+    /// The name that `QUIPU_ISA` takes and reports print.
+    const NAME: &'static str;
+
+    /// The proof, if the running CPU has the set.
+    fn new() -> Option<Self>;
 }
 
-impl Level {
-    /// The name that `QUIPU_ISA` takes and reports print.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Level::Scalar => "scalar",
-            Level::Avx2 => "avx2",
-            Level::Avx512 => "avx512",
+/// Portable Rust, which every CPU runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Scalar;
+
+// SAFETY: no instruction beyond the target's.
+unsafe impl InstructionSet for Scalar {
+    const NAME: &'static str = "scalar";
+
+    fn new() -> Option<Scalar> {
+        Some(Scalar)
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+pub use x86::{Avx2, Avx512, Avx512Bf16};
+
+#[cfg(target_arch = "x86_64")]
+mod x86 {
+    use super::InstructionSet;
+
+    /// x86-64 with AVX2, FMA and F16C.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+    pub struct Avx2(());
+
+    // SAFETY: every feature is asked for.
+    unsafe impl InstructionSet for Avx2 {
+        const NAME: &'static str = "avx2";
+
+        fn new() -> Option<Avx2> {
+            let all = is_x86_feature_detected!("avx2")
+                && is_x86_feature_detected!("fma")
+                && is_x86_feature_detected!("f16c");
+            all.then_some(Avx2(()))
         }
     }
 
-    fn from_name(name: &str) -> Option<Level> {
-        [Level::Scalar, Level::Avx2, Level::Avx512].into_iter().find(|l| l.name().eq_ignore_ascii_case(name))
+    /// AVX-512 F, BW, DQ, VL and VNNI, besides everything of [`Avx2`].
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+    pub struct Avx512(());
+
+    // SAFETY: every feature is asked for.
+    unsafe impl InstructionSet for Avx512 {
+        const NAME: &'static str = "avx512";
+
+        fn new() -> Option<Avx512> {
+            let all = is_x86_feature_detected!("avx512f")
+                && is_x86_feature_detected!("avx512bw")
+                && is_x86_feature_detected!("avx512dq")
+                && is_x86_feature_detected!("avx512vl")
+                && is_x86_feature_detected!("avx512vnni")
+                && Avx2::new().is_some();
+            all.then_some(Avx512(()))
+        }
+    }
+
+    impl From<Avx512> for Avx2 {
+        fn from(_: Avx512) -> Avx2 {
+            Avx2(())
+        }
+    }
+
+    /// The products of bf16 pairs, besides everything of [`Avx512`].
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+    pub struct Avx512Bf16(());
+
+    // SAFETY: every feature is asked for.
+    unsafe impl InstructionSet for Avx512Bf16 {
+        const NAME: &'static str = "avx512bf16";
+
+        fn new() -> Option<Avx512Bf16> {
+            (is_x86_feature_detected!("avx512bf16") && Avx512::new().is_some()).then_some(Avx512Bf16(()))
+        }
+    }
+
+    impl From<Avx512Bf16> for Avx512 {
+        fn from(_: Avx512Bf16) -> Avx512 {
+            Avx512(())
+        }
     }
 }
 
-/// Proof that the running CPU supports [`Isa::level`]. Cannot be built from a level alone.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Isa {
-    level: Level,
+/// NEON, which every aarch64 CPU has.
+#[cfg(target_arch = "aarch64")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Neon(());
+
+#[cfg(target_arch = "aarch64")]
+// SAFETY: the feature is asked for.
+unsafe impl InstructionSet for Neon {
+    const NAME: &'static str = "neon";
+
+    fn new() -> Option<Neon> {
+        std::arch::is_aarch64_feature_detected!("neon").then_some(Neon(()))
+    }
+}
+
+/// The instruction set that kernels are chosen by, with its proof.
+///
+/// One variant for each family of kernels: a set is added here when kernels for it are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Isa {
+    /// The portable kernels.
+    Scalar(Scalar),
+    /// The kernels of [`Avx2`].
+    #[cfg(target_arch = "x86_64")]
+    Avx2(Avx2),
+    /// The kernels of [`Avx512`].
+    #[cfg(target_arch = "x86_64")]
+    Avx512(Avx512),
+    /// The kernels of [`Neon`].
+    #[cfg(target_arch = "aarch64")]
+    Neon(Neon),
 }
 
 impl Isa {
     /// The portable path, which every CPU supports.
-    pub const SCALAR: Isa = Isa { level: Level::Scalar };
+    pub const SCALAR: Isa = Isa::Scalar(Scalar);
 
-    /// Whether AVX2, FMA and F16C are proven.
-    #[cfg(target_arch = "x86_64")]
-    pub(crate) fn has_avx2(self) -> bool {
-        self.level >= Level::Avx2
-    }
-
-    /// The best level of this CPU, lowered by the environment variable `QUIPU_ISA`
-    /// (`scalar`, `avx2` or `avx512`). The variable can only lower; an unknown name is ignored.
+    /// The best set of this CPU, or the one that the environment variable `QUIPU_ISA` names (`scalar`, `avx2`,
+    /// `avx512`, `neon`), if the CPU has it; a name that is unknown or unsupported is ignored.
     /// The answer is computed once per process.
     pub fn detect() -> Isa {
         static DETECTED: OnceLock<Isa> = OnceLock::new();
-        *DETECTED.get_or_init(|| {
-            let best = Isa { level: best_level() };
-            let asked = std::env::var("QUIPU_ISA").ok();
-            best.lowered_to(asked.as_deref().and_then(Level::from_name))
-        })
+        *DETECTED.get_or_init(|| Isa::choose(std::env::var("QUIPU_ISA").ok().as_deref()))
     }
 
-    /// Every level this CPU supports, lowest first: what a test of all twins iterates over.
+    /// Every set this CPU supports, the best last: what a test of all twins iterates over.
     pub fn available() -> impl Iterator<Item = Isa> {
-        let best = best_level();
-        [Level::Scalar, Level::Avx2, Level::Avx512]
-            .into_iter()
-            .filter(move |l| *l <= best)
-            .map(|level| Isa { level })
+        let all = [
+            Some(Isa::SCALAR),
+            #[cfg(target_arch = "x86_64")]
+            Avx2::new().map(Isa::Avx2),
+            #[cfg(target_arch = "x86_64")]
+            Avx512::new().map(Isa::Avx512),
+            #[cfg(target_arch = "aarch64")]
+            Neon::new().map(Isa::Neon),
+        ];
+        all.into_iter().flatten()
     }
 
-    /// The level that this value proves.
-    pub const fn level(self) -> Level {
-        self.level
+    /// The name that `QUIPU_ISA` takes and reports print.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Isa::Scalar(_) => Scalar::NAME,
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx2(_) => Avx2::NAME,
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx512(_) => Avx512::NAME,
+            #[cfg(target_arch = "aarch64")]
+            Isa::Neon(_) => Neon::NAME,
+        }
     }
 
-    fn lowered_to(self, cap: Option<Level>) -> Isa {
-        Isa { level: cap.map_or(self.level, |c| c.min(self.level)) }
+    /// The proof of AVX2, FMA and F16C, if this set includes them.
+    #[cfg(target_arch = "x86_64")]
+    pub fn avx2(self) -> Option<Avx2> {
+        match self {
+            Isa::Scalar(_) => None,
+            Isa::Avx2(proof) => Some(proof),
+            Isa::Avx512(proof) => Some(proof.into()),
+        }
+    }
+
+    /// The set of this name if there is one, otherwise the best.
+    fn choose(name: Option<&str>) -> Isa {
+        let named = |name: &str| Isa::available().find(|isa| isa.name().eq_ignore_ascii_case(name));
+        name.and_then(named).or_else(|| Isa::available().last()).unwrap_or(Isa::SCALAR)
     }
 }
 
 impl fmt::Display for Isa {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.level.name())
+        f.write_str(self.name())
     }
-}
-
-#[cfg(target_arch = "x86_64")]
-fn best_level() -> Level {
-    let avx2 = is_x86_feature_detected!("avx2")
-        && is_x86_feature_detected!("fma")
-        && is_x86_feature_detected!("f16c");
-    let avx512 = is_x86_feature_detected!("avx512f")
-        && is_x86_feature_detected!("avx512bw")
-        && is_x86_feature_detected!("avx512dq")
-        && is_x86_feature_detected!("avx512vl")
-        && is_x86_feature_detected!("avx512vnni");
-    match (avx2, avx512) {
-        (true, true) => Level::Avx512,
-        (true, false) => Level::Avx2,
-        (false, _) => Level::Scalar,
-    }
-}
-
-#[cfg(not(target_arch = "x86_64"))]
-fn best_level() -> Level {
-    Level::Scalar
 }
 
 #[cfg(test)]
@@ -115,25 +204,32 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_cap_only_lowers() {
-        let avx2 = Isa { level: Level::Avx2 };
-        assert_eq!(avx2.lowered_to(Some(Level::Avx512)), avx2);
-        assert_eq!(avx2.lowered_to(Some(Level::Scalar)), Isa::SCALAR);
-        assert_eq!(avx2.lowered_to(None), avx2);
-    }
-
-    #[test]
-    fn names_round_trip_and_unknown_names_are_ignored() {
-        for level in [Level::Scalar, Level::Avx2, Level::Avx512] {
-            assert_eq!(Level::from_name(level.name()), Some(level));
+    fn a_name_forces_a_set_and_others_are_ignored() {
+        let best = Isa::available().last().unwrap();
+        for isa in Isa::available() {
+            assert_eq!(Isa::choose(Some(isa.name())), isa);
+            assert_eq!(Isa::choose(Some(&isa.name().to_uppercase())), isa);
         }
-        assert_eq!(Level::from_name("AVX2"), Some(Level::Avx2));
-        assert_eq!(Level::from_name("amx"), None);
+        // A name that CPUID alone may not be believed for, and one that no CPU has kernels for.
+        for name in ["amx", "avx1024", ""] {
+            assert_eq!(Isa::choose(Some(name)), best);
+        }
+        assert_eq!(Isa::choose(None), best);
     }
 
     #[test]
     fn scalar_is_always_available_and_detect_is_among_the_available() {
         assert_eq!(Isa::available().next(), Some(Isa::SCALAR));
         assert!(Isa::available().any(|isa| isa == Isa::detect()));
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    #[test]
+    fn a_set_that_includes_another_is_not_there_without_it() {
+        assert!(Avx512::new().is_none_or(|proof| Avx2::new() == Some(proof.into())));
+        assert!(Avx512Bf16::new().is_none_or(|proof| Avx512::new() == Some(proof.into())));
+        for isa in Isa::available() {
+            assert_eq!(isa.avx2().is_some(), isa != Isa::SCALAR);
+        }
     }
 }

@@ -7,7 +7,9 @@
 use half::{bf16, f16};
 use quipu_quant::blocks::{BlockQ8_0, BlockQ8K, QK, QK_K};
 
-use crate::isa::Isa;
+#[cfg(target_arch = "x86_64")]
+use crate::isa::Avx2;
+use crate::isa::{Isa, Scalar};
 
 /// Quantises a row to Q8_0 (`quantize_row_q8_0` of ggml-cpu/arch/x86): scale `amax / 127` stored as f16,
 /// quants `x * (127 / amax)` rounded to nearest even.
@@ -16,8 +18,21 @@ use crate::isa::Isa;
 /// If `x.len() != 32 * y.len()`.
 pub fn quantize_row_q8_0(isa: Isa, x: &[f32], y: &mut [BlockQ8_0]) {
     assert_eq!(x.len(), y.len() * QK, "row length against blocks");
+    #[cfg(target_arch = "x86_64")]
+    if isa.avx2().is_some() {
+        // SAFETY: the proof is there.
+        unsafe { rows_q8_0::<Avx2>(x, y) };
+        return;
+    }
+    let _ = isa;
+    // SAFETY: every CPU has the set.
+    unsafe { rows_q8_0::<Scalar>(x, y) };
+}
+
+unsafe fn rows_q8_0<C: Conversions>(x: &[f32], y: &mut [BlockQ8_0]) {
     for (x, y) in x.as_chunks::<QK>().0.iter().zip(y) {
-        y.d = f16::from_f32(q8_0_block(isa, x, &mut y.qs));
+        // SAFETY: the caller's promise.
+        y.d = f16::from_f32(unsafe { C::q8_0_block(x, &mut y.qs) });
     }
 }
 
@@ -28,8 +43,21 @@ pub fn quantize_row_q8_0(isa: Isa, x: &[f32], y: &mut [BlockQ8_0]) {
 /// If `x.len() != 256 * y.len()`.
 pub fn quantize_row_q8_k(isa: Isa, x: &[f32], y: &mut [BlockQ8K]) {
     assert_eq!(x.len(), y.len() * QK_K, "row length against blocks");
+    #[cfg(target_arch = "x86_64")]
+    if isa.avx2().is_some() {
+        // SAFETY: the proof is there.
+        unsafe { rows_q8_k::<Avx2>(x, y) };
+        return;
+    }
+    let _ = isa;
+    // SAFETY: every CPU has the set.
+    unsafe { rows_q8_k::<Scalar>(x, y) };
+}
+
+unsafe fn rows_q8_k<C: Conversions>(x: &[f32], y: &mut [BlockQ8K]) {
     for (x, y) in x.as_chunks::<QK_K>().0.iter().zip(y) {
-        y.d = q8_k_block(isa, x, &mut y.qs);
+        // SAFETY: the caller's promise.
+        y.d = unsafe { C::q8_k_block(x, &mut y.qs) };
         for (sum, group) in y.bsums.iter_mut().zip(y.qs.as_chunks::<16>().0) {
             *sum = group.iter().map(|&q| i16::from(q)).sum();
         }
@@ -43,15 +71,14 @@ pub fn quantize_row_q8_k(isa: Isa, x: &[f32], y: &mut [BlockQ8K]) {
 pub fn f32_to_f16_row(isa: Isa, x: &[f32], y: &mut [f16]) {
     assert_eq!(x.len(), y.len(), "row lengths");
     #[cfg(target_arch = "x86_64")]
-    if isa.has_avx2() {
-        // SAFETY: the Isa value proves AVX2 and F16C; the lengths are equal.
-        unsafe { x86::f32_to_f16(x, y) };
+    if isa.avx2().is_some() {
+        // SAFETY: the proof is there.
+        unsafe { Avx2::f32_to_f16(x, y) };
         return;
     }
     let _ = isa;
-    for (x, y) in x.iter().zip(y) {
-        *y = f16::from_f32_const(*x);
-    }
+    // SAFETY: every CPU has the set.
+    unsafe { Scalar::f32_to_f16(x, y) };
 }
 
 /// Widens a row of f16 (`ggml_cpu_fp16_to_fp32`).
@@ -61,15 +88,14 @@ pub fn f32_to_f16_row(isa: Isa, x: &[f32], y: &mut [f16]) {
 pub fn f16_to_f32_row(isa: Isa, x: &[f16], y: &mut [f32]) {
     assert_eq!(x.len(), y.len(), "row lengths");
     #[cfg(target_arch = "x86_64")]
-    if isa.has_avx2() {
-        // SAFETY: the Isa value proves AVX2 and F16C; the lengths are equal.
-        unsafe { x86::f16_to_f32(x, y) };
+    if isa.avx2().is_some() {
+        // SAFETY: the proof is there.
+        unsafe { Avx2::f16_to_f32(x, y) };
         return;
     }
     let _ = isa;
-    for (x, y) in x.iter().zip(y) {
-        *y = x.to_f32_const();
-    }
+    // SAFETY: every CPU has the set.
+    unsafe { Scalar::f16_to_f32(x, y) };
 }
 
 /// Rounds a row to bf16, to nearest even, NaN kept quiet (`ggml_cpu_fp32_to_bf16`).
@@ -103,26 +129,42 @@ pub(crate) fn bf16_bits(x: f32) -> u16 {
     ((bits + (0x7fff + ((bits >> 16) & 1))) >> 16) as u16
 }
 
-/// Quantises 32 values; returns the scale before its rounding to f16.
-pub(crate) fn q8_0_block(isa: Isa, x: &[f32; QK], q: &mut [i8; QK]) -> f32 {
-    #[cfg(target_arch = "x86_64")]
-    if isa.has_avx2() {
-        // SAFETY: the Isa value proves AVX2.
-        return unsafe { x86::q8_0_block(x, q) };
-    }
-    let _ = isa;
-    scalar_q8_0_block(x, q)
+/// The conversions of one instruction set, for loops that choose it once. Every set gives the same bytes for finite
+/// input.
+///
+/// # Safety
+/// Of every function: the running CPU has the set.
+pub(crate) trait Conversions {
+    /// Quantises 32 values; returns the scale before its rounding to f16.
+    unsafe fn q8_0_block(x: &[f32; QK], q: &mut [i8; QK]) -> f32;
+    /// Quantises 256 values; returns the scale.
+    unsafe fn q8_k_block(x: &[f32; QK_K], q: &mut [i8; QK_K]) -> f32;
+    /// Rounds a row to f16; the shorter length counts.
+    unsafe fn f32_to_f16(x: &[f32], y: &mut [f16]);
+    /// Widens a row of f16; the shorter length counts.
+    unsafe fn f16_to_f32(x: &[f16], y: &mut [f32]);
 }
 
-/// Quantises 256 values; returns the scale.
-pub(crate) fn q8_k_block(isa: Isa, x: &[f32; QK_K], q: &mut [i8; QK_K]) -> f32 {
-    #[cfg(target_arch = "x86_64")]
-    if isa.has_avx2() {
-        // SAFETY: the Isa value proves AVX2.
-        return unsafe { x86::q8_k_block(x, q) };
+impl Conversions for Scalar {
+    unsafe fn q8_0_block(x: &[f32; QK], q: &mut [i8; QK]) -> f32 {
+        scalar_q8_0_block(x, q)
     }
-    let _ = isa;
-    scalar_q8_k_block(x, q)
+
+    unsafe fn q8_k_block(x: &[f32; QK_K], q: &mut [i8; QK_K]) -> f32 {
+        scalar_q8_k_block(x, q)
+    }
+
+    unsafe fn f32_to_f16(x: &[f32], y: &mut [f16]) {
+        for (x, y) in x.iter().zip(y) {
+            *y = f16::from_f32_const(*x);
+        }
+    }
+
+    unsafe fn f16_to_f32(x: &[f16], y: &mut [f32]) {
+        for (x, y) in x.iter().zip(y) {
+            *y = x.to_f32_const();
+        }
+    }
 }
 
 fn scalar_q8_0_block(x: &[f32; QK], q: &mut [i8; QK]) -> f32 {
@@ -170,7 +212,8 @@ mod x86 {
     use half::f16;
     use quipu_quant::blocks::{QK, QK_K};
 
-    use super::ROUND_MAGIC;
+    use super::{Conversions, ROUND_MAGIC};
+    use crate::isa::Avx2;
 
     #[target_feature(enable = "avx2")]
     fn hmax(v: __m256) -> f32 {
@@ -179,97 +222,101 @@ mod x86 {
         _mm_cvtss_f32(_mm_max_ss(m, _mm_movehdup_ps(m)))
     }
 
-    #[target_feature(enable = "avx2")]
-    pub fn q8_0_block(x: &[f32; QK], q: &mut [i8; QK]) -> f32 {
-        let sign = _mm256_set1_ps(-0.0);
-        let p = x.as_ptr();
-        // SAFETY: 4 loads of 8 floats cover the 32 of `x`.
-        let v = unsafe {
-            [
-                _mm256_loadu_ps(p),
-                _mm256_loadu_ps(p.add(8)),
-                _mm256_loadu_ps(p.add(16)),
-                _mm256_loadu_ps(p.add(24)),
-            ]
-        };
-        let a = v.map(|v| _mm256_andnot_ps(sign, v));
-        let amax = hmax(_mm256_max_ps(_mm256_max_ps(a[0], a[1]), _mm256_max_ps(a[2], a[3])));
-        let id = _mm256_set1_ps(if amax == 0.0 { 0.0 } else { 127.0 / amax });
-        // The default rounding mode of the conversion is nearest even.
-        let i = v.map(|v| _mm256_cvtps_epi32(_mm256_mul_ps(v, id)));
-        let i = _mm256_packs_epi16(_mm256_packs_epi32(i[0], i[1]), _mm256_packs_epi32(i[2], i[3]));
-        let i = _mm256_permutevar8x32_epi32(i, _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7));
-        // SAFETY: 32 bytes into the 32 of `q`.
-        unsafe { _mm256_storeu_si256(q.as_mut_ptr().cast(), i) };
-        amax / 127.0
-    }
-
-    #[target_feature(enable = "avx2")]
-    pub fn q8_k_block(x: &[f32; QK_K], q: &mut [i8; QK_K]) -> f32 {
-        let sign = _mm256_set1_ps(-0.0);
-        let groups = x.as_chunks::<8>().0;
-        let mut m = _mm256_setzero_ps();
-        for g in groups {
-            // SAFETY: 8 floats.
-            m = _mm256_max_ps(_mm256_andnot_ps(sign, unsafe { _mm256_loadu_ps(g.as_ptr()) }), m);
-        }
-        let amax = hmax(m);
-        if amax == 0.0 {
-            q.fill(0);
-            return 0.0;
-        }
-        // The sign is that of the first value of this magnitude.
-        let max = x.iter().copied().find(|v| v.abs() == amax).unwrap_or(amax);
-        let iscale = -127.0 / max;
-        let scale = _mm256_set1_ps(iscale);
-        let magic = _mm256_set1_ps(ROUND_MAGIC);
-        let round = |g: &[f32; 8]| {
-            // SAFETY: 8 floats.
-            let v = unsafe { _mm256_loadu_ps(g.as_ptr()) };
-            let v = _mm256_castps_si256(_mm256_add_ps(_mm256_mul_ps(v, scale), magic));
-            let v = _mm256_and_si256(v, _mm256_set1_epi32(0x007f_ffff));
-            let v = _mm256_sub_epi32(v, _mm256_set1_epi32(0x0040_0000));
-            let v = _mm256_min_epi32(v, _mm256_set1_epi32(127));
-            // Low byte only, as a C cast to int8_t.
-            _mm256_and_si256(v, _mm256_set1_epi32(0xff))
-        };
-        for (g, q) in groups.as_chunks::<4>().0.iter().zip(q.as_chunks_mut::<32>().0) {
-            let lo = _mm256_packus_epi32(round(&g[0]), round(&g[1]));
-            let hi = _mm256_packus_epi32(round(&g[2]), round(&g[3]));
-            let i = _mm256_packus_epi16(lo, hi);
+    impl Conversions for Avx2 {
+        #[target_feature(enable = "avx2")]
+        unsafe fn q8_0_block(x: &[f32; QK], q: &mut [i8; QK]) -> f32 {
+            let sign = _mm256_set1_ps(-0.0);
+            let p = x.as_ptr();
+            // SAFETY: 4 loads of 8 floats cover the 32 of `x`.
+            let v = unsafe {
+                [
+                    _mm256_loadu_ps(p),
+                    _mm256_loadu_ps(p.add(8)),
+                    _mm256_loadu_ps(p.add(16)),
+                    _mm256_loadu_ps(p.add(24)),
+                ]
+            };
+            let a = v.map(|v| _mm256_andnot_ps(sign, v));
+            let amax = hmax(_mm256_max_ps(_mm256_max_ps(a[0], a[1]), _mm256_max_ps(a[2], a[3])));
+            let id = _mm256_set1_ps(if amax == 0.0 { 0.0 } else { 127.0 / amax });
+            // The default rounding mode of the conversion is nearest even.
+            let i = v.map(|v| _mm256_cvtps_epi32(_mm256_mul_ps(v, id)));
+            let i = _mm256_packs_epi16(_mm256_packs_epi32(i[0], i[1]), _mm256_packs_epi32(i[2], i[3]));
             let i = _mm256_permutevar8x32_epi32(i, _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7));
             // SAFETY: 32 bytes into the 32 of `q`.
             unsafe { _mm256_storeu_si256(q.as_mut_ptr().cast(), i) };
+            amax / 127.0
         }
-        1.0 / iscale
-    }
 
-    #[target_feature(enable = "avx2,f16c")]
-    pub fn f32_to_f16(x: &[f32], y: &mut [f16]) {
-        let (xs, x_tail) = x.as_chunks::<8>();
-        let (ys, y_tail) = y.as_chunks_mut::<8>();
-        for (x, y) in xs.iter().zip(ys) {
-            // SAFETY: 8 floats in, 8 halves out.
-            unsafe {
-                let h = _mm256_cvtps_ph::<_MM_FROUND_TO_NEAREST_INT>(_mm256_loadu_ps(x.as_ptr()));
-                _mm_storeu_si128(y.as_mut_ptr().cast(), h);
+        #[target_feature(enable = "avx2")]
+        unsafe fn q8_k_block(x: &[f32; QK_K], q: &mut [i8; QK_K]) -> f32 {
+            let sign = _mm256_set1_ps(-0.0);
+            let groups = x.as_chunks::<8>().0;
+            let mut m = _mm256_setzero_ps();
+            for g in groups {
+                // SAFETY: 8 floats.
+                m = _mm256_max_ps(_mm256_andnot_ps(sign, unsafe { _mm256_loadu_ps(g.as_ptr()) }), m);
+            }
+            let amax = hmax(m);
+            if amax == 0.0 {
+                q.fill(0);
+                return 0.0;
+            }
+            // The sign is that of the first value of this magnitude.
+            let max = x.iter().copied().find(|v| v.abs() == amax).unwrap_or(amax);
+            let iscale = -127.0 / max;
+            let scale = _mm256_set1_ps(iscale);
+            let magic = _mm256_set1_ps(ROUND_MAGIC);
+            let round = |g: &[f32; 8]| {
+                // SAFETY: 8 floats.
+                let v = unsafe { _mm256_loadu_ps(g.as_ptr()) };
+                let v = _mm256_castps_si256(_mm256_add_ps(_mm256_mul_ps(v, scale), magic));
+                let v = _mm256_and_si256(v, _mm256_set1_epi32(0x007f_ffff));
+                let v = _mm256_sub_epi32(v, _mm256_set1_epi32(0x0040_0000));
+                let v = _mm256_min_epi32(v, _mm256_set1_epi32(127));
+                // Low byte only, as a C cast to int8_t.
+                _mm256_and_si256(v, _mm256_set1_epi32(0xff))
+            };
+            for (g, q) in groups.as_chunks::<4>().0.iter().zip(q.as_chunks_mut::<32>().0) {
+                let lo = _mm256_packus_epi32(round(&g[0]), round(&g[1]));
+                let hi = _mm256_packus_epi32(round(&g[2]), round(&g[3]));
+                let i = _mm256_packus_epi16(lo, hi);
+                let i = _mm256_permutevar8x32_epi32(i, _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7));
+                // SAFETY: 32 bytes into the 32 of `q`.
+                unsafe { _mm256_storeu_si256(q.as_mut_ptr().cast(), i) };
+            }
+            1.0 / iscale
+        }
+
+        #[target_feature(enable = "avx2,f16c")]
+        unsafe fn f32_to_f16(x: &[f32], y: &mut [f16]) {
+            let (xs, x_tail) = x.as_chunks::<8>();
+            let (ys, y_tail) = y.as_chunks_mut::<8>();
+            for (x, y) in xs.iter().zip(ys) {
+                // SAFETY: 8 floats in, 8 halves out.
+                unsafe {
+                    let h = _mm256_cvtps_ph::<_MM_FROUND_TO_NEAREST_INT>(_mm256_loadu_ps(x.as_ptr()));
+                    _mm_storeu_si128(y.as_mut_ptr().cast(), h);
+                }
+            }
+            for (x, y) in x_tail.iter().zip(y_tail) {
+                *y = f16::from_f32_const(*x);
             }
         }
-        for (x, y) in x_tail.iter().zip(y_tail) {
-            *y = f16::from_f32_const(*x);
-        }
-    }
 
-    #[target_feature(enable = "avx2,f16c")]
-    pub fn f16_to_f32(x: &[f16], y: &mut [f32]) {
-        let (xs, x_tail) = x.as_chunks::<8>();
-        let (ys, y_tail) = y.as_chunks_mut::<8>();
-        for (x, y) in xs.iter().zip(ys) {
-            // SAFETY: 8 halves in, 8 floats out.
-            unsafe { _mm256_storeu_ps(y.as_mut_ptr(), _mm256_cvtph_ps(_mm_loadu_si128(x.as_ptr().cast()))) };
-        }
-        for (x, y) in x_tail.iter().zip(y_tail) {
-            *y = x.to_f32_const();
+        #[target_feature(enable = "avx2,f16c")]
+        unsafe fn f16_to_f32(x: &[f16], y: &mut [f32]) {
+            let (xs, x_tail) = x.as_chunks::<8>();
+            let (ys, y_tail) = y.as_chunks_mut::<8>();
+            for (x, y) in xs.iter().zip(ys) {
+                // SAFETY: 8 halves in, 8 floats out.
+                unsafe {
+                    _mm256_storeu_ps(y.as_mut_ptr(), _mm256_cvtph_ps(_mm_loadu_si128(x.as_ptr().cast())));
+                };
+            }
+            for (x, y) in x_tail.iter().zip(y_tail) {
+                *y = x.to_f32_const();
+            }
         }
     }
 }

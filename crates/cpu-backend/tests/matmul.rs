@@ -21,6 +21,8 @@ fn product(pool: &ThreadPool, isa: Isa, m: &MatMul, w: &[u8], x: &[f32]) -> Vec<
 
 #[test]
 fn every_kernel_agrees_with_the_scalar_twin() {
+    let sets: Vec<&str> = Isa::available().map(Isa::name).collect();
+    println!("instruction sets tested: {}; chosen: {}", sets.join(", "), Isa::detect());
     let pool = ThreadPool::new(1).unwrap();
     let mut rng = Rng::new(1);
     for dtype in TYPES {
@@ -51,6 +53,21 @@ fn every_kernel_agrees_with_the_scalar_twin() {
                         );
                     }
                 }
+            }
+        }
+    }
+}
+
+/// Without terms, a sum is zero: on every path, and whatever was in the memory.
+#[test]
+fn a_product_without_terms_is_zero() {
+    let pool = ThreadPool::new(2).unwrap();
+    for dtype in TYPES {
+        for n_cols in [1, 4, 5, 20] {
+            let m = MatMul::plain(dtype, 0, 40, n_cols).unwrap();
+            for isa in Isa::available() {
+                let got = product(&pool, isa, &m, &[], &[]);
+                assert!(got.iter().all(|v| v.to_bits() == 0), "{dtype} {isa}, {n_cols} columns: {got:?}");
             }
         }
     }
@@ -198,50 +215,43 @@ fn the_scalar_path_is_the_reference_dot() {
     }
 }
 
-/// Types without kernels: the reference arithmetic on every machine and any number of threads.
+/// The types with vector kernels and no portable twin: there the portable path is the reference arithmetic itself.
 #[test]
-fn other_types_are_multiplied_by_the_reference_dot() {
+fn the_scalar_path_of_other_types_is_the_reference_dot_to_the_bit() {
+    const TWINS: usize = 10;
     let mut rng = Rng::new(7);
     let (k, n, m) = (512, 37, 3);
-    for dtype in DType::ALL.into_iter().filter(|t| t.is_storable() && !TYPES.contains(t)) {
+    for dtype in TYPES.into_iter().skip(TWINS) {
         let row = dtype.row_bytes(k).unwrap();
-        let mut w = vec![0; row * n];
-        quipu_quant::quantize_row(dtype, &rng.floats(k * n, 0.1), &mut w).unwrap();
+        let w = weights(&mut rng, dtype, k, n);
         let x = rng.floats(k * m, 2.0);
-        let partner = dtype.vec_dot_type().unwrap();
         let mut want = Vec::new();
         for x in x.chunks_exact(k) {
-            let mut a = vec![0; partner.row_bytes(k).unwrap()];
-            quipu_quant::quantize_row_cpu(partner, x, &mut a).unwrap();
+            let a = activations(dtype, x);
             want.extend(w.chunks_exact(row).map(|w| quipu_quant::vec_dot(dtype, k, w, &a).unwrap()));
         }
         let matmul = MatMul::plain(dtype, k, n, m).unwrap();
         for threads in [1, 3] {
             let pool = ThreadPool::new(threads).unwrap();
-            for isa in Isa::available() {
-                assert_eq!(product(&pool, isa, &matmul, &w, &x), want, "{dtype} {isa}");
-            }
+            assert_eq!(product(&pool, Isa::SCALAR, &matmul, &w, &x), want, "{dtype}, {threads} threads");
         }
+    }
+}
+
+/// Every type that can be weights has vector kernels.
+#[test]
+fn no_type_is_left_without_kernels() {
+    for dtype in DType::ALL.into_iter().filter(|t| t.vec_dot_type().is_some()) {
+        assert!(TYPES.contains(&dtype), "{dtype}");
     }
 }
 
 /// The bytes that `vec_dot` wants for these activations.
 fn activations(dtype: DType, x: &[f32]) -> Vec<u8> {
-    match dtype {
-        DType::F32 => x.iter().flat_map(|x| x.to_le_bytes()).collect(),
-        DType::F16 => x.iter().flat_map(|x| half::f16::from_f32(*x).to_le_bytes()).collect(),
-        DType::BF16 => x.iter().flat_map(|x| half::bf16::from_f32(*x).to_le_bytes()).collect(),
-        DType::Q4_K | DType::Q5_K | DType::Q6_K => {
-            let mut out = vec![0; DType::Q8_K.row_bytes(x.len()).unwrap()];
-            quipu_quant::quantize_row_q8_k(x, &mut out).unwrap();
-            out
-        }
-        _ => {
-            let mut out = vec![0; DType::Q8_0.row_bytes(x.len()).unwrap()];
-            quipu_quant::quantize_row_q8_0_cpu(x, &mut out).unwrap();
-            out
-        }
-    }
+    let partner = dtype.vec_dot_type().expect("a type with products");
+    let mut out = vec![0; partner.row_bytes(x.len()).unwrap()];
+    quipu_quant::quantize_row_cpu(partner, x, &mut out).unwrap();
+    out
 }
 
 /// The fast quantisers against those of the quant crate, byte for byte.

@@ -22,7 +22,7 @@ mod dot;
 mod dtype;
 mod error;
 mod fp4;
-mod grids;
+pub mod grids;
 mod iq4;
 mod k_quants;
 mod lanes;

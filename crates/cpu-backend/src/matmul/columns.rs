@@ -8,16 +8,18 @@
 //! - float: `k` f32 values;
 //! - blocks: the partner's blocks as they are, for weight types without kernels of their own.
 //!
+//! A type that only vector kernels know is blocks on the portable path. The sizes do not depend on the path.
+//!
 //! The correction word removes a weight format's offset: unsigned quants `q + offset` give dot products
 //! too large by `offset * sum(x)`, so the word is the i32 `-offset * sum(x)`. Formats with minimums
-//! (Q4_K, Q5_K) have no offset; their word is the f32 `d * sum(x)`.
+//! (Q4_1, Q5_1, Q2_K, Q4_K, Q5_K) have no offset; their word is the f32 `d * sum(x)`, of Q8_1 rounded to f16.
 
 use half::f16;
 use quipu_quant::DType;
 use quipu_quant::blocks::{QK, QK_K};
 
 use crate::isa::Isa;
-use crate::quantize;
+use crate::quantize::{Conversions, bf16_bits};
 
 /// How activations are represented against a weight type (`vec_dot_type` of ggml's CPU type traits).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,14 +28,76 @@ pub(super) enum Partner {
     F16,
     Bf16,
     Q8_0,
+    Q8_1,
     Q8K,
-    /// Blocks of this type, multiplied by the reference arithmetic of `quipu-quant`.
-    Blocks(DType),
+    /// Blocks of the partner type, multiplied by the reference arithmetic of `quipu-quant`.
+    Blocks,
+}
+
+/// How vector kernels read the columns of a weight type.
+#[derive(Clone, Copy)]
+struct Reading {
+    partner: Partner,
+    sub: usize,
+    offset: i32,
+    has_min: bool,
+    /// The portable twin reads them too.
+    has_twin: bool,
+}
+
+impl Reading {
+    /// The partner's blocks as they are.
+    const BLOCKS: Reading =
+        Reading { partner: Partner::Blocks, sub: 1, offset: 0, has_min: false, has_twin: true };
+
+    /// `None` for a type without vector kernels.
+    fn of(dtype: DType) -> Option<Reading> {
+        let (partner, sub, offset, has_min, has_twin) = match dtype {
+            DType::F32 => (Partner::F32, 1, 0, false, true),
+            DType::F16 => (Partner::F16, 1, 0, false, true),
+            DType::BF16 => (Partner::Bf16, 1, 0, false, true),
+            DType::Q8_0 => (Partner::Q8_0, 32, 128, false, true),
+            DType::Q4_0 => (Partner::Q8_0, 32, 8, false, true),
+            DType::Q5_0 => (Partner::Q8_0, 32, 16, false, true),
+            DType::MXFP4 => (Partner::Q8_0, 32, 12, false, true),
+            DType::IQ4_NL => (Partner::Q8_0, 32, 128, false, false),
+            DType::Q4_1 | DType::Q5_1 => (Partner::Q8_1, 32, 0, true, false),
+            DType::Q4_K | DType::Q5_K => (Partner::Q8K, 32, 0, true, true),
+            DType::Q6_K => (Partner::Q8K, 16, 32, false, true),
+            DType::Q2_K => (Partner::Q8K, 16, 0, true, false),
+            DType::Q3_K => (Partner::Q8K, 16, 4, false, false),
+            DType::IQ4_XS => (Partner::Q8K, 32, 128, false, false),
+            DType::IQ2_XXS | DType::IQ3_XXS | DType::IQ3_S => (Partner::Q8K, 32, 64, false, false),
+            DType::IQ2_XS | DType::IQ2_S => (Partner::Q8K, 16, 64, false, false),
+            DType::IQ1_S => (Partner::Q8K, 32, 9, false, false),
+            DType::IQ1_M => (Partner::Q8K, 16, 9, false, false),
+            DType::TQ1_0 | DType::TQ2_0 => (Partner::Q8K, 32, 1, false, false),
+            DType::Q1_0 | DType::Q2_0 => (Partner::Q8_0, 32, 1, false, false),
+            DType::NVFP4 => (Partner::Q8_0, 16, 12, false, false),
+            _ => return None,
+        };
+        Some(Reading { partner, sub, offset, has_min, has_twin })
+    }
+
+    /// Where the scales, the words and the sums begin, and where they end.
+    fn fields(&self, k: usize) -> [usize; 4] {
+        let line = |n: usize| n.next_multiple_of(64);
+        if matches!(self.partner, Partner::F32 | Partner::F16 | Partner::Bf16) {
+            return [0, 0, 0, k * 4];
+        }
+        let n = k / self.sub;
+        let scales_at = line(k);
+        let words_at = scales_at + line(n * 4);
+        let sums_at = words_at + line(n * 4);
+        [scales_at, words_at, sums_at, sums_at + n * 2]
+    }
 }
 
 /// Where things are in a column.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct ColumnLayout {
+    /// Type of the weights.
+    pub dtype: DType,
     pub partner: Partner,
     /// Row length.
     pub k: usize,
@@ -47,8 +111,7 @@ pub(super) struct ColumnLayout {
     pub scales_at: usize,
     pub words_at: usize,
     pub sums_at: usize,
-    /// Bytes from column to column: an odd number of cache lines, so that the columns of a tile do not
-    /// fall into the same cache set.
+    /// Bytes from column to column ([`column_stride`]).
     pub stride: usize,
 }
 
@@ -63,55 +126,30 @@ pub(super) struct Column {
 }
 
 impl ColumnLayout {
-    /// The layout for products with weights of `dtype`; `None` for a type without products or a `k` that
-    /// is no whole number of blocks, or too large to address.
-    pub fn new(dtype: DType, k: usize) -> Option<ColumnLayout> {
-        let (partner, sub, offset, has_min) = match dtype {
-            DType::F32 => (Partner::F32, 1, 0, false),
-            DType::F16 => (Partner::F16, 1, 0, false),
-            DType::BF16 => (Partner::Bf16, 1, 0, false),
-            DType::Q8_0 => (Partner::Q8_0, 32, 128, false),
-            DType::Q4_0 => (Partner::Q8_0, 32, 8, false),
-            DType::Q5_0 => (Partner::Q8_0, 32, 16, false),
-            DType::MXFP4 => (Partner::Q8_0, 32, 12, false),
-            DType::Q4_K | DType::Q5_K => (Partner::Q8K, 32, 0, true),
-            DType::Q6_K => (Partner::Q8K, 16, 32, false),
-            _ if dtype.is_computed() => (Partner::Blocks(dtype.vec_dot_type()?), 1, 0, false),
-            _ => return None,
-        };
-        if !k.is_multiple_of(dtype.block_len()) || k > usize::MAX / 16 {
-            return None;
-        }
-        let line = |n: usize| n.next_multiple_of(64);
-        let (scales_at, words_at, sums_at, end) = match partner {
-            Partner::F32 | Partner::F16 | Partner::Bf16 => (0, 0, 0, k * 4),
-            Partner::Blocks(partner) => (0, 0, 0, partner.row_bytes(k)?),
-            Partner::Q8_0 | Partner::Q8K => {
-                let n = k / sub;
-                let scales_at = line(k);
-                let words_at = scales_at + line(n * 4);
-                let sums_at = words_at + line(n * 4);
-                (scales_at, words_at, sums_at, sums_at + n * 2)
-            }
-        };
-        let lines = end.div_ceil(64) | 1;
-        Some(ColumnLayout {
-            partner,
-            k,
-            sub,
-            offset,
-            has_min,
-            scales_at,
-            words_at,
-            sums_at,
-            stride: lines * 64,
-        })
+    /// The layout for products with weights of `dtype` on an instruction set; `None` for a type without products or a
+    /// `k` that is no whole number of blocks, or too large to address.
+    pub fn new(isa: Isa, dtype: DType, k: usize) -> Option<ColumnLayout> {
+        let reading = Reading::of(dtype).filter(|r| r.has_twin || isa != Isa::SCALAR);
+        ColumnLayout::of(reading.unwrap_or(Reading::BLOCKS), dtype, k)
+    }
+
+    /// The layout of vector kernels, whatever the CPU has.
+    #[cfg(test)]
+    pub fn of_vectors(dtype: DType, k: usize) -> Option<ColumnLayout> {
+        ColumnLayout::of(Reading::of(dtype)?, dtype, k)
+    }
+
+    fn of(reading: Reading, dtype: DType, k: usize) -> Option<ColumnLayout> {
+        let stride = column_stride(dtype, k)?;
+        let [scales_at, words_at, sums_at, _] = reading.fields(k);
+        let Reading { partner, sub, offset, has_min, .. } = reading;
+        Some(ColumnLayout { dtype, partner, k, sub, offset, has_min, scales_at, words_at, sums_at, stride })
     }
 
     /// Elements per unit of conversion work.
     pub fn unit(&self) -> usize {
         match self.partner {
-            Partner::Q8_0 => QK,
+            Partner::Q8_0 | Partner::Q8_1 => QK,
             _ => QK_K,
         }
     }
@@ -147,14 +185,15 @@ impl ColumnLayout {
     ///
     /// # Safety
     /// `x` points to `k` readable floats, `col` to a writable column of this layout aligned to 4 bytes,
-    /// `unit < n_units()`; nobody else touches that unit meanwhile.
-    pub unsafe fn convert(&self, isa: Isa, x: *const f32, col: *mut u8, unit: usize) {
+    /// `unit < n_units()`; nobody else touches that unit meanwhile; the CPU has the conversions' set.
+    pub unsafe fn convert<C: Conversions>(&self, x: *const f32, col: *mut u8, unit: usize) {
         let from = unit * self.unit();
         let len = self.unit().min(self.k - from);
         // SAFETY: `from + len <= k` floats are readable.
         let x = unsafe { std::slice::from_raw_parts(x.add(from), len) };
         match self.partner {
-            Partner::Blocks(partner) => {
+            Partner::Blocks => {
+                let partner = self.dtype.vec_dot_type().expect("checked with the stride");
                 let bytes = |n: usize| partner.row_bytes(n).expect("k and the unit are whole blocks");
                 // SAFETY: the column holds the blocks of `k` elements, of which this unit is ours alone.
                 let out = unsafe { std::slice::from_raw_parts_mut(col.add(bytes(from)), bytes(len)) };
@@ -163,18 +202,29 @@ impl ColumnLayout {
             Partner::F32 | Partner::F16 | Partner::Bf16 => {
                 // SAFETY: the column holds `k` aligned floats, of which this unit is ours alone.
                 let y = unsafe { std::slice::from_raw_parts_mut(col.cast::<f32>().add(from), len) };
-                self.convert_float(isa, x, y);
+                // SAFETY: the caller has the set.
+                unsafe { self.convert_float::<C>(x, y) };
             }
-            Partner::Q8_0 => {
+            Partner::Q8_0 | Partner::Q8_1 => {
                 let x: &[f32; QK] = x.try_into().expect("k is a multiple of the unit");
                 // SAFETY: quants, scale, word of this block lie inside the column and are ours alone.
                 unsafe {
                     let q = &mut *col.add(from).cast::<[i8; QK]>();
-                    let d = f16::from_f32(quantize::q8_0_block(isa, x, q)).to_f32();
-                    let sum: i32 = q.iter().map(|&q| i32::from(q)).sum();
-                    *col.add(self.scales_at).cast::<f32>().add(unit) = d;
-                    *col.add(self.words_at).cast::<i32>().add(unit) = -self.offset * sum;
-                    *col.add(self.sums_at).cast::<i16>().add(unit) = sum as i16;
+                    let d = C::q8_0_block(x, q);
+                    let n = QK / self.sub;
+                    let scales = col.add(self.scales_at).cast::<f32>().add(unit * n);
+                    let words = col.add(self.words_at).cast::<i32>().add(unit * n);
+                    let sums = col.add(self.sums_at).cast::<i16>().add(unit * n);
+                    for (i, group) in q.chunks_exact(self.sub).enumerate() {
+                        let sum: i32 = group.iter().map(|&q| i32::from(q)).sum();
+                        *scales.add(i) = f16::from_f32(d).to_f32();
+                        *sums.add(i) = sum as i16;
+                        if self.partner == Partner::Q8_1 {
+                            *words.cast::<f32>().add(i) = f16::from_f32(d * sum as f32).to_f32();
+                        } else {
+                            *words.add(i) = -self.offset * sum;
+                        }
+                    }
                 }
             }
             Partner::Q8K => {
@@ -183,7 +233,7 @@ impl ColumnLayout {
                 // SAFETY: quants, scales, words and sums of this block lie inside the column and are ours alone.
                 unsafe {
                     let q = &mut *col.add(from).cast::<[i8; QK_K]>();
-                    let d = quantize::q8_k_block(isa, x, q);
+                    let d = C::q8_k_block(x, q);
                     let scales = col.add(self.scales_at).cast::<f32>().add(unit * n);
                     let words = col.add(self.words_at).cast::<i32>().add(unit * n);
                     let sums = col.add(self.sums_at).cast::<i16>().add(unit * n);
@@ -202,20 +252,38 @@ impl ColumnLayout {
         }
     }
 
-    fn convert_float(&self, isa: Isa, x: &[f32], y: &mut [f32]) {
+    /// # Safety
+    /// The CPU has the conversions' set.
+    unsafe fn convert_float<C: Conversions>(&self, x: &[f32], y: &mut [f32]) {
         match self.partner {
             Partner::F16 => {
                 let mut h = [f16::ZERO; QK_K];
                 let h = &mut h[..x.len()];
-                quantize::f32_to_f16_row(isa, x, h);
-                quantize::f16_to_f32_row(isa, h, y);
+                // SAFETY: the caller's promise.
+                unsafe {
+                    C::f32_to_f16(x, h);
+                    C::f16_to_f32(h, y);
+                }
             }
             Partner::Bf16 => {
                 for (x, y) in x.iter().zip(y) {
-                    *y = f32::from_bits(u32::from(quantize::bf16_bits(*x)) << 16);
+                    *y = f32::from_bits(u32::from(bf16_bits(*x)) << 16);
                 }
             }
             _ => y.copy_from_slice(x),
         }
     }
+}
+
+/// Bytes from column to column: an odd number of cache lines, so that the columns of a tile do not fall into the
+/// same cache set. The same on every path, so that a plan can size its scratch before one is chosen.
+pub(super) fn column_stride(dtype: DType, k: usize) -> Option<usize> {
+    let partner = dtype.vec_dot_type().filter(|_| dtype.is_computed())?;
+    if !k.is_multiple_of(dtype.block_len()) || k > usize::MAX / 16 {
+        return None;
+    }
+    let reading = Reading::of(dtype);
+    let fields = reading.as_ref().map_or(0, |r| r.fields(k)[3]);
+    let blocks = if reading.is_some_and(|r| r.has_twin) { 0 } else { partner.row_bytes(k)? };
+    Some((fields.max(blocks).div_ceil(64) | 1) * 64)
 }

@@ -8,19 +8,37 @@
 
 // Weights lie at any address and are read unaligned; column fields are aligned by their layout.
 #![allow(clippy::cast_ptr_alignment)]
+// Kernels index several arrays of registers alike; a closure that is not inlined would be compiled without their set.
+#![allow(clippy::needless_range_loop)]
 
 mod columns;
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64", test))]
+mod dot;
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64", test))]
+mod floats;
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64", test))]
+mod formats;
+mod kernels;
+#[cfg(test)]
+mod oracle;
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64", test))]
+mod pack;
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64", test))]
+mod rows;
 mod scalar;
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64", test))]
+mod simd;
+mod slice;
 #[doc(hidden)]
 pub mod testing;
-#[cfg(target_arch = "x86_64")]
-mod x86;
-
-use std::ops::Range;
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64", test))]
+mod tiles;
 
 use quipu_quant::DType;
 
-use self::columns::{Column, ColumnLayout, Partner};
+use self::columns::{ColumnLayout, column_stride};
+use self::kernels::Kernels;
+use self::slice::Slice;
 use crate::isa::Isa;
 use crate::pool::{PoolError, Team, ThreadPool};
 
@@ -109,7 +127,7 @@ pub const SCRATCH_ALIGN: usize = 64;
 
 /// Whether products with weights of this type and row length can be computed.
 pub fn is_supported(dtype: DType, k: usize) -> bool {
-    ColumnLayout::new(dtype, k).is_some()
+    column_stride(dtype, k).is_some()
 }
 
 impl MatMul {
@@ -137,12 +155,12 @@ impl MatMul {
 
     /// Bytes of scratch that [`mul_mat`] needs, whatever the number of threads (`wsize` of `ggml_graph_plan`).
     pub fn scratch_bytes(&self) -> Result<usize, MatMulError> {
-        let layout = self.layout()?;
-        layout.stride.checked_mul(self.total_cols()?).ok_or(self.overflow())
+        let stride = column_stride(self.dtype, self.k).ok_or(self.unsupported())?;
+        stride.checked_mul(self.total_cols()?).ok_or(self.overflow())
     }
 
-    fn layout(&self) -> Result<ColumnLayout, MatMulError> {
-        ColumnLayout::new(self.dtype, self.k).ok_or(MatMulError::Unsupported { dtype: self.dtype, k: self.k })
+    fn unsupported(&self) -> MatMulError {
+        MatMulError::Unsupported { dtype: self.dtype, k: self.k }
     }
 
     fn total_cols(&self) -> Result<usize, MatMulError> {
@@ -155,157 +173,113 @@ impl MatMul {
     }
 }
 
-/// One weight matrix against one set of converted columns: what a kernel sees.
-struct Slice {
+/// A product whose kernels are chosen: what can be kept per node of a plan.
+#[derive(Clone, Copy, Debug)]
+pub struct Product {
+    m: MatMul,
     layout: ColumnLayout,
-    w: *const u8,
-    w_stride: usize,
-    cols: *const u8,
-    dst: *mut u8,
-    dst_stride: usize,
-    n_cols: usize,
+    kernels: Kernels,
+    total_cols: usize,
 }
 
-impl Slice {
-    unsafe fn weight_row(&self, row: usize) -> *const u8 {
-        // SAFETY: the caller names an existing row.
-        unsafe { self.w.add(row * self.w_stride) }
+impl Product {
+    /// Chooses the kernels for a product on an instruction set.
+    ///
+    /// # Errors
+    /// If the type has no product, or sizes overflow.
+    pub fn new(isa: Isa, m: &MatMul) -> Result<Product, MatMulError> {
+        let layout = ColumnLayout::new(isa, m.dtype, m.k).ok_or(m.unsupported())?;
+        m.scratch_bytes()?;
+        Ok(Product { m: *m, layout, kernels: Kernels::choose(isa, &layout), total_cols: m.total_cols()? })
     }
 
-    unsafe fn column(&self, col: usize, k0: usize) -> Column {
-        // SAFETY: the caller names an existing column and a `k0` inside it.
-        unsafe { self.layout.column(self.cols.add(col * self.layout.stride), k0) }
-    }
-
-    unsafe fn output(&self, col: usize, row: usize) -> *mut f32 {
-        // SAFETY: the caller names an existing element; strides and base are multiples of 4.
-        unsafe { self.dst.add(col * self.dst_stride).cast::<f32>().add(row) }
-    }
-
-    /// Computes the given rows for all columns.
+    /// Computes the product with the whole team; every thread calls it with the same arguments.
+    ///
+    /// Answers to `ggml_compute_forward_mul_mat`. The chunk counter must be fresh (a barrier or the start of a
+    /// run precedes), and the caller puts a barrier behind before anyone reads `dst` or reuses `scratch`.
+    /// The result does not depend on the number of threads.
     ///
     /// # Safety
-    /// All pointers are valid for the shape; the columns are converted; nobody else writes these rows.
-    unsafe fn rows(&self, isa: Isa, dtype: DType, rows: Range<usize>) {
-        if let Partner::Blocks(partner) = self.layout.partner {
-            // SAFETY: the caller's promise.
-            unsafe { self.rows_of_blocks(dtype, partner, rows) };
+    /// The operands are valid for the shape and strides of the product during the call (and until the barrier behind
+    /// it): `w` and `x` readable, `dst` and `scratch` (of [`MatMul::scratch_bytes`]) writable, exclusively the
+    /// team's, not overlapping the others; alignments as [`Operands`] says.
+    pub unsafe fn run(&self, team: &Team<'_>, op: &Operands) {
+        let Product { m, layout, kernels, total_cols } = self;
+        if *total_cols == 0 || m.n_rows == 0 {
             return;
         }
-        #[cfg(target_arch = "x86_64")]
-        if isa.has_avx2() {
-            // SAFETY: the caller's promise, and the level was asked for.
-            unsafe { x86::rows(isa, dtype, self, rows) };
-            return;
+        let split = |col: usize| {
+            let batch = col / m.n_cols;
+            (col % m.n_cols, batch % m.x_batch[0], batch / m.x_batch[0])
+        };
+
+        let n_units = layout.n_units();
+        for i in team.share(n_units * total_cols) {
+            let (unit, col) = (i % n_units, i / n_units);
+            let (i1, i2, i3) = split(col);
+            // SAFETY: column and unit exist; shares do not overlap, so each unit has one writer; the kernels were
+            // chosen by a proof.
+            unsafe {
+                let x = op.x.byte_add(i1 * m.x_stride[0] + i2 * m.x_stride[1] + i3 * m.x_stride[2]);
+                (kernels.convert)(layout, x, op.scratch.add(col * layout.stride), unit);
+            }
         }
-        let _ = isa;
-        for row in rows {
-            for col in 0..self.n_cols {
-                // SAFETY: row and column exist; the column is of the layout that goes with `dtype`.
-                unsafe {
-                    *self.output(col, row) =
-                        scalar::dot(dtype, self.weight_row(row), self.layout.k, self.column(col, 0));
+        team.barrier();
+
+        let n_batches = m.x_batch[0] * m.x_batch[1];
+        let per_chunk = rows_per_chunk(m, n_batches, team.nth());
+        let chunks_per_batch = m.n_rows.div_ceil(per_chunk);
+        loop {
+            let chunk = team.next_chunk();
+            if chunk >= chunks_per_batch * n_batches {
+                return;
+            }
+            let (batch, part) = (chunk / chunks_per_batch, chunk % chunks_per_batch);
+            let (_, i2, i3) = split(batch * m.n_cols);
+            let (w2, w3) = (i2 * m.w_batch[0] / m.x_batch[0], i3 * m.w_batch[1] / m.x_batch[1]);
+            let rows = part * per_chunk..m.n_rows.min((part + 1) * per_chunk);
+            // SAFETY: batch and rows exist by the arithmetic above; the columns were converted before the
+            // barrier; a chunk is taken by one thread only; the kernels were chosen by a proof.
+            unsafe {
+                let slice = Slice {
+                    layout: *layout,
+                    w: op.w.add(w2 * m.w_stride[1] + w3 * m.w_stride[2]),
+                    w_stride: m.w_stride[0],
+                    cols: op.scratch.add(batch * m.n_cols * layout.stride),
+                    dst: op.dst.cast::<u8>().add(i2 * m.dst_stride[1] + i3 * m.dst_stride[2]),
+                    dst_stride: m.dst_stride[0],
+                    n_cols: m.n_cols,
+                };
+                if m.k == 0 {
+                    slice.zero_rows(rows);
+                } else {
+                    (kernels.rows)(&slice, rows);
                 }
             }
         }
     }
 }
 
-impl Slice {
-    /// Rows of a type without kernels of its own, by the reference arithmetic; the same on every machine.
-    ///
-    /// # Safety
-    /// As [`Slice::rows`].
-    unsafe fn rows_of_blocks(&self, dtype: DType, partner: DType, rows: Range<usize>) {
-        let k = self.layout.k;
-        let bytes = |t: DType| t.row_bytes(k).expect("the layout checked whole blocks");
-        for row in rows {
-            // SAFETY: the row exists and holds `k` weights.
-            let w = unsafe { std::slice::from_raw_parts(self.weight_row(row), bytes(dtype)) };
-            for col in 0..self.n_cols {
-                // SAFETY: the column exists and holds `k` activations; the element is ours to write.
-                unsafe {
-                    let a =
-                        std::slice::from_raw_parts(self.cols.add(col * self.layout.stride), bytes(partner));
-                    *self.output(col, row) = quipu_quant::vec_dot(dtype, k, w, a).expect("lengths match");
-                }
-            }
-        }
-    }
-}
-
-/// Computes a product with the whole team; every thread calls it with the same arguments.
-///
-/// Answers to `ggml_compute_forward_mul_mat`. The chunk counter must be fresh (a barrier or the start of a
-/// run precedes), and the caller puts a barrier behind before anyone reads `dst` or reuses `scratch`.
-/// The result does not depend on the number of threads.
+/// [`Product::new`] and [`Product::run`] in one, for callers that keep no product.
 ///
 /// # Errors
-/// If the type has no kernel or sizes overflow; every thread then gets the same error and none has waited.
+/// As [`Product::new`]; every thread then gets the same error and none has waited.
 ///
 /// # Safety
-/// The operands are valid for the shape and strides of `m` during the call (and until the barrier behind
-/// it): `w` and `x` readable, `dst` and `scratch` (of [`MatMul::scratch_bytes`]) writable, exclusively the
-/// team's, not overlapping the others; alignments as [`Operands`] says.
+/// As [`Product::run`].
 pub unsafe fn mul_mat(team: &Team<'_>, isa: Isa, m: &MatMul, op: &Operands) -> Result<(), MatMulError> {
-    let layout = m.layout()?;
-    let total_cols = m.total_cols()?;
-    m.scratch_bytes()?;
-    if total_cols == 0 || m.n_rows == 0 {
-        return Ok(());
-    }
-    let split = |col: usize| {
-        let batch = col / m.n_cols;
-        (col % m.n_cols, batch % m.x_batch[0], batch / m.x_batch[0])
-    };
-
-    let n_units = layout.n_units();
-    for i in team.share(n_units * total_cols) {
-        let (unit, col) = (i % n_units, i / n_units);
-        let (i1, i2, i3) = split(col);
-        // SAFETY: column and unit exist; shares do not overlap, so each unit has one writer.
-        unsafe {
-            let x = op.x.byte_add(i1 * m.x_stride[0] + i2 * m.x_stride[1] + i3 * m.x_stride[2]);
-            layout.convert(isa, x, op.scratch.add(col * layout.stride), unit);
-        }
-    }
-    team.barrier();
-
-    let n_batches = m.x_batch[0] * m.x_batch[1];
-    let per_chunk = rows_per_chunk(m, n_batches, team.nth());
-    let chunks_per_batch = m.n_rows.div_ceil(per_chunk);
-    loop {
-        let chunk = team.next_chunk();
-        if chunk >= chunks_per_batch * n_batches {
-            return Ok(());
-        }
-        let (batch, part) = (chunk / chunks_per_batch, chunk % chunks_per_batch);
-        let (_, i2, i3) = split(batch * m.n_cols);
-        let (w2, w3) = (i2 * m.w_batch[0] / m.x_batch[0], i3 * m.w_batch[1] / m.x_batch[1]);
-        let rows = part * per_chunk..m.n_rows.min((part + 1) * per_chunk);
-        // SAFETY: batch and rows exist by the arithmetic above; the columns were converted before the
-        // barrier; a chunk is taken by one thread only.
-        unsafe {
-            let slice = Slice {
-                layout,
-                w: op.w.add(w2 * m.w_stride[1] + w3 * m.w_stride[2]),
-                w_stride: m.w_stride[0],
-                cols: op.scratch.add(batch * m.n_cols * layout.stride),
-                dst: op.dst.cast::<u8>().add(i2 * m.dst_stride[1] + i3 * m.dst_stride[2]),
-                dst_stride: m.dst_stride[0],
-                n_cols: m.n_cols,
-            };
-            slice.rows(isa, m.dtype, rows);
-        }
-    }
+    let product = Product::new(isa, m)?;
+    // SAFETY: the caller's promise, unchanged.
+    unsafe { product.run(team, op) };
+    Ok(())
 }
 
 /// Rows a thread takes at a time: few enough to balance the team, enough to reuse the columns in cache.
 /// Only speed depends on it.
 fn rows_per_chunk(m: &MatMul, n_batches: usize, nth: usize) -> usize {
-    #[cfg(target_arch = "x86_64")]
-    let granularity = x86::row_granularity(m.n_cols);
-    #[cfg(not(target_arch = "x86_64"))]
+    #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+    let granularity = rows::row_granularity(m.n_cols);
+    #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
     let granularity = 1;
     if nth == 1 && granularity == 1 {
         return m.n_rows;
@@ -322,9 +296,6 @@ fn rows_per_chunk(m: &MatMul, n_batches: usize, nth: usize) -> usize {
 ///
 /// # Errors
 /// An unsupported shape, a slice that is too short, or a failure of the pool.
-///
-/// # Panics
-/// Never: the shape is checked before the pool runs.
 pub fn mul_mat_pool(
     pool: &ThreadPool,
     isa: Isa,
@@ -334,6 +305,7 @@ pub fn mul_mat_pool(
     dst: &mut [f32],
 ) -> Result<(), MatMulError> {
     let m = MatMul::plain(m.dtype, m.k, m.n_rows, m.n_cols)?;
+    let product = Product::new(isa, &m)?;
     let scratch_bytes = m.scratch_bytes()?;
     let short = |what, found, expected| {
         if found < expected { Err(MatMulError::Short { what, found, expected }) } else { Ok(()) }
@@ -353,6 +325,6 @@ pub fn mul_mat_pool(
     let n = pool.n_threads();
     // SAFETY: lengths were checked against the contiguous shape, the exclusive borrows last until `run`
     // returns, and `run` returns after every thread is done.
-    pool.run(n, |team| unsafe { mul_mat(team, isa, &m, &op) }.expect("the shape was checked above"))?;
+    pool.run(n, |team| unsafe { product.run(team, &op) })?;
     Ok(())
 }

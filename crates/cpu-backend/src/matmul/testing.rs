@@ -3,8 +3,8 @@
 use half::{bf16, f16};
 use quipu_quant::DType;
 
-/// The types that have kernels.
-pub const TYPES: [DType; 10] = [
+/// The types that have vector kernels.
+pub const TYPES: [DType; 28] = [
     DType::F32,
     DType::F16,
     DType::BF16,
@@ -15,6 +15,24 @@ pub const TYPES: [DType; 10] = [
     DType::Q4_K,
     DType::Q5_K,
     DType::Q6_K,
+    DType::Q4_1,
+    DType::Q5_1,
+    DType::IQ4_NL,
+    DType::Q2_K,
+    DType::Q3_K,
+    DType::IQ4_XS,
+    DType::IQ1_S,
+    DType::IQ1_M,
+    DType::IQ2_XXS,
+    DType::IQ2_XS,
+    DType::IQ2_S,
+    DType::IQ3_XXS,
+    DType::IQ3_S,
+    DType::TQ1_0,
+    DType::TQ2_0,
+    DType::Q1_0,
+    DType::Q2_0,
+    DType::NVFP4,
 ];
 
 /// SplitMix64.
@@ -56,12 +74,34 @@ pub fn weights(rng: &mut Rng, dtype: DType, k: usize, n_rows: usize) -> Vec<u8> 
     let mut half = |at: &mut [u8]| at.copy_from_slice(&f16::from_f32(rng.float() * 0.1).to_le_bytes());
     for block in bytes.chunks_exact_mut(dtype.block_bytes()) {
         match dtype {
-            DType::Q8_0 | DType::Q4_0 | DType::Q5_0 => half(&mut block[..2]),
-            DType::Q4_K | DType::Q5_K => {
+            DType::Q8_0
+            | DType::Q4_0
+            | DType::Q5_0
+            | DType::IQ4_NL
+            | DType::IQ4_XS
+            | DType::IQ1_S
+            | DType::IQ2_XXS
+            | DType::IQ2_XS
+            | DType::IQ2_S
+            | DType::IQ3_XXS
+            | DType::IQ3_S
+            | DType::Q1_0
+            | DType::Q2_0 => half(&mut block[..2]),
+            DType::TQ1_0 => half(&mut block[52..]),
+            DType::TQ2_0 => half(&mut block[64..]),
+            // The scale's bits are the top four of each scale word: 0x2... is moderate.
+            DType::IQ1_M => block[55] = block[55] & 15 | 0x20,
+            DType::NVFP4 => block[..4].iter_mut().for_each(|d| *d = 32 + *d % 32),
+            DType::Q4_K | DType::Q5_K | DType::Q4_1 | DType::Q5_1 => {
                 half(&mut block[..2]);
                 half(&mut block[2..4]);
             }
             DType::Q6_K => half(&mut block[208..]),
+            DType::Q3_K => half(&mut block[108..]),
+            DType::Q2_K => {
+                half(&mut block[80..82]);
+                half(&mut block[82..]);
+            }
             DType::MXFP4 => block[0] = 120 + block[0] % 8,
             _ => {}
         }

@@ -8,7 +8,7 @@
 pub(crate) mod lanes;
 pub(crate) mod rows;
 
-use crate::isa::{Isa, Level};
+use crate::isa::Isa;
 
 /// A piece of work that [`with_isa`] compiles for each instruction set.
 pub(crate) trait Kernel {
@@ -28,15 +28,18 @@ pub(crate) trait Kernel {
 /// The kernel's own demands.
 #[inline]
 pub(crate) unsafe fn with_isa<K: Kernel>(isa: Isa, kernel: K) -> K::Out {
-    match isa.level() {
-        // SAFETY: the Isa value proves the features; the kernel's demands are the caller's.
+    match isa {
+        // SAFETY: the proof is there; the kernel's demands are the caller's.
         #[cfg(target_arch = "x86_64")]
-        Level::Avx512 => unsafe { avx512(kernel) },
+        Isa::Avx512(_) => unsafe { avx512(kernel) },
         // SAFETY: as above.
         #[cfg(target_arch = "x86_64")]
-        Level::Avx2 => unsafe { avx2(kernel) },
+        Isa::Avx2(_) => unsafe { avx2(kernel) },
+        // SAFETY: NEON is part of the target; the kernel's demands are the caller's.
+        #[cfg(target_arch = "aarch64")]
+        Isa::Neon(_) => unsafe { kernel.run::<true>() },
         // SAFETY: the kernel's demands are the caller's.
-        _ => unsafe { kernel.run::<false>() },
+        Isa::Scalar(_) => unsafe { kernel.run::<false>() },
     }
 }
 

@@ -3,12 +3,12 @@
 //! `tables` has the points, `grid` finds the one for a group, `decode` expands and multiplies, `quantize` and
 //! `one_bit` search for scales. The formats with a table of single values (`IQ4_*`) are in `iq4`.
 
-pub(crate) mod blocks;
+pub mod blocks;
 mod decode;
 mod grid;
 mod one_bit;
 mod quantize;
-mod tables;
+pub mod tables;
 
 pub(crate) use decode::{
     dequantize_iq1_m, dequantize_iq1_s, dequantize_iq2_s, dequantize_iq2_xs, dequantize_iq2_xxs,

@@ -165,6 +165,12 @@ impl Engine {
     pub fn metrics(&self) -> Metrics {
         let perf = self.context.perf();
         let cells = self.context.cache().cells();
+        let mut counts = self.counts;
+        for live in self.live.iter().filter(|live| live.is_over()) {
+            if let Some(time) = live.sequence.generation_time() {
+                counts.add_generation(live.sequence.outcome().n_generated as u64, time);
+            }
+        }
         Metrics {
             load: self.model.load_time(),
             total: self.model.load_time() + self.created.elapsed(),
@@ -178,7 +184,7 @@ impl Engine {
             kv_used: cells.n_used() as u64,
             n_cells: cells.len() as u64,
             n_active: self.n_live() as u64,
-            ..self.counts
+            ..counts
         }
     }
 

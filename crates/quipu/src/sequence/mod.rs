@@ -517,6 +517,11 @@ impl Sequence {
         self.prompt_done.map(|done| done - self.started)
     }
 
+    /// Time from the end of its prompt to its end, once that was handed out.
+    pub(crate) fn generation_time(&self) -> Option<Duration> {
+        self.reported
+    }
+
     /// Whether all events were handed out.
     pub(crate) fn has_no_events(&self) -> bool {
         self.queue.is_empty()

@@ -29,7 +29,7 @@ fn graphs(c: &mut Criterion) {
     let cache = KvCache::new(&params, device.buffer_type().as_ref(), &mut buffers).expect("a small cache");
     let mut scheduler = Scheduler::new(vec![device.backend(1).expect("one thread")]).expect("one backend");
     let rope = RopeConfig::new(model.hparams(), &RopeOverrides::default());
-    let params = GraphParams { n_tokens: 1, n_outputs: 1, n_kv: 256, rope, from_embeddings: false };
+    let params = GraphParams::decoder(1, 1, 256, rope);
     let build = || model.build_graph(&params, &cache).expect("a graph");
     c.bench_function("model/build the graph of a token", |b| b.iter(build));
     let mut graph = build().graph;

@@ -1,25 +1,23 @@
 //! A session: cache, compute memory, outputs, and the loop that runs batches through the model.
 
 use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 use std::time::Instant;
 
 use quipu_backend::{BufferTable, BufferType, Device, Observer, Scheduler, SchedulerStats};
-use quipu_kv_cache::{KvCache, KvParams, Memory, Pos, SeqId, SlotPlan};
-use quipu_model::{BuiltGraph, GraphParams, Model, RopeConfig};
+use quipu_batch::{Batch, BatchLimits, CheckedBatch, SeqId, Ubatch};
+use quipu_kv_cache::{
+    GraphInput, GraphShape, InputSource, KvCache, KvParams, Memory, MemoryKey, MemoryPlan, NoMemory,
+};
+use quipu_model::{BuiltGraph, GraphKind, GraphParams, Model, RopeConfig};
 use tracing::field::Empty;
 
-use crate::batch::Batch;
-use crate::check::{BatchLimits, CheckedBatch};
+use crate::callbacks::{AbortCallback, Callbacks};
 use crate::error::Error;
-use crate::inputs::InputScratch;
 use crate::output::Outputs;
 use crate::params::ContextParams;
 use crate::perf::Perf;
-use crate::split::Ubatch;
-
-/// Asked between nodes of a graph; `true` stops the call with [`Error::Aborted`].
-type AbortCallback = Box<dyn Fn() -> bool + Send + Sync>;
 
 /// A session on a model. Answers to `llama_context`.
 pub struct Context {
@@ -28,16 +26,16 @@ pub struct Context {
     rope: RopeConfig,
     scheduler: Scheduler,
     buffers: BufferTable,
-    cache: KvCache,
-    abort: Option<AbortCallback>,
+    memory: Box<dyn Memory>,
+    /// What graphs of encoders go by.
+    no_memory: NoMemory,
+    callbacks: Callbacks,
     /// Threads the backends were last told to use.
     n_threads_set: usize,
     /// The last ubatch's graph, kept while its parameters stay.
-    graph: Option<(GraphParams, BuiltGraph)>,
+    graph: Option<BuiltGraph>,
     batch: CheckedBatch,
-    ubatches: Vec<Ubatch>,
-    plan: SlotPlan,
-    inputs: InputScratch,
+    plan: MemoryPlan,
     outputs: Outputs,
     perf: Perf,
 }
@@ -79,19 +77,10 @@ impl Context {
         for buffer in model.buffers() {
             buffers.add_shared(Arc::clone(buffer));
         }
-        let kv_params = KvParams {
-            n_cells: params.n_ctx,
-            type_k: params.type_k,
-            type_v: params.type_v,
-            layers: model.kv_layers(),
+        let memory: Box<dyn Memory> = match params.kind {
+            GraphKind::Decoder => Box::new(cache_for(&model, device, offload, &params, &mut buffers)?),
+            _ => Box::new(NoMemory),
         };
-        // A layer's cache lies with its weights.
-        let own = device.buffer_type();
-        let other = offload.map(Device::buffer_type);
-        let memory = |il: usize| -> &dyn BufferType {
-            other.as_ref().filter(|_| model.is_offloaded(il)).unwrap_or(&own).as_ref()
-        };
-        let cache = KvCache::new_in(&kv_params, &memory, &mut buffers)?;
         let backends = offload.into_iter().chain([device]).map(|device| device.backend(params.n_threads));
         let scheduler = Scheduler::new(backends.collect::<Result<_, _>>()?)?;
         Ok(Context {
@@ -101,13 +90,12 @@ impl Context {
             rope,
             scheduler,
             buffers,
-            cache,
-            abort: None,
+            memory,
+            no_memory: NoMemory,
+            callbacks: Callbacks::default(),
             graph: None,
             batch: CheckedBatch::new(),
-            ubatches: Vec::new(),
-            plan: SlotPlan::new(),
-            inputs: InputScratch::default(),
+            plan: MemoryPlan::new(),
             outputs,
             perf: Perf::default(),
         })
@@ -125,22 +113,32 @@ impl Context {
 
     /// Sequence operations and positions.
     pub fn memory(&self) -> &dyn Memory {
-        &self.cache
+        self.memory.as_ref()
     }
 
     /// Sequence operations and positions. Shifted positions reach the cached keys before the next decode.
     pub fn memory_mut(&mut self) -> &mut dyn Memory {
-        &mut self.cache
+        self.memory.as_mut()
     }
 
-    /// The KV cache, for reading.
-    pub fn cache(&self) -> &KvCache {
-        &self.cache
+    /// The KV cache, for reading, if the memory is or has one.
+    pub fn cache(&self) -> Option<&KvCache> {
+        self.memory.kv()
+    }
+
+    /// Where the memory's bytes are.
+    pub(crate) fn buffers(&self) -> &BufferTable {
+        &self.buffers
+    }
+
+    /// The memory and its bytes, to be changed together.
+    pub(crate) fn memory_and_buffers(&mut self) -> (&mut dyn Memory, &mut BufferTable) {
+        (self.memory.as_mut(), &mut self.buffers)
     }
 
     /// Whether positions may be shifted (`llama_memory_can_shift`); only rotary ones may.
     pub fn can_shift(&self) -> bool {
-        self.model.can_shift() && self.cache.can_shift()
+        self.model.can_shift() && self.memory.can_shift()
     }
 
     /// Counters and times.
@@ -171,12 +169,12 @@ impl Context {
 
     /// What is asked between nodes whether to stop (`llama_set_abort_callback`).
     pub fn set_abort_callback(&mut self, abort: Option<AbortCallback>) {
-        self.abort = abort;
+        self.callbacks.set_abort(abort);
     }
 
     /// Who is shown results while graphs run, if anybody (`cb_eval` of `llama_context_params`).
     pub fn set_observer(&mut self, observer: Option<Box<dyn Observer>>) {
-        self.scheduler.set_observer(observer);
+        self.scheduler.set_observer(observer.map(|observer| self.callbacks.guard(observer)));
     }
 
     /// Number of outputs of the last batch.
@@ -203,133 +201,207 @@ impl Context {
         self.outputs.embeddings_seq(seq_id)
     }
 
-    /// Runs a batch through the model and keeps its outputs (`llama_decode`).
+    /// Runs a batch through the model and keeps its outputs (`llama_decode`); without a memory as [`Context::encode`].
     ///
-    /// On [`Error::NoSlot`] and on a batch that breaks a rule nothing has changed. When computing fails or is
-    /// aborted, earlier ubatches stay in the memory and the failing one is removed, so that the session goes
-    /// on from the last position the memory reports.
+    /// On any error, and if a callback panics, the memory is as it was before the call: all of the batch is in it or nothing. (The
+    /// reference keeps ubatches that were complete.) Outputs of the batch before are lost once computing began. The one exception is
+    /// [`Error::ShiftFailed`].
     pub fn decode(&mut self, batch: &Batch) -> Result<(), Error> {
+        self.run(batch, self.params.kind)
+    }
+
+    /// Runs a batch through the model as an encoder does: its tokens attend to each other, the memory has no part in it, and every token
+    /// is an output (`llama_encode`). Positions that the batch leaves out begin at 0.
+    ///
+    /// Errors as [`Context::decode`], and if the batch is longer than `n_ubatch`.
+    pub fn encode(&mut self, batch: &Batch) -> Result<(), Error> {
+        self.run(batch, GraphKind::Encoder)
+    }
+
+    fn run(&mut self, batch: &Batch, kind: GraphKind) -> Result<(), Error> {
         let start = Instant::now();
         let (n_tokens, n_batch) = (batch.n_tokens(), self.params.n_batch);
-        let span = tracing::debug_span!("decode", n_tokens, kv_used = Empty, n_cells = self.cache.n_cells());
+        let span = tracing::debug_span!("decode", n_tokens, kv_used = Empty, n_cells = self.memory.n_cells());
         let _entered = span.enter();
         if n_tokens > n_batch {
             return Err(Error::BatchTooLarge { n_tokens, n_batch });
+        }
+        let (causal, n_ubatch) = (self.params.is_causal(kind), self.params.n_ubatch);
+        if n_tokens > n_ubatch && !causal {
+            return Err(Error::UbatchTooSmall { n_tokens, n_ubatch });
         }
         let hparams = self.model.hparams();
         let limits = BatchLimits {
             n_vocab: hparams.n_vocab,
             n_embd: hparams.n_embd,
             n_seq_max: self.params.n_seq_max,
-            output_all: self.params.embeddings,
+            output_all: self.params.embeddings || kind == GraphKind::Encoder,
         };
-        self.batch.init(batch, &limits, Some(&self.cache))?;
-        self.apply_shift()?;
-        let n_ubatches = self.split();
-        let views = self.ubatches[..n_ubatches].iter().map(Ubatch::view);
-        self.cache.prepare(views, &mut self.plan).map_err(Error::NoSlot)?;
-        self.outputs.start(self.batch.n_outputs());
-        let mut row = 0;
-        for k in 0..n_ubatches {
-            self.cache.apply_ubatch(self.plan.slot(k), &self.ubatches[k].view());
-            if let Err(error) = self.process(k, row) {
-                self.roll_back(k)?;
-                return Err(error);
+        let memory = memory_of(kind, &mut self.memory, &mut self.no_memory);
+        self.batch.init(batch, &limits, Some(memory))?;
+        if kind == GraphKind::Decoder {
+            self.update_memory()?;
+        }
+        let memory = memory_of(kind, &mut self.memory, &mut self.no_memory);
+        memory.plan(&mut self.batch, n_ubatch, &mut self.plan).map_err(refusal)?;
+        self.outputs.start(self.batch.n_outputs())?;
+        let done = catch_unwind(AssertUnwindSafe(|| self.run_ubatches(kind)));
+        if !matches!(done, Ok(Ok(()))) {
+            memory_of(kind, &mut self.memory, &mut self.no_memory).roll_back(&mut self.plan);
+        }
+        match done {
+            Ok(done) => done?,
+            Err(payload) => {
+                // Whatever it was, it may have left the graph's memory in any state.
+                self.graph = None;
+                resume_unwind(payload)
             }
-            row += self.ubatches[k].n_outputs();
         }
         self.outputs.finish(n_tokens, self.batch.out_ids());
         self.perf.add_call(n_tokens, start.elapsed());
         if !span.is_disabled() {
-            span.record("kv_used", self.cache.cells().n_used());
+            span.record("kv_used", self.memory.n_used());
         }
         Ok(())
     }
 
-    /// Splits the batch in its order and returns the number of ubatches. One stream needs no other split.
-    fn split(&mut self) -> usize {
-        let mut n = 0;
-        loop {
-            if self.ubatches.len() == n {
-                self.ubatches.push(Ubatch::new());
-            }
-            if !self.batch.split_simple(self.params.n_ubatch, &mut self.ubatches[n]) {
-                return n;
-            }
-            n += 1;
+    /// Takes the planned ubatches into the memory one after the other and computes each.
+    fn run_ubatches(&mut self, kind: GraphKind) -> Result<(), Error> {
+        let mut row = 0;
+        while memory_of(kind, &mut self.memory, &mut self.no_memory).apply(&mut self.plan) {
+            row += self.process(kind, row)?;
         }
+        Ok(())
     }
 
-    /// Builds or reuses the graph of ubatch `k`, runs it and collects its rows from `row` on
+    /// Builds or reuses the graph of the plan's ubatch, runs it and collects its rows from `row` on; their number
     /// (`process_ubatch`).
-    fn process(&mut self, k: usize, row: usize) -> Result<(), Error> {
-        let ubatch = &self.ubatches[k];
+    fn process(&mut self, kind: GraphKind, row: usize) -> Result<usize, Error> {
+        let memory: &dyn Memory = memory_of(kind, &mut self.memory, &mut self.no_memory);
+        let Some(ubatch) = self.plan.ubatch() else { return Ok(0) };
         let params = GraphParams {
-            n_tokens: ubatch.n_tokens,
-            // A ubatch without outputs still computes one row: the ubatches of a long prompt then share the
-            // graph of the last one, which has an output.
-            n_outputs: ubatch.n_outputs().max(1),
-            n_kv: self.cache.n_kv(),
+            kind,
+            shape: GraphShape {
+                n_tokens: ubatch.n_tokens,
+                n_seqs_unq: ubatch.seq_id_unq.len(),
+                // A ubatch without outputs still computes one row: the ubatches of a long prompt then share the
+                // graph of the last one, which has an output.
+                n_outputs: ubatch.n_outputs().max(1),
+                from_embeddings: !ubatch.embd.is_empty(),
+                memory: memory.key(),
+            },
             rope: self.rope,
-            from_embeddings: !ubatch.embd.is_empty(),
+            causal: self.params.is_causal(kind),
+            embeddings: self.params.embeddings.then_some(self.params.pooling),
         };
-        let span =
-            tracing::trace_span!("ubatch", n_tokens = params.n_tokens, n_kv = params.n_kv, reused = Empty);
+        let GraphShape { n_tokens, memory: MemoryKey { n_kv, .. }, .. } = params.shape;
+        let span = tracing::trace_span!("ubatch", n_tokens, n_kv, reused = Empty);
         let _entered = span.enter();
-        let last = self.graph.take().filter(|(last, _)| *last == params);
-        let built = if let Some((_, built)) = last {
+        let last = self.graph.take().filter(|last| last.can_reuse(&params));
+        span.record("reused", last.is_some());
+        let built = if let Some(last) = last {
             self.perf.n_reused += 1;
-            span.record("reused", true);
-            built
+            last
         } else {
-            let mut built = self.model.build_graph(&params, &self.cache)?;
+            let mut built = self.model.build_graph(&params, memory)?;
             self.scheduler.alloc_graph(&mut built.graph, &mut self.buffers)?;
             self.perf.n_graph_builds += 1;
-            span.record("reused", false);
             built
         };
-        let (_, built) = &*self.graph.insert((params, built));
-        let n_threads =
-            if params.n_tokens == 1 { self.params.n_threads } else { self.params.n_threads_batch };
+        let built = self.graph.insert(built);
+        let n_threads = if n_tokens == 1 { self.params.n_threads } else { self.params.n_threads_batch };
         if n_threads != self.n_threads_set {
             self.scheduler.set_n_threads(n_threads)?;
             self.n_threads_set = n_threads;
         }
-        self.inputs.write(built, ubatch, self.plan.slot(k), &self.cache, &mut self.buffers)?;
-        let abort = self.abort.as_ref().map(|abort| abort.as_ref() as &(dyn Fn() -> bool + Sync));
-        self.scheduler.compute(&built.graph, &mut self.buffers, abort)?;
+        let source = InputSource { ubatch, memory, plan: &self.plan };
+        built.set_inputs(&source, &mut self.buffers)?;
+        let asks: &(dyn Fn() -> bool + Sync) = &|| self.callbacks.wants_abort();
+        let abort = self.callbacks.can_abort().then_some(asks);
+        let computed = self.scheduler.compute(&built.graph, &mut self.buffers, abort);
+        self.callbacks.resume_panic();
+        computed?;
         self.outputs.collect(row, ubatch, built, &self.buffers)
     }
 
-    /// Applies pending position shifts to the cached keys (`llama_kv_cache::update`).
-    fn apply_shift(&mut self) -> Result<(), Error> {
-        if !self.cache.has_shift() {
+    /// Applies pending position shifts to the cached keys (`llama_kv_cache::update`), to all of them or to none: an observer's error or
+    /// panic waits until the graph has run.
+    pub(crate) fn update_memory(&mut self) -> Result<(), Error> {
+        if !self.memory.has_update() {
             return Ok(());
         }
-        let _entered = tracing::debug_span!("shift_keys", n_cells = self.cache.n_cells()).entered();
+        let _entered = tracing::debug_span!("shift_keys", n_cells = self.memory.n_cells()).entered();
         // The shift graph takes over the compute memory, and with it the last graph's places.
         self.graph = None;
-        if let Some(mut shift) = self.model.build_shift_graph(&self.rope, &self.cache)? {
-            self.scheduler.alloc_graph(&mut shift.graph, &mut self.buffers)?;
-            self.inputs.write_shift(&shift.graph, shift.shift, &self.cache, &mut self.buffers)?;
-            self.scheduler.compute(&shift.graph, &mut self.buffers, None)?;
+        let Some(mut shift) = self.model.build_shift_graph(&self.rope, self.memory.as_ref())? else {
+            self.memory.updated();
+            return Ok(());
+        };
+        self.scheduler.alloc_graph(&mut shift.graph, &mut self.buffers)?;
+        let (ubatch, memory) = (&Ubatch::new(), self.memory.as_ref());
+        let source = InputSource { ubatch, memory, plan: &self.plan };
+        shift.shift.set(&shift.graph, &source, &mut self.buffers)?;
+        self.callbacks.defer();
+        let graph = &shift.graph;
+        let computed =
+            catch_unwind(AssertUnwindSafe(|| self.scheduler.compute(graph, &mut self.buffers, None)));
+        if matches!(computed, Ok(Ok(()))) {
+            self.memory.updated();
             self.perf.n_shifts += 1;
+        } else {
+            // Some layers are rotated and some are not, and nobody knows which.
+            self.memory.clear();
         }
-        self.cache.reset_shift();
-        Ok(())
+        let observed = self.callbacks.settle();
+        match computed {
+            Ok(Ok(())) => Ok(observed?),
+            Ok(Err(error)) => Err(Error::ShiftFailed(error)),
+            Err(payload) => resume_unwind(payload),
+        }
     }
+}
 
-    /// Takes the tokens of ubatch `k` out of the memory. Each sequence loses everything from its first
-    /// position in the ubatch on, of which no earlier token can be.
-    fn roll_back(&mut self, k: usize) -> Result<(), Error> {
-        for seq_id in &self.ubatches[k].seq_id_unq {
-            let ubatch = &self.ubatches[k];
-            let of_seq = ubatch.seq_set.iter().zip(&ubatch.pos).filter(|(set, _)| set.contains(*seq_id));
-            let first: Option<Pos> = of_seq.map(|(_, pos)| *pos).min();
-            if let Some(first) = first {
-                self.cache.seq_rm(*seq_id, first, -1)?;
-            }
+/// A cache for all layers of a model, each with its weights.
+fn cache_for(
+    model: &Model,
+    device: &dyn Device,
+    offload: Option<&dyn Device>,
+    params: &ContextParams,
+    buffers: &mut BufferTable,
+) -> Result<KvCache, Error> {
+    let kv_params = KvParams {
+        n_cells: params.n_ctx,
+        type_k: params.type_k,
+        type_v: params.type_v,
+        layers: model.kv_layers(),
+    };
+    let own = device.buffer_type();
+    let other = offload.map(Device::buffer_type);
+    let memory = |il: usize| -> &dyn BufferType {
+        other.as_ref().filter(|_| model.is_offloaded(il)).unwrap_or(&own).as_ref()
+    };
+    Ok(KvCache::new_in(&kv_params, &memory, buffers)?)
+}
+
+/// The memory that a graph of this kind reads and writes.
+fn memory_of<'a>(
+    kind: GraphKind,
+    memory: &'a mut Box<dyn Memory>,
+    none: &'a mut NoMemory,
+) -> &'a mut dyn Memory {
+    match kind {
+        GraphKind::Decoder => memory.as_mut(),
+        _ => none,
+    }
+}
+
+/// Why a batch found no place.
+fn refusal(error: quipu_kv_cache::Error) -> Error {
+    match error {
+        quipu_kv_cache::Error::OneUbatch { n_tokens, n_ubatch } => {
+            Error::UbatchTooSmall { n_tokens, n_ubatch }
         }
-        Ok(())
+        quipu_kv_cache::Error::NoSlot { .. } => Error::NoSlot(error),
+        other => Error::Memory(other),
     }
 }

@@ -1,12 +1,11 @@
 //! Results of the last batch: rows of logits and embeddings, found by batch index.
 
 use quipu_backend::BufferTable;
-use quipu_kv_cache::SeqId;
-use quipu_model::BuiltGraph;
+use quipu_batch::{SeqId, Ubatch};
+use quipu_graph::TensorId;
+use quipu_model::{BuiltGraph, Pooling};
 
 use crate::error::Error;
-use crate::params::Pooling;
-use crate::split::Ubatch;
 
 /// Output memory of a context; grows to the largest batch seen.
 #[derive(Debug)]
@@ -23,8 +22,10 @@ pub(crate) struct Outputs {
     rows: Vec<i32>,
     n_rows: usize,
     n_tokens: usize,
-    /// Embeddings by sequence.
-    pooled: Vec<(SeqId, Vec<f32>)>,
+    /// Sequences with a pooled embedding; of one that comes twice the last counts.
+    pooled_seqs: Vec<SeqId>,
+    /// Their embeddings, in that order.
+    pooled: Vec<f32>,
 }
 
 impl Outputs {
@@ -41,51 +42,54 @@ impl Outputs {
             rows: Vec::new(),
             n_rows: 0,
             n_tokens: 0,
+            pooled_seqs: Vec::new(),
             pooled: Vec::new(),
         }
     }
 
     /// Makes room for a batch and forgets the last one (`output_reserve`).
-    pub fn start(&mut self, n_outputs: usize) {
+    pub fn start(&mut self, n_outputs: usize) -> Result<(), Error> {
         self.rows.clear();
         (self.n_rows, self.n_tokens) = (0, 0);
+        self.pooled_seqs.clear();
         self.pooled.clear();
         if self.with_logits {
-            grow(&mut self.logits, n_outputs * self.n_vocab);
+            grow(&mut self.logits, n_outputs, self.n_vocab)?;
         }
         if self.with_embd.is_some() {
-            grow(&mut self.embd, n_outputs * self.n_embd);
+            grow(&mut self.embd, n_outputs, self.n_embd)?;
         }
+        Ok(())
     }
 
-    /// Copies the rows of a ubatch that ran; `first` is its first row.
+    /// Copies the rows of a ubatch that ran, the first of them to row `first`, and returns their number.
     pub fn collect(
         &mut self,
         first: usize,
         ubatch: &Ubatch,
         built: &BuiltGraph,
         buffers: &BufferTable,
-    ) -> Result<(), Error> {
+    ) -> Result<usize, Error> {
         let n_outputs = ubatch.n_outputs();
         if n_outputs == 0 {
-            return Ok(());
+            return Ok(0);
         }
-        if self.with_logits {
-            let rows = &mut self.logits[first * self.n_vocab..][..n_outputs * self.n_vocab];
-            buffers.read_tensor(&built.graph[built.logits], 0, bytemuck::cast_slice_mut(rows))?;
+        let read = |id: TensorId, rows: &mut [f32]| {
+            buffers.read_tensor(&built.graph[id], 0, bytemuck::cast_slice_mut(rows))
+        };
+        if let Some(logits) = built.outputs.logits.filter(|_| self.with_logits) {
+            read(logits, &mut self.logits[first * self.n_vocab..][..n_outputs * self.n_vocab])?;
         }
-        let Some(pooling) = self.with_embd else { return Ok(()) };
-        let rows = &mut self.embd[first * self.n_embd..][..n_outputs * self.n_embd];
-        buffers.read_tensor(&built.graph[built.embd], 0, bytemuck::cast_slice_mut(rows))?;
-        if pooling != Pooling::None {
-            // With embeddings every token is an output, so rows are tokens.
-            for seq_id in &ubatch.seq_id_unq {
-                let vector = pool(pooling, *seq_id, ubatch, rows, self.n_embd);
-                self.pooled.retain(|(other, _)| other != seq_id);
-                self.pooled.push((*seq_id, vector));
-            }
+        if self.with_embd.is_some() {
+            read(built.outputs.embd, &mut self.embd[first * self.n_embd..][..n_outputs * self.n_embd])?;
         }
-        Ok(())
+        if let Some(pooled) = built.outputs.pooled {
+            let start = self.pooled.len();
+            self.pooled_seqs.extend_from_slice(&ubatch.seq_id_unq);
+            self.pooled.resize(start + ubatch.seq_id_unq.len() * self.n_embd, 0.0);
+            read(pooled, &mut self.pooled[start..])?;
+        }
+        Ok(n_outputs)
     }
 
     /// Opens the rows to readers, once all ubatches ran; `out_ids[row]` is the row's token.
@@ -123,8 +127,9 @@ impl Outputs {
                 expected: "embeddings = true and a pooling",
             });
         }
-        let found = self.pooled.iter().find(|(other, _)| *other == seq_id);
-        found.map(|(_, vector)| vector.as_slice()).ok_or(Error::NoSequenceOutput(seq_id))
+        let found = self.pooled_seqs.iter().rposition(|other| *other == seq_id);
+        let row = found.and_then(|row| self.pooled.get(row * self.n_embd..)?.get(..self.n_embd));
+        row.ok_or(Error::NoSequenceOutput(seq_id))
     }
 
     /// Number of outputs of the last batch.
@@ -149,30 +154,12 @@ impl Outputs {
     }
 }
 
-fn grow(values: &mut Vec<f32>, len: usize) {
-    if values.len() < len {
+fn grow(values: &mut Vec<f32>, n_rows: usize, row: usize) -> Result<(), Error> {
+    let len = n_rows.saturating_mul(row);
+    if let Some(more) = len.checked_sub(values.len()) {
+        let n_bytes = len.saturating_mul(size_of::<f32>());
+        values.try_reserve_exact(more).map_err(|_| Error::OutputMemory { n_rows, n_bytes })?;
         values.resize(len, 0.0);
     }
-}
-
-/// One vector for the rows of a sequence (`build_pooling`).
-fn pool(pooling: Pooling, seq_id: SeqId, ubatch: &Ubatch, rows: &[f32], n_embd: usize) -> Vec<f32> {
-    let tokens = || (0..ubatch.n_tokens).filter(|i| ubatch.seq_set[*i].contains(seq_id));
-    let row = |i: usize| &rows[i * n_embd..][..n_embd];
-    let picked = match pooling {
-        Pooling::Cls => tokens().min_by_key(|i| ubatch.pos[*i]),
-        Pooling::Last => tokens().max_by_key(|i| ubatch.pos[*i]),
-        Pooling::None | Pooling::Mean => None,
-    };
-    if let Some(i) = picked {
-        return row(i).to_vec();
-    }
-    let share = 1.0 / tokens().count() as f32;
-    let mut mean = vec![0.0f32; n_embd];
-    for i in tokens() {
-        for (sum, x) in mean.iter_mut().zip(row(i)) {
-            *sum += x * share;
-        }
-    }
-    mean
+    Ok(())
 }

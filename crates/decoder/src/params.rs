@@ -1,31 +1,21 @@
 //! Parameters of a context, checked and completed.
 
+use quipu_batch::MAX_SEQ;
 use quipu_graph::DType;
-use quipu_kv_cache::MAX_SEQ;
-use quipu_model::RopeOverrides;
+use quipu_model::{GraphKind, Pooling, RopeOverrides};
 
 use crate::error::Error;
 
 /// Context lengths are multiples of this.
 const N_CTX_PAD: usize = 256;
 
-/// How the rows of a sequence become one embedding (`llama_pooling_type`).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Pooling {
-    /// One embedding per token.
-    #[default]
-    None,
-    /// The mean of the sequence's rows.
-    Mean,
-    /// The row of the first position.
-    Cls,
-    /// The row of the last position.
-    Last,
-}
-
 /// Parameters of a context. Answers to `llama_context_params`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ContextParams {
+    /// What [`crate::Context::decode`] is: a decoder, which remembers, or an encoder, which sees one batch at a time.
+    pub kind: GraphKind,
+    /// Whether a token sees only what is before it (`attention_type`); `None`: decoders yes, encoders no.
+    pub causal_attn: Option<bool>,
     /// Cells of the KV cache; 0: as many as the model was trained with. Rounded up to a multiple of 256.
     pub n_ctx: usize,
     /// Most tokens of one decode call; at most `n_ctx`.
@@ -54,6 +44,8 @@ impl Default for ContextParams {
     /// The reference's defaults (`llama_context_default_params`), with a context as long as the model's.
     fn default() -> ContextParams {
         ContextParams {
+            kind: GraphKind::Decoder,
+            causal_attn: None,
             n_ctx: 0,
             n_batch: 2048,
             n_ubatch: 512,
@@ -70,6 +62,11 @@ impl Default for ContextParams {
 }
 
 impl ContextParams {
+    /// Whether tokens of a graph of this kind see only what is before them.
+    pub fn is_causal(&self, kind: GraphKind) -> bool {
+        self.causal_attn.unwrap_or(kind == GraphKind::Decoder)
+    }
+
     /// The parameters with every default filled in, or the first that cannot be.
     pub(crate) fn resolved(&self, n_ctx_train: usize) -> Result<ContextParams, Error> {
         let n_ctx = if self.n_ctx == 0 { n_ctx_train } else { self.n_ctx };
@@ -84,7 +81,7 @@ impl ContextParams {
             return Err(param("n_batch", 0, "at least 1"));
         }
         if self.n_seq_max > MAX_SEQ {
-            return Err(Error::TooManySequences(self.n_seq_max));
+            return Err(quipu_batch::Error::TooManySequences(self.n_seq_max).into());
         }
         for (name, found) in [("n_threads", self.n_threads), ("n_threads_batch", self.n_threads_batch)] {
             if found == 0 {

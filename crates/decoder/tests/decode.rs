@@ -9,8 +9,14 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use common::{
     N_EMBD, assert_close, context, logits_alone, model, params, sequence, token_embeddings, tokens,
 };
-use quipu_decoder::{Batch, Context, ContextParams, Error, Pooling};
+use quipu_decoder::{Batch, BatchError, Context, ContextParams, Error, Pooling};
 use quipu_graph::DType;
+use quipu_kv_cache::KvCells;
+
+/// The bookkeeping of the cache.
+fn cells(context: &Context) -> &KvCells {
+    context.cache().expect("a decoder has a cache").cells()
+}
 
 /// Rounding of f16 keys and values, and sums in another order.
 const ROUNDING: f64 = 1e-6;
@@ -143,7 +149,10 @@ fn removed_positions_can_be_decoded_again() {
     assert!(context.memory_mut().seq_rm(0, 6, -1).unwrap());
     assert_eq!(context.memory().seq_pos_max(0), 5);
     let error = context.decode(&sequence(&right, 0, 7)).unwrap_err();
-    assert!(matches!(error, Error::NotConsecutive { seq_id: 0, pos_min: 7, memory_max: 5 }));
+    assert!(matches!(
+        error,
+        Error::Batch(BatchError::NotConsecutive { seq_id: 0, pos_min: 7, memory_max: 5 })
+    ));
     context.decode(&sequence(&right, 0, 6)).unwrap();
 
     let mut fresh = self::context(&model, &params());
@@ -186,7 +195,7 @@ fn a_shared_prompt_is_computed_once_for_both() {
     }
     let mut context = context(&model, &params());
     context.decode(&batch).unwrap();
-    assert_eq!(context.cache().cells().n_used(), 6);
+    assert_eq!(context.memory().n_used(), 6);
     batch.clear();
     batch.add(a[0], 6, &[0], true);
     batch.add(b[0], 6, &[1], true);
@@ -207,10 +216,10 @@ fn shifted_keys_are_rotated_before_the_next_token() {
     shifted.decode(&Batch::single(&all[..11])).unwrap();
     shifted.memory_mut().seq_rm(0, 0, 4).unwrap();
     shifted.memory_mut().seq_add(0, 4, -1, -4).unwrap();
-    assert!(shifted.cache().has_shift() && shifted.can_shift());
+    assert!(shifted.memory().has_update() && shifted.can_shift());
     assert_eq!(shifted.memory().seq_pos_max(0), 6);
     shifted.decode(&Batch::single(&all[11..])).unwrap();
-    assert!(!shifted.cache().has_shift());
+    assert!(!shifted.memory().has_update());
     assert_eq!(shifted.perf().n_shifts, 1);
     let expected = logits_alone(&model, &sequence(&all[4..], 0, 0));
     assert_close(shifted.logits(-1).unwrap(), &expected[7], ROUNDING);
@@ -244,11 +253,11 @@ fn a_full_cache_is_reported_and_changes_nothing() {
     let mut context = context(&model, &params());
     context.decode(&sequence(&tokens(250, 22), 0, 0)).unwrap();
     let next = sequence(&tokens(10, 23), 1, 0);
-    let before = context.cache().cells().clone();
+    let before = cells(&context).clone();
     let error = context.decode(&next).unwrap_err();
     assert_eq!(error.to_string(), "no room in the KV cache: no slot for 10 tokens: 6 of 256 cells are free");
     assert!(matches!(error, Error::NoSlot(_)));
-    assert_eq!(*context.cache().cells(), before);
+    assert_eq!(*cells(&context), before);
     context.memory_mut().seq_rm(0, 200, -1).unwrap();
     context.decode(&next).unwrap();
     let alone = logits_alone(&model, &next);
@@ -256,32 +265,32 @@ fn a_full_cache_is_reported_and_changes_nothing() {
 }
 
 #[test]
-fn an_aborted_batch_keeps_its_finished_ubatches() {
+fn an_aborted_batch_leaves_nothing_behind() {
     let model = model(2);
-    let all = tokens(12, 24);
+    let all = tokens(16, 24);
     let mut context = context(&model, &ContextParams { n_ubatch: 4, ..params() });
-    // Asked as often as two ubatches ask, then stops the third or the rest of the second.
     let calls = Arc::new(AtomicUsize::new(0));
     let counter = Arc::clone(&calls);
     context.set_abort_callback(Some(Box::new(move || counter.fetch_add(1, Ordering::Relaxed) == usize::MAX)));
     context.decode(&Batch::single(&all[..4])).unwrap();
     let per_ubatch = calls.load(Ordering::Relaxed);
     assert!(per_ubatch > 0, "the callback was never asked");
-    context.memory_mut().clear();
+    let before = cells(&context).clone();
 
+    // Stops in the second of three ubatches.
     let counter = Arc::new(AtomicUsize::new(0));
     let limit = per_ubatch + 1;
     context.set_abort_callback(Some(Box::new(move || counter.fetch_add(1, Ordering::Relaxed) >= limit)));
-    let error = context.decode(&sequence(&all, 0, 0)).unwrap_err();
+    let error = context.decode(&sequence(&all[4..], 0, 4)).unwrap_err();
     assert!(matches!(error, Error::Aborted), "{error}");
-    assert_eq!((context.memory().seq_pos_max(0), context.cache().cells().n_used()), (3, 4));
+    assert_eq!(*cells(&context), before);
     assert!(matches!(context.logits(0), Err(Error::NoOutput { .. })));
 
     context.set_abort_callback(None);
     context.decode(&sequence(&all[4..], 0, 4)).unwrap();
     let mut fresh = self::context(&model, &ContextParams { n_ubatch: 4, ..params() });
     fresh.decode(&sequence(&all, 0, 0)).unwrap();
-    (0..8).for_each(|i| assert_eq!(context.logits(i).unwrap(), fresh.logits(i + 4).unwrap()));
+    (0..12).for_each(|i| assert_eq!(context.logits(i).unwrap(), fresh.logits(i + 4).unwrap()));
 }
 
 #[test]
@@ -290,20 +299,23 @@ fn refused_batches_leave_the_session_as_it_was() {
     let mut context = context(&model, &ContextParams { n_batch: 8, ..params() });
     context.decode(&Batch::single(&[1, 2, 3])).unwrap();
     let logits = context.logits(2).unwrap().to_vec();
-    let before = context.cache().cells().clone();
-    assert!(matches!(context.decode(&Batch::new()), Err(Error::EmptyBatch)));
+    let before = cells(&context).clone();
+    assert!(matches!(context.decode(&Batch::new()), Err(Error::Batch(BatchError::EmptyBatch))));
     assert!(matches!(
         context.decode(&Batch::single(&[48])),
-        Err(Error::InvalidToken { index: 0, token: 48, .. })
+        Err(Error::Batch(BatchError::InvalidToken { index: 0, token: 48, .. }))
     ));
     assert!(matches!(
         context.decode(&Batch::single(&[1; 9])),
         Err(Error::BatchTooLarge { n_tokens: 9, n_batch: 8 })
     ));
-    assert!(matches!(context.decode(&sequence(&[1], 4, 0)), Err(Error::InvalidSeqId { seq_id: 4, .. })));
+    assert!(matches!(
+        context.decode(&sequence(&[1], 4, 0)),
+        Err(Error::Batch(BatchError::InvalidSeqId { seq_id: 4, .. }))
+    ));
     assert!(matches!(context.embeddings(0), Err(Error::NotKept { .. })));
     assert!(matches!(context.embeddings_seq(0), Err(Error::NotKept { .. })));
-    assert_eq!(*context.cache().cells(), before);
+    assert_eq!(*cells(&context), before);
     assert_eq!(context.logits(2).unwrap(), logits);
     context.decode(&Batch::single(&[4])).unwrap();
 }
@@ -335,6 +347,22 @@ fn embeddings_per_token_and_pooled() {
     assert_eq!(pooled(Pooling::Last, 1), rows[8]);
     let mean: Vec<f32> = (0..N_EMBD).map(|i| (rows[6][i] + rows[7][i] + rows[8][i]) / 3.0).collect();
     assert_close(&pooled(Pooling::Mean, 1), &mean, 1e-10);
+
+    // The graph of three sequences is not that of two with as many tokens.
+    let mut pools = context(&model, &with(Pooling::Cls));
+    pools.decode(&batch).unwrap();
+    pools.memory_mut().clear();
+    let mut three = sequence(&a[..3], 0, 0);
+    for (pos, (token, other)) in (0..).zip(b.iter().zip(&a)) {
+        three.add(*token, pos, &[1], false);
+        three.add(*other, pos, &[2], false);
+    }
+    assert_eq!(three.n_tokens(), batch.n_tokens());
+    pools.decode(&three).unwrap();
+    assert_close(pools.embeddings_seq(1).unwrap(), &rows[6], ROUNDING);
+    assert_eq!(pools.embeddings_seq(2).unwrap(), pools.embeddings(4).unwrap());
+    assert_eq!((pools.perf().n_graph_builds, pools.perf().n_reused), (2, 0));
+    assert!(matches!(pools.logits(0), Err(Error::NotKept { .. })));
 }
 
 #[test]

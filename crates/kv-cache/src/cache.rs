@@ -1,10 +1,11 @@
 //! The cache itself: cells, head, and the memory of all layers.
 
 use quipu_backend::{BufferTable, BufferType};
+use quipu_batch::Ubatch;
 use quipu_graph::{BufferId, DType, Storage};
 
-use crate::slot::{self, SlotPlan, UbatchView};
-use crate::{Error, KvCells, KvGraph, MAX_SEQ, Memory, Pos, SeqId};
+use crate::slot::{self, SlotPlan};
+use crate::{Error, KvCells, KvGraph, Pos, SeqId, SeqSet};
 
 /// Attention sees this many cells or a multiple, so that a graph stays valid for many tokens.
 const N_KV_PAD: usize = 256;
@@ -40,6 +41,15 @@ pub(crate) struct Layer {
     v_offset: usize,
 }
 
+/// Rows of one kind of one layer: cell `i` has `row_bytes` bytes from `offset + i * row_bytes` on.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Rows {
+    pub dtype: DType,
+    pub row_bytes: usize,
+    pub buffer: BufferId,
+    pub offset: usize,
+}
+
 impl Layer {
     pub(crate) fn k_storage(&self) -> Storage {
         Storage::External { buffer: self.buffer, offset: self.k_offset }
@@ -48,51 +58,52 @@ impl Layer {
     pub(crate) fn v_storage(&self) -> Storage {
         Storage::External { buffer: self.buffer, offset: self.v_offset }
     }
-}
 
-/// A unified KV cache with one stream. Answers to `llama_kv_cache`.
-#[derive(Debug)]
-pub struct KvCache {
-    cells: KvCells,
-    head: usize,
-    n_bytes: usize,
-    pub(crate) layers: Vec<Layer>,
-    pub(crate) type_k: DType,
-    pub(crate) type_v: DType,
-}
-
-impl KvCache {
-    /// Allocates one zeroed buffer for all layers and registers it in `buffers`.
-    ///
-    /// Errors if a type is neither F16 nor F32, if there are no cells or layers, or if the memory is not to
-    /// be had.
-    pub fn new(
-        params: &KvParams,
-        buffer_type: &dyn BufferType,
-        buffers: &mut BufferTable,
-    ) -> Result<KvCache, Error> {
-        KvCache::new_in(params, &|_| buffer_type, buffers)
+    pub(crate) fn k_rows(&self, dtype: DType) -> Rows {
+        self.rows(dtype, self.shape.n_embd_k_gqa, self.k_offset)
     }
 
-    /// As [`KvCache::new`], with layer `il` in memory of type `memory(il)`: one buffer for each type, told apart by name.
-    pub fn new_in<'a>(
-        params: &KvParams,
-        memory: &dyn Fn(usize) -> &'a dyn BufferType,
-        buffers: &mut BufferTable,
-    ) -> Result<KvCache, Error> {
-        let (n_cells, n_layer) = (params.n_cells, params.layers.len());
+    pub(crate) fn v_rows(&self, dtype: DType) -> Rows {
+        self.rows(dtype, self.shape.n_embd_v_gqa, self.v_offset)
+    }
+
+    fn rows(&self, dtype: DType, n_embd_gqa: usize, offset: usize) -> Rows {
+        // Laid out by these very sizes, so they exist.
+        let row_bytes = dtype.row_bytes(n_embd_gqa).unwrap_or(0);
+        Rows { dtype, row_bytes, buffer: self.buffer, offset }
+    }
+}
+
+/// Where everything goes, before there is memory for it.
+struct Layout<'a> {
+    /// Types of memory, and bytes of each.
+    kinds: Vec<(&'a dyn BufferType, usize)>,
+    /// The buffer of a layer is its place in `kinds`.
+    layers: Vec<Layer>,
+}
+
+impl KvParams {
+    /// Bytes of keys and values, with layer `il` in memory of type `memory(il)`: what [`KvCache::n_bytes`] says of such a cache, without
+    /// making one.
+    ///
+    /// Errors as [`KvCache::new`], but for memory that is not to be had.
+    pub fn n_bytes<'a>(&self, memory: &dyn Fn(usize) -> &'a dyn BufferType) -> Result<usize, Error> {
+        Ok(self.layout(memory)?.n_bytes())
+    }
+
+    fn layout<'a>(&self, memory: &dyn Fn(usize) -> &'a dyn BufferType) -> Result<Layout<'a>, Error> {
+        let (n_cells, n_layer) = (self.n_cells, self.layers.len());
         if n_cells == 0 || n_layer == 0 || i32::try_from(n_cells).is_err() {
             return Err(Error::Shape { n_cells, n_layer });
         }
-        for dtype in [params.type_k, params.type_v] {
+        for dtype in [self.type_k, self.type_v] {
             if !matches!(dtype, DType::F16 | DType::F32) {
                 return Err(Error::CacheType(dtype));
             }
         }
-        // Type of memory, and bytes of it so far; layers name the place in this list until the buffers are there.
         let mut kinds: Vec<(&dyn BufferType, usize)> = Vec::new();
         let mut layers = Vec::with_capacity(n_layer);
-        for (il, shape) in params.layers.iter().enumerate() {
+        for (il, shape) in self.layers.iter().enumerate() {
             let buffer_type = memory(il);
             let too_large =
                 || Error::TooLarge { n_cells, n_layer, buffer_type: buffer_type.name().to_owned() };
@@ -107,24 +118,63 @@ impl KvCache {
                 *end = offset.checked_add(buffer_type.alloc_size(dtype, [n_embd_gqa, n_cells, 1, 1])?)?;
                 (*end <= buffer_type.max_size()).then_some(offset)
             };
-            let k_offset = place(params.type_k, shape.n_embd_k_gqa).ok_or_else(too_large)?;
-            let v_offset = place(params.type_v, shape.n_embd_v_gqa).ok_or_else(too_large)?;
+            let k_offset = place(self.type_k, shape.n_embd_k_gqa).ok_or_else(too_large)?;
+            let v_offset = place(self.type_v, shape.n_embd_v_gqa).ok_or_else(too_large)?;
             layers.push(Layer { shape: *shape, buffer: BufferId(kind as u32), k_offset, v_offset });
         }
+        Ok(Layout { kinds, layers })
+    }
+}
+
+impl Layout<'_> {
+    /// Saturates where several kinds of memory together exceed an address space.
+    fn n_bytes(&self) -> usize {
+        self.kinds.iter().fold(0, |sum, (_, size)| sum.saturating_add(*size))
+    }
+}
+
+/// A unified KV cache with one stream. Answers to `llama_kv_cache`.
+#[derive(Debug)]
+pub struct KvCache {
+    pub(crate) cells: KvCells,
+    pub(crate) head: usize,
+    n_bytes: usize,
+    pub(crate) layers: Vec<Layer>,
+    pub(crate) type_k: DType,
+    pub(crate) type_v: DType,
+}
+
+impl KvCache {
+    /// Allocates one zeroed buffer for all layers and registers it in `buffers`.
+    ///
+    /// Errors if a type is neither F16 nor F32, if there are no cells or layers, or if the memory for the cells
+    /// or their bookkeeping is not to be had.
+    pub fn new(
+        params: &KvParams,
+        buffer_type: &dyn BufferType,
+        buffers: &mut BufferTable,
+    ) -> Result<KvCache, Error> {
+        KvCache::new_in(params, &|_| buffer_type, buffers)
+    }
+
+    /// As [`KvCache::new`], with layer `il` in memory of type `memory(il)`: one buffer for each type, told apart by name.
+    pub fn new_in<'a>(
+        params: &KvParams,
+        memory: &dyn Fn(usize) -> &'a dyn BufferType,
+        buffers: &mut BufferTable,
+    ) -> Result<KvCache, Error> {
+        let layout = params.layout(memory)?;
+        // The bookkeeping first: it is what an absurd number of cells fails on without harm.
+        let cells = KvCells::new(params.n_cells)?;
+        let n_bytes = layout.n_bytes();
+        let Layout { kinds, mut layers } = layout;
         let allocated = kinds.iter().map(|(buffer_type, size)| buffer_type.allocate(*size));
         let allocated = allocated.collect::<Result<Vec<_>, _>>()?;
         let ids: Vec<BufferId> = allocated.into_iter().map(|buffer| buffers.add_owned(buffer)).collect();
         for layer in &mut layers {
             layer.buffer = ids[layer.buffer.0 as usize];
         }
-        Ok(KvCache {
-            cells: KvCells::new(n_cells),
-            head: 0,
-            n_bytes: kinds.iter().map(|(_, size)| size).sum(),
-            layers,
-            type_k: params.type_k,
-            type_v: params.type_v,
-        })
+        Ok(KvCache { cells, head: 0, n_bytes, layers, type_k: params.type_k, type_v: params.type_v })
     }
 
     /// Number of cells (`get_size`).
@@ -162,14 +212,14 @@ impl KvCache {
     /// [`Error::NoSlot`] if one does not fit; the plan is then empty.
     pub fn prepare<'a>(
         &mut self,
-        ubatches: impl IntoIterator<Item = UbatchView<'a>>,
+        ubatches: impl IntoIterator<Item = &'a Ubatch>,
         plan: &mut SlotPlan,
     ) -> Result<(), Error> {
         slot::prepare(&mut self.cells, self.head, ubatches, plan)
     }
 
     /// Takes the planned cells for a ubatch (`apply_ubatch`).
-    pub fn apply_ubatch(&mut self, slot: &[u32], ubatch: &UbatchView<'_>) {
+    pub fn apply_ubatch(&mut self, slot: &[u32], ubatch: &Ubatch) {
         self.head = slot::apply(&mut self.cells, slot, ubatch).unwrap_or(self.head);
     }
 
@@ -193,131 +243,26 @@ impl KvCache {
         self.layers.get(il).ok_or(Error::Layer { il, n_layer: self.layers.len() })
     }
 
+    /// Cells that become free when a sequence, or everything, is removed.
+    pub(crate) fn n_replaced(&self, seq_id: Option<SeqId>) -> usize {
+        let Some(seq_id) = seq_id else { return self.cells.n_used() };
+        let only: SeqSet = std::iter::once(seq_id).collect();
+        (0..self.cells.len()).filter(|i| self.cells.seqs(*i) == only).count()
+    }
+
+    /// Puts cells that were read into free places; the head goes behind them if `move_head`.
+    pub(crate) fn place(&mut self, slot: &[u32], read: &[(Pos, SeqSet)], move_head: bool) {
+        for (i, (pos, seqs)) in slot.iter().zip(read) {
+            self.cells.place(*i as usize, *pos, *seqs);
+        }
+        if let Some(last) = slot.last().filter(|_| move_head) {
+            self.head = *last as usize + 1;
+        }
+    }
+
     /// Moves the head to a freed cell before it, where a search may succeed sooner.
-    fn freed(&mut self, first: Option<usize>) {
+    pub(crate) fn freed(&mut self, first: Option<usize>) {
         self.head = first.map_or(self.head, |first| first.min(self.head));
         self.cells.settle();
     }
-}
-
-impl Memory for KvCache {
-    fn clear(&mut self) {
-        self.cells.reset();
-        self.head = 0;
-    }
-
-    fn seq_rm(&mut self, seq_id: SeqId, p0: Pos, p1: Pos) -> Result<bool, Error> {
-        if seq_id != -1 {
-            check_seq(seq_id)?;
-        }
-        let (p0, p1) = range(p0, p1);
-        let mut first = None;
-        for i in 0..self.cells.len() {
-            if !self.cells.pos_in(i, p0, p1) {
-                continue;
-            }
-            let freed = if seq_id < 0 {
-                self.cells.rm(i);
-                true
-            } else {
-                self.cells.seq_has(i, seq_id) && self.cells.seq_rm(i, seq_id)
-            };
-            if freed && first.is_none() {
-                first = Some(i);
-            }
-        }
-        self.freed(first);
-        Ok(true)
-    }
-
-    fn seq_cp(&mut self, src: SeqId, dst: SeqId, p0: Pos, p1: Pos) -> Result<(), Error> {
-        check_seq(src)?;
-        check_seq(dst)?;
-        let (p0, p1) = range(p0, p1);
-        for i in 0..self.cells.len() {
-            if self.cells.pos_in(i, p0, p1) && self.cells.seq_has(i, src) {
-                self.cells.seq_add(i, dst);
-            }
-        }
-        Ok(())
-    }
-
-    fn seq_keep(&mut self, seq_id: SeqId) -> Result<(), Error> {
-        check_seq(seq_id)?;
-        let mut first = None;
-        for i in 0..self.cells.len() {
-            if self.cells.seq_keep(i, seq_id) && first.is_none() {
-                first = Some(i);
-            }
-        }
-        self.freed(first);
-        Ok(())
-    }
-
-    fn seq_add(&mut self, seq_id: SeqId, p0: Pos, p1: Pos, delta: Pos) -> Result<(), Error> {
-        check_seq(seq_id)?;
-        let (p0, p1) = range(p0, p1);
-        if delta == 0 || p0 == p1 {
-            return Ok(());
-        }
-        let pos_max = self.seq_pos_max(seq_id);
-        if pos_max.checked_add(delta).is_none() {
-            return Err(Error::Shift { seq_id, pos_max, delta });
-        }
-        let mut first = None;
-        for i in 0..self.cells.len() {
-            if !self.cells.pos_in(i, p0, p1) || !self.cells.seq_has(i, seq_id) {
-                continue;
-            }
-            if self.cells.pos_add(i, delta) && first.is_none() {
-                first = Some(i);
-            }
-        }
-        // Without a freed cell the next search starts from the beginning.
-        self.head = first.unwrap_or(0);
-        self.cells.settle();
-        Ok(())
-    }
-
-    fn seq_div(&mut self, seq_id: SeqId, p0: Pos, p1: Pos, divisor: i32) -> Result<(), Error> {
-        check_seq(seq_id)?;
-        if divisor <= 0 {
-            return Err(Error::Divisor { seq_id, divisor });
-        }
-        let (p0, p1) = range(p0, p1);
-        if divisor == 1 || p0 == p1 {
-            return Ok(());
-        }
-        for i in 0..self.cells.len() {
-            if self.cells.pos_in(i, p0, p1) && self.cells.seq_has(i, seq_id) {
-                self.cells.pos_div(i, divisor);
-            }
-        }
-        self.cells.settle();
-        Ok(())
-    }
-
-    fn seq_pos_min(&self, seq_id: SeqId) -> Pos {
-        self.cells.seq_pos_min(seq_id)
-    }
-
-    fn seq_pos_max(&self, seq_id: SeqId) -> Pos {
-        self.cells.seq_pos_max(seq_id)
-    }
-
-    fn can_shift(&self) -> bool {
-        true
-    }
-}
-
-fn check_seq(seq_id: SeqId) -> Result<(), Error> {
-    if seq_id < 0 || seq_id as usize >= MAX_SEQ {
-        return Err(Error::SeqId(seq_id));
-    }
-    Ok(())
-}
-
-/// A range with its open ends closed.
-fn range(p0: Pos, p1: Pos) -> (Pos, Pos) {
-    (p0.max(0), if p1 < 0 { Pos::MAX } else { p1 })
 }

@@ -2,7 +2,7 @@
 //!
 //! Nothing here allocates after construction, so that a token's placement costs no heap traffic.
 
-use crate::{MAX_SEQ, Pos, SeqId, SeqSet};
+use crate::{Error, MAX_SEQ, Pos, SeqId, SeqSet};
 
 /// Positions of one sequence: how many cells it has and their extremes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,6 +32,30 @@ impl SeqRange {
     }
 }
 
+/// Positions that an operation is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct PosRange {
+    start: i64,
+    /// One past the last; wider than a position, so that a range without end holds the largest one too.
+    end: i64,
+}
+
+impl PosRange {
+    /// `[p0, p1)`; a negative `p0` means 0, a negative `p1` means no end.
+    pub(crate) fn new(p0: Pos, p1: Pos) -> PosRange {
+        PosRange { start: i64::from(p0.max(0)), end: if p1 < 0 { i64::MAX } else { i64::from(p1) } }
+    }
+
+    /// Whether it holds exactly nothing because it ends where it starts; the reference lets only such ranges pass without effect.
+    pub(crate) fn is_empty(self) -> bool {
+        self.start == self.end
+    }
+
+    fn contains(self, pos: Pos) -> bool {
+        (self.start..self.end).contains(&i64::from(pos))
+    }
+}
+
 /// The cells of a cache. Answers to `llama_kv_cells`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KvCells {
@@ -46,17 +70,17 @@ pub struct KvCells {
 }
 
 impl KvCells {
-    /// `n` empty cells.
-    pub fn new(n: usize) -> KvCells {
-        KvCells {
-            pos: vec![-1; n],
-            shift: vec![0; n],
-            seq: vec![SeqSet::EMPTY; n],
-            used: vec![0; n.div_ceil(64)],
+    /// `n` empty cells; [`Error::HostMemory`] if there is no memory for so many.
+    pub fn new(n: usize) -> Result<KvCells, Error> {
+        Ok(KvCells {
+            pos: filled(-1, n)?,
+            shift: filled(0, n)?,
+            seq: filled(SeqSet::EMPTY, n)?,
+            used: filled(0, n.div_ceil(64))?,
             n_used: 0,
             has_shift: false,
-            ranges: vec![SeqRange::EMPTY; MAX_SEQ],
-        }
+            ranges: filled(SeqRange::EMPTY, MAX_SEQ)?,
+        })
     }
 
     /// Empties every cell.
@@ -132,9 +156,9 @@ impl KvCells {
         self.seq[i].contains(seq_id)
     }
 
-    /// Whether cell `i` holds a token with a position in `[p0, p1)` (`pos_in`); `p0 >= 0`.
-    pub fn pos_in(&self, i: usize, p0: Pos, p1: Pos) -> bool {
-        self.pos[i] >= p0 && self.pos[i] < p1
+    /// Whether cell `i` holds a token with a position in the range (`pos_in`).
+    pub(crate) fn pos_in(&self, i: usize, range: PosRange) -> bool {
+        range.contains(self.pos[i])
     }
 
     /// Smallest position of a sequence, -1 if it has none.
@@ -286,4 +310,13 @@ impl KvCells {
         self.used[i / 64] &= !(1 << (i % 64));
         self.n_used -= 1;
     }
+}
+
+/// A vector whose memory is asked for, not taken for granted: its length comes from a parameter.
+fn filled<T: Clone>(value: T, n: usize) -> Result<Vec<T>, Error> {
+    let mut values = Vec::new();
+    let n_bytes = n.saturating_mul(size_of::<T>());
+    values.try_reserve_exact(n).map_err(|_| Error::HostMemory { n_bytes })?;
+    values.resize(n, value);
+    Ok(values)
 }

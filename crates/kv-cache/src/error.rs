@@ -18,6 +18,58 @@ pub enum Error {
         /// Cells in all.
         n_cells: usize,
     },
+    /// A batch that this kind of memory cannot split.
+    #[error("{n_used} of {n_tokens} tokens fit into ubatches of this memory, expected all of them")]
+    Split {
+        /// Tokens that found a ubatch.
+        n_used: usize,
+        /// Tokens of the batch.
+        n_tokens: usize,
+    },
+    /// More tokens than a ubatch takes, where those that are not in it would not be seen.
+    #[error(
+        "{n_tokens} tokens without a cache, expected at most n_ubatch = {n_ubatch}: they must be computed together"
+    )]
+    OneUbatch {
+        /// Tokens of the batch.
+        n_tokens: usize,
+        /// Tokens a ubatch takes.
+        n_ubatch: usize,
+    },
+    /// Host memory whose size follows from a parameter or a state.
+    #[error("{n_bytes} bytes of host memory for the cache's bookkeeping are not to be had")]
+    HostMemory {
+        /// Bytes asked for.
+        n_bytes: usize,
+    },
+    /// Inputs of a graph that was built over a cache, filled from a memory without one.
+    #[error("the graph attends over a cache, but the memory has none")]
+    NoCache,
+    /// A state asked for while keys are not where their positions say.
+    #[error("position shifts wait to be applied to the keys, expected none before a state is written")]
+    PendingShift,
+    /// A state that ends too early.
+    #[error("the state ends {left} bytes after byte {at}, expected {wanted} more")]
+    StateCut {
+        /// Where the read began.
+        at: usize,
+        /// Bytes wanted.
+        wanted: usize,
+        /// Bytes there are.
+        left: usize,
+    },
+    /// A state that contradicts itself or this memory.
+    #[error("state, byte {at}: {what} is {found}, expected {expected}")]
+    State {
+        /// Where it was read.
+        at: usize,
+        /// What was read.
+        what: &'static str,
+        /// Its value.
+        found: i64,
+        /// The rule.
+        expected: String,
+    },
     /// A sequence number outside the cells' range.
     #[error("sequence {0}: expected 0..{MAX_SEQ}")]
     SeqId(SeqId),

@@ -1,83 +1,65 @@
-//! Values of the inputs that come from the cache: cell numbers, mask, shifts.
+//! Inputs of a graph as objects: each knows its tensor, fills it for a ubatch and says whether it still fits.
 
-use crate::{KvCache, MAX_SEQ, Pos, UbatchView};
+use std::fmt::Debug;
 
-/// f16 bits of 0: attend.
-const KEEP: u16 = 0x0000;
-/// f16 bits of -inf: do not attend.
-const DROP: u16 = 0xfc00;
+use quipu_backend::BufferTable;
+use quipu_batch::Ubatch;
+use quipu_graph::{Graph, TensorId};
 
-/// Working memory for masks, kept from token to token.
-#[derive(Clone, Debug, Default)]
-pub struct MaskScratch {
-    /// Cells of the current sequence that not every token of the ubatch may see.
-    recent: Vec<u32>,
+use crate::{Error, Memory, MemoryKey, MemoryPlan};
+
+/// What the shape of a ubatch's graph depends on, besides the model's own parameters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct GraphShape {
+    /// Tokens of the ubatch.
+    pub n_tokens: usize,
+    /// Different sequences of the ubatch.
+    pub n_seqs_unq: usize,
+    /// Rows wanted as output, at most `n_tokens`.
+    pub n_outputs: usize,
+    /// The input is rows of `n_embd` floats instead of tokens.
+    pub from_embeddings: bool,
+    /// What of the memory's state counts.
+    pub memory: MemoryKey,
 }
 
-impl KvCache {
-    /// The cell of each token, for the input of `KvGraph::input_idxs` (`set_input_k_idxs`).
-    pub fn fill_idxs(&self, slot: &[u32], out: &mut Vec<i64>) {
-        out.clear();
-        out.extend(slot.iter().map(|cell| i64::from(*cell)));
-    }
+/// Where inputs take their values from.
+#[derive(Clone, Copy, Debug)]
+pub struct InputSource<'a> {
+    /// The ubatch that is to be computed.
+    pub ubatch: &'a Ubatch,
+    /// The memory, in which the ubatch has its places already.
+    pub memory: &'a dyn Memory,
+    /// Those places.
+    pub plan: &'a MemoryPlan,
+}
 
-    /// The mask as f16 bits, `n_kv` per token: 0 where a token may attend to a cell, else -inf
-    /// (`set_input_kq_mask`).
-    ///
-    /// A cell is seen if it belongs to the token's first sequence and, with `causal`, if its position is not
-    /// later than the token's. `n_kv` is cut to the number of cells.
-    pub fn fill_mask(
-        &self,
-        ubatch: &UbatchView<'_>,
-        n_kv: usize,
-        causal: bool,
-        scratch: &mut MaskScratch,
-        out: &mut Vec<u16>,
-    ) {
-        let cells = self.cells();
-        let n_tokens = ubatch.pos.len();
-        let n_kv = n_kv.min(cells.len());
-        let mut pos_min = [Pos::MAX; MAX_SEQ];
-        for (pos, seq_id) in ubatch.pos.iter().zip(ubatch.seq_id) {
-            if let Some(min) = pos_min.get_mut(*seq_id as usize) {
-                *min = (*min).min(*pos);
-            }
-        }
-        out.clear();
-        out.resize(n_kv * n_tokens, DROP);
-        for i in 0..n_tokens {
-            let (pos, seq_id) = (ubatch.pos[i], ubatch.seq_id[i]);
-            let (done, rest) = out.split_at_mut(i * n_kv);
-            let row = &mut rest[..n_kv];
-            if i > 0 && ubatch.seq_id[i - 1] == seq_id {
-                // Same sequence as the token before: only cells of this ubatch's positions can differ.
-                row.copy_from_slice(&done[(i - 1) * n_kv..]);
-                for j in &scratch.recent {
-                    let later = causal && cells.pos(*j as usize) > pos;
-                    row[*j as usize] = if later { DROP } else { KEEP };
-                }
-                continue;
-            }
-            scratch.recent.clear();
-            for (j, value) in row.iter_mut().enumerate() {
-                if !cells.seq_has(j, seq_id) {
-                    continue;
-                }
-                let cell_pos = cells.pos(j);
-                if cell_pos >= pos_min[seq_id as usize] {
-                    scratch.recent.push(j as u32);
-                }
-                if !causal || cell_pos <= pos {
-                    *value = KEEP;
-                }
-            }
-        }
-    }
+/// An input of a graph. Answers to `llm_graph_input_i`.
+///
+/// It lives as long as its graph and keeps its working memory, so that filling it again allocates nothing.
+pub trait GraphInput: Debug + Send + Sync {
+    /// Computes the values and writes them to the input's tensor in `graph` (`set_input`).
+    fn set(
+        &mut self,
+        graph: &Graph,
+        source: &InputSource<'_>,
+        buffers: &mut BufferTable,
+    ) -> Result<(), Error>;
 
-    /// The pending shift of each cell, 0 for empty ones, for the input of `KvGraph::input_shift`
-    /// (`set_input_k_shift`).
-    pub fn fill_shift(&self, out: &mut Vec<i32>) {
-        out.clear();
-        out.extend((0..self.n_cells()).map(|i| self.cells().shift(i)));
+    /// Whether the tensor fits a ubatch of this shape too (`can_reuse`).
+    fn can_reuse(&self, shape: &GraphShape) -> bool;
+}
+
+/// Writes the values of an input; one that no node reads has no memory and needs none.
+pub fn write_input<T: bytemuck::NoUninit>(
+    graph: &Graph,
+    id: TensorId,
+    values: &[T],
+    buffers: &mut BufferTable,
+) -> Result<(), Error> {
+    let tensor = &graph[id];
+    if tensor.storage.location().is_some() {
+        buffers.write_tensor(tensor, bytemuck::cast_slice(values))?;
     }
+    Ok(())
 }

@@ -1,36 +1,41 @@
-//! The KV cache: which cell holds which position of which sequences, and where its bytes are.
+//! The memory of a context: what it keeps of tokens that were computed, and where.
 //!
-//! Counterpart of `llama-kv-cache.cpp`, `llama-kv-cells.h` and `llama-memory.h`. [`KvCells`] is the
-//! bookkeeping, [`KvCache`] finds slots in it, owns the K and V memory of all layers and fills the inputs a
-//! graph needs; [`KvGraph`] puts stores and reads of the cache into a graph under construction. What is
-//! attended to with which heads is the model's business, batches and their order the decoder's.
+//! Counterpart of `llama-memory.h`, `llama-kv-cache.cpp` and `llama-kv-cells.h`. [`Memory`] is what every kind of memory offers:
+//! sequence operations, planning a batch ([`MemoryPlan`]), pending updates, state. There are two kinds: [`KvCache`], the unified cache,
+//! and [`NoMemory`], where a ubatch attends over itself. [`KvCells`] is the cache's bookkeeping: which cell holds which position of which
+//! sequences.
+//!
+//! [`AttentionGraph`] puts a memory's part into a graph under construction and registers its inputs ([`GraphInput`]). What is attended to
+//! with which heads is the model's business, running graphs the decoder's.
 //!
 //! One stream: all sequences share the cells. Values are stored untransposed, as flash attention reads them.
 #![forbid(unsafe_code)]
 
+mod attention;
 mod cache;
+mod cache_input;
+mod cache_state;
 mod cells;
 mod error;
 mod graph;
 mod input;
 mod memory;
-mod seq_set;
+mod none;
+mod plan;
 mod slot;
+mod state;
+mod unified;
 
+pub use attention::AttentionGraph;
 pub use cache::{KvCache, KvLayerShape, KvParams};
+pub use cache_input::{KShift, MaskScratch};
 pub use cells::KvCells;
 pub use error::Error;
 pub use graph::KvGraph;
-pub use input::MaskScratch;
+pub use input::{GraphInput, GraphShape, InputSource, write_input};
 pub use memory::Memory;
-pub use seq_set::SeqSet;
-pub use slot::{SlotPlan, UbatchView};
-
-/// Position of a token in its sequence (`llama_pos`); -1 = none, or an open end of a range.
-pub type Pos = i32;
-
-/// Number of a sequence (`llama_seq_id`); -1 = any, where an operation allows it.
-pub type SeqId = i32;
-
-/// Sequences a cell can tell apart (`LLAMA_MAX_SEQ`).
-pub const MAX_SEQ: usize = 256;
+pub use none::NoMemory;
+pub use plan::{MemoryKey, MemoryPlan};
+pub use quipu_batch::{MAX_SEQ, Pos, SeqId, SeqPositions, SeqSet};
+pub use slot::SlotPlan;
+pub use state::{StateBytes, StateRead, StateSize, StateWrite};

@@ -1,11 +1,19 @@
 //! What every kind of memory of a context offers, whatever it keeps per token.
 
-use crate::{Error, Pos, SeqId};
+use std::fmt::Debug;
 
-/// Sequence operations on a context's memory. Answers to `llama_memory_i`.
+use quipu_backend::BufferTable;
+use quipu_batch::CheckedBatch;
+
+use crate::{Error, KvCache, MemoryKey, MemoryPlan, Pos, SeqId, SeqPositions, StateRead, StateWrite};
+
+/// The memory of a context. Answers to `llama_memory_i`.
 ///
-/// Ranges are `[p0, p1)`; a negative `p0` means 0, a negative `p1` means no end.
-pub trait Memory: std::fmt::Debug {
+/// Ranges of positions are `[p0, p1)`; a negative `p0` means 0, a negative `p1` means no end.
+///
+/// A batch goes through [`Memory::plan`], then [`Memory::apply`] for each of its ubatches, whose graph runs in between. If one fails,
+/// [`Memory::roll_back`] takes all of them back.
+pub trait Memory: SeqPositions + Debug + Send + Sync {
     /// Forgets every token (`clear(false)`); bytes of empty cells are masked, so they need no clearing.
     fn clear(&mut self);
 
@@ -26,12 +34,68 @@ pub trait Memory: std::fmt::Debug {
     /// Divides the positions by `divisor` (`seq_div`).
     fn seq_div(&mut self, seq_id: SeqId, p0: Pos, p1: Pos, divisor: i32) -> Result<(), Error>;
 
-    /// Smallest position of a sequence, -1 if it is empty or no sequence has that number (`seq_pos_min`).
-    fn seq_pos_min(&self, seq_id: SeqId) -> Pos;
-
-    /// Largest position of a sequence, -1 if it is empty or no sequence has that number (`seq_pos_max`).
-    fn seq_pos_max(&self, seq_id: SeqId) -> Pos;
-
     /// Whether positions can be shifted (`get_can_shift`).
     fn can_shift(&self) -> bool;
+
+    /// Cells there are, 0 for a memory without (`get_size`).
+    fn n_cells(&self) -> usize {
+        self.kv().map_or(0, KvCache::n_cells)
+    }
+
+    /// Cells that hold a token.
+    fn n_used(&self) -> usize {
+        self.kv().map_or(0, |cache| cache.cells().n_used())
+    }
+
+    /// Splits a batch into ubatches of at most `n_ubatch` tokens, the way this memory wants them, and finds places for all of them. The
+    /// memory itself stays as it is (`init_batch`).
+    ///
+    /// # Errors
+    /// [`Error::NoSlot`] if a ubatch does not fit, [`Error::Split`] if the batch cannot be split; the plan is then empty.
+    fn plan(&mut self, batch: &mut CheckedBatch, n_ubatch: usize, plan: &mut MemoryPlan)
+    -> Result<(), Error>;
+
+    /// Takes the places of the plan's next ubatch, which becomes [`MemoryPlan::ubatch`]; false if all are done (`next`, `apply`).
+    ///
+    /// Between planning and the last ubatch nothing else may change the memory.
+    fn apply(&mut self, plan: &mut MemoryPlan) -> bool;
+
+    /// Gives back the places of all ubatches of the plan that were applied: the memory is as it was when it planned.
+    fn roll_back(&mut self, plan: &mut MemoryPlan);
+
+    /// What the shape of the next graph depends on.
+    fn key(&self) -> MemoryKey;
+
+    /// The cells that attention reads and writes; `None` if there are none and a ubatch attends over itself.
+    fn kv(&self) -> Option<&KvCache>;
+
+    /// Whether operations wait for bytes to be computed before the next batch: shifted keys are not rotated yet
+    /// (`init_update`). The model builds the graph for it.
+    fn has_update(&self) -> bool;
+
+    /// Told that what was pending was computed.
+    fn updated(&mut self);
+
+    /// Writes what the memory holds, of one sequence or of all, in the reference's format (`state_write`).
+    ///
+    /// # Errors
+    /// An update is pending, or the writer or the memory's buffers refuse.
+    fn state_write(
+        &self,
+        buffers: &BufferTable,
+        seq_id: Option<SeqId>,
+        io: &mut dyn StateWrite,
+    ) -> Result<(), Error>;
+
+    /// Reads what [`Memory::state_write`] wrote: in place of everything, or, with `seq_id`, in place of that sequence (`state_read`).
+    ///
+    /// # Errors
+    /// A state that is cut, contradicts itself or is of another shape of memory, or that finds no room: nothing has changed then. If
+    /// buffers refuse the bytes of a good state, what was to be replaced is gone.
+    fn state_read(
+        &mut self,
+        buffers: &mut BufferTable,
+        seq_id: Option<SeqId>,
+        io: &mut dyn StateRead,
+    ) -> Result<(), Error>;
 }

@@ -3,10 +3,12 @@
 mod common;
 
 use common::TestMemory;
-use quipu_backend::BufferTable;
+use quipu_backend::{BufferTable, BufferType};
+use quipu_batch::Ubatch;
 use quipu_graph::{BufferId, DType, Graph, Storage};
 use quipu_kv_cache::{
-    Error, KvCache, KvLayerShape, KvParams, MaskScratch, Memory, SeqSet, SlotPlan, UbatchView,
+    AttentionGraph, Error, GraphShape, KvCache, KvCells, KvLayerShape, KvParams, MaskScratch, Memory,
+    MemoryKey, SeqPositions, SlotPlan,
 };
 
 fn params(n_cells: usize) -> KvParams {
@@ -18,13 +20,18 @@ fn cache(n_cells: usize) -> KvCache {
     KvCache::new(&params(n_cells), &TestMemory, &mut BufferTable::new()).expect("memory for a test")
 }
 
+/// Tokens of one sequence each.
+fn ubatch(pos: &[i32], seq_id: &[i32]) -> Ubatch {
+    let seq_set = seq_id.iter().map(|s| [*s].into_iter().collect()).collect();
+    Ubatch { n_tokens: pos.len(), pos: pos.to_vec(), seq_id: seq_id.to_vec(), seq_set, ..Ubatch::default() }
+}
+
 /// Tokens of one sequence at consecutive positions, placed; the cells they got.
 fn place(cache: &mut KvCache, seq_id: i32, first: i32, n: usize) -> Result<Vec<u32>, Error> {
     let pos: Vec<i32> = (first..).take(n).collect();
-    let (seq_id, seq_set) = (vec![seq_id; n], vec![SeqSet::from_iter([seq_id]); n]);
-    let ubatch = UbatchView { pos: &pos, seq_id: &seq_id, seq_set: &seq_set };
+    let ubatch = ubatch(&pos, &vec![seq_id; n]);
     let mut plan = SlotPlan::new();
-    cache.prepare([ubatch], &mut plan)?;
+    cache.prepare([&ubatch], &mut plan)?;
     cache.apply_ubatch(plan.slot(0), &ubatch);
     Ok(plan.slot(0).to_vec())
 }
@@ -80,14 +87,12 @@ fn planning_changes_nothing_and_sees_earlier_ubatches() {
     let mut cache = cache(8);
     place(&mut cache, 0, 0, 2).unwrap();
     let before = (cache.cells().clone(), cache.head());
-    let seq_set = [SeqSet::from_iter([0]); 3];
-    let view = |pos: &'static [i32]| UbatchView { pos, seq_id: &[0, 0, 0], seq_set: &seq_set };
     let mut plan = SlotPlan::new();
-    cache.prepare([view(&[2, 3, 4]), view(&[5, 6, 7])], &mut plan).unwrap();
+    let batch = [[2, 3, 4], [5, 6, 7], [8, 9, 10]].map(|pos| ubatch(&pos, &[0; 3]));
+    cache.prepare(&batch[..2], &mut plan).unwrap();
     assert_eq!((plan.slot(0), plan.slot(1), plan.len()), (&[2, 3, 4][..], &[5, 6, 7][..], 2));
     assert_eq!((cache.cells().clone(), cache.head()), before);
-    let batch = [view(&[2, 3, 4]), view(&[5, 6, 7]), view(&[8, 9, 10])];
-    assert!(matches!(cache.prepare(batch, &mut plan), Err(Error::NoSlot { n_tokens: 3, n_free: 0, .. })));
+    assert!(matches!(cache.prepare(&batch, &mut plan), Err(Error::NoSlot { n_tokens: 3, n_free: 0, .. })));
     assert!(plan.is_empty() && plan.slot(0).is_empty());
     assert_eq!((cache.cells().clone(), cache.head()), before);
 }
@@ -126,11 +131,11 @@ fn shifting_moves_positions_and_frees_the_negative() {
     assert_eq!(cache.head(), 0, "the first freed cell");
     cache.seq_add(0, 2, 4, 10).unwrap();
     let mut shifts = Vec::new();
-    cache.fill_shift(&mut shifts);
+    cache.fill_shift(&mut shifts).unwrap();
     assert_eq!(shifts[..7], [0, 0, -2, -2, 8, 8, 0]);
     cache.seq_div(0, 12, -1, 4).unwrap();
     assert_eq!((cache.cells().pos(4), cache.cells().pos(5)), (3, 3));
-    cache.fill_shift(&mut shifts);
+    cache.fill_shift(&mut shifts).unwrap();
     assert_eq!(shifts[4..6], [8 + 9, 8 + 10]);
     cache.reset_shift();
     assert!(!cache.has_shift() && cache.cells().shift(4) == 0);
@@ -161,10 +166,9 @@ fn a_mask_shows_own_and_earlier_cells() {
     let mut cache = cache(8);
     place(&mut cache, 0, 0, 2).unwrap();
     place(&mut cache, 1, 0, 1).unwrap();
-    let seq_set = [0, 0, 1, 0].map(|s| SeqSet::from_iter([s]));
-    let ubatch = UbatchView { pos: &[2, 3, 1, 4], seq_id: &[0, 0, 1, 0], seq_set: &seq_set };
+    let ubatch = ubatch(&[2, 3, 1, 4], &[0, 0, 1, 0]);
     let mut plan = SlotPlan::new();
-    cache.prepare([ubatch], &mut plan).unwrap();
+    cache.prepare([&ubatch], &mut plan).unwrap();
     cache.apply_ubatch(plan.slot(0), &ubatch);
     let (mut idxs, mut mask) = (Vec::new(), Vec::new());
     cache.fill_idxs(plan.slot(0), &mut idxs);
@@ -172,10 +176,10 @@ fn a_mask_shows_own_and_earlier_cells() {
     let rows = |mask: &[u16]| -> Vec<String> {
         mask.chunks(8).map(|row| row.iter().map(|m| if *m == 0 { '1' } else { '.' }).collect()).collect()
     };
-    cache.fill_mask(&ubatch, 8, true, &mut MaskScratch::default(), &mut mask);
+    cache.fill_mask(&ubatch, 8, true, &mut MaskScratch::default(), &mut mask).unwrap();
     assert_eq!(rows(&mask), ["11.1....", "11.11...", "..1..1..", "11.11.1."]);
     assert!(mask.iter().all(|m| [0, 0xfc00].contains(m)));
-    cache.fill_mask(&ubatch, 8, false, &mut MaskScratch::default(), &mut mask);
+    cache.fill_mask(&ubatch, 8, false, &mut MaskScratch::default(), &mut mask).unwrap();
     assert_eq!(rows(&mask), ["11.11.1.", "11.11.1.", "..1..1..", "11.11.1."]);
 }
 
@@ -217,4 +221,60 @@ fn impossible_caches_are_refused() {
     ));
     let huge = vec![KvLayerShape { n_embd_k_gqa: usize::MAX / 64, n_embd_v_gqa: 1 }];
     assert!(matches!(new(&KvParams { layers: huge, ..params(64) }), Err(Error::TooLarge { .. })));
+}
+
+#[test]
+fn the_last_position_is_a_position_like_any_other() {
+    let mut cache = cache(8);
+    place(&mut cache, 0, 0, 2).unwrap();
+    cache.seq_add(0, 1, -1, i32::MAX - 1).unwrap();
+    assert_eq!((cache.seq_pos_min(0), cache.seq_pos_max(0)), (0, i32::MAX));
+    cache.seq_cp(0, 1, -1, -1).unwrap();
+    assert_eq!((cache.seq_pos_min(1), cache.seq_pos_max(1)), (0, i32::MAX));
+    assert!(matches!(cache.seq_add(0, 0, -1, 1), Err(Error::Shift { pos_max: i32::MAX, delta: 1, .. })));
+    cache.seq_add(0, 0, -1, -1).unwrap();
+    assert_eq!((cache.seq_pos_max(0), cache.seq_pos_max(1)), (i32::MAX - 1, i32::MAX - 1));
+    cache.seq_add(0, 0, -1, 1).unwrap();
+    cache.seq_div(0, i32::MAX, -1, 2).unwrap();
+    assert_eq!(cache.seq_pos_max(0), i32::MAX / 2);
+    cache.seq_add(0, i32::MAX / 2, -1, i32::MAX - i32::MAX / 2).unwrap();
+    cache.seq_rm(0, 0, i32::MAX).unwrap();
+    assert_eq!(cache.seq_pos_min(0), i32::MAX, "a range that ends there does not hold it");
+    cache.seq_rm(0, -1, -1).unwrap();
+    cache.seq_rm(-1, i32::MAX, -1).unwrap();
+    assert_eq!(cache.cells().n_used(), 0);
+    // An empty sequence can be moved by anything.
+    cache.seq_add(5, 0, -1, i32::MIN).unwrap();
+}
+
+#[test]
+fn sizes_are_worked_out_without_memory() {
+    let memory = |_: usize| -> &dyn BufferType { &TestMemory };
+    for n_cells in [1, 16, 100, 4096] {
+        assert_eq!(params(n_cells).n_bytes(&memory).unwrap(), cache(n_cells).n_bytes());
+    }
+    // 2^30 cells: nobody has the memory for their bookkeeping, and nobody needs it.
+    assert_eq!(params(1 << 30).n_bytes(&memory).unwrap(), 2 * (16 + 8) << 30);
+    assert!(matches!(params(1 << 31).n_bytes(&memory), Err(Error::Shape { .. })));
+    assert!(matches!(KvCells::new(usize::MAX / 4), Err(Error::HostMemory { .. })));
+    assert_eq!(KvCells::new(70).unwrap().len(), 70);
+}
+
+#[test]
+fn attention_without_a_cache_is_over_the_ubatch() {
+    let mut graph = Graph::new();
+    let mut inputs = Vec::new();
+    let memory = MemoryKey::default();
+    let shape = GraphShape { n_tokens: 3, n_seqs_unq: 1, n_outputs: 3, from_embeddings: false, memory };
+    let mut attention = AttentionGraph::new(&mut graph, None, &shape, false, &mut inputs).unwrap();
+    assert_eq!(graph[attention.mask()].ne, [3, 3, 1, 1]);
+    let k = graph.input("k", DType::F32, [4, 2, 3, 1]).unwrap();
+    let v = graph.input("v", DType::F32, [6, 2, 3, 1]).unwrap();
+    attention.store(&mut graph, 0, k, v).unwrap();
+    assert!(graph.nodes().is_empty());
+    let [keys, values] = attention.keys_and_values(&mut graph, 0, k, v).unwrap();
+    assert_eq!((graph[keys].ne, graph[values].ne), ([4, 3, 2, 1], [6, 3, 2, 1]));
+    assert_eq!((graph[keys].dtype, graph[values].dtype), (DType::F16, DType::F16));
+    assert!(inputs.iter().all(|input| input.can_reuse(&shape)));
+    assert!(inputs.iter().any(|input| !input.can_reuse(&GraphShape { n_tokens: 4, ..shape })));
 }

@@ -5,11 +5,12 @@
 use std::collections::HashMap;
 
 use quipu_graph::{DType, GluOp, Graph, RopeMode, TensorId, UnaryOp};
-use quipu_kv_cache::{KvCache, KvGraph};
+use quipu_kv_cache::{AttentionGraph, GraphInput, Memory};
 
 use crate::error::Error;
 use crate::hparams::Hparams;
-use crate::model::{BuiltGraph, GraphInputs, GraphParams};
+use crate::inputs::{EmbdInput, InputEmbd, InputOutIds, InputPos};
+use crate::model::{BuiltGraph, GraphKind, GraphOutputs, GraphParams};
 use crate::weights::{Layer, Linear, Qkv, Weight, Weights};
 
 /// A graph under construction.
@@ -18,8 +19,12 @@ pub(crate) struct Builder<'a> {
     pub hparams: &'a Hparams,
     pub weights: &'a Weights,
     params: &'a GraphParams,
-    kv: KvGraph<'a>,
-    inputs: GraphInputs,
+    attn: AttentionGraph<'a>,
+    inputs: Vec<Box<dyn GraphInput>>,
+    embd: EmbdInput,
+    pos: TensorId,
+    /// Rows to keep; `None` if all are kept.
+    out_ids: Option<TensorId>,
     /// One leaf for each weight, however often it is used.
     leafs: HashMap<*const Weight, TensorId>,
 }
@@ -37,36 +42,42 @@ impl<'a> Builder<'a> {
         hparams: &'a Hparams,
         weights: &'a Weights,
         params: &'a GraphParams,
-        cache: &'a KvCache,
+        memory: &'a dyn Memory,
     ) -> Result<Builder<'a>, Error> {
         let mut graph = Graph::new();
-        let n_tokens = params.n_tokens;
-        let (tokens, embd) = if params.from_embeddings {
-            (None, Some(graph.input("inp_embd", DType::F32, [hparams.n_embd, n_tokens, 1, 1])?))
-        } else {
-            (Some(graph.input("inp_tokens", DType::I32, [n_tokens, 1, 1, 1])?), None)
-        };
+        let mut inputs: Vec<Box<dyn GraphInput>> = Vec::new();
+        let (shape, n_tokens) = (&params.shape, params.shape.n_tokens);
+        let embd = EmbdInput::new(&mut graph, shape, hparams.n_embd)?;
+        inputs.push(Box::new(InputEmbd { input: embd, n_tokens }));
         let pos = graph.input("inp_pos", DType::I32, [n_tokens, 1, 1, 1])?;
-        let kv = cache.graph();
-        let kv_idxs = kv.input_idxs(&mut graph, n_tokens)?;
-        let kq_mask = kv.input_mask(&mut graph, params.n_kv, n_tokens)?;
-        let out_ids = if params.n_outputs < n_tokens {
-            Some(graph.input("inp_out_ids", DType::I32, [params.n_outputs, 1, 1, 1])?)
-        } else {
-            None
-        };
-        let inputs = GraphInputs { tokens, embd, pos, out_ids, kv_idxs, kq_mask };
-        Ok(Builder { graph, hparams, weights, params, kv, inputs, leafs: HashMap::new() })
+        inputs.push(Box::new(InputPos { pos, n_tokens }));
+        let cache = memory.kv().filter(|_| params.kind == GraphKind::Decoder);
+        let attn = AttentionGraph::new(&mut graph, cache, shape, params.causal, &mut inputs)?;
+        let n_outputs = shape.n_outputs;
+        let mut out_ids = None;
+        if n_outputs < n_tokens {
+            let ids = graph.input("inp_out_ids", DType::I32, [n_outputs, 1, 1, 1])?;
+            inputs.push(Box::new(InputOutIds { out_ids: ids, n_outputs, values: Vec::new() }));
+            out_ids = Some(ids);
+        }
+        let leafs = HashMap::new();
+        Ok(Builder { graph, hparams, weights, params, attn, inputs, embd, pos, out_ids, leafs })
     }
 
     /// Closes the graph over the final normalised rows and the logits.
     pub fn finish(mut self, embd: TensorId, logits: TensorId) -> BuiltGraph {
         self.graph.set_name(embd, "result_norm");
         self.graph.set_output(embd);
-        self.graph.set_name(logits, "result_output");
-        self.graph.set_output(logits);
-        self.graph.build_forward_expand(logits);
-        BuiltGraph { graph: self.graph, inputs: self.inputs, logits, embd }
+        let mut outputs = GraphOutputs { logits: None, embd, pooled: None };
+        if self.params.is_pooled() {
+            self.graph.build_forward_expand(embd);
+        } else {
+            self.graph.set_name(logits, "result_output");
+            self.graph.set_output(logits);
+            self.graph.build_forward_expand(logits);
+            outputs.logits = Some(logits);
+        }
+        BuiltGraph { graph: self.graph, params: *self.params, inputs: self.inputs, outputs }
     }
 
     /// Names a tensor as the reference names it in layer `il`.
@@ -86,17 +97,16 @@ impl<'a> Builder<'a> {
 
     /// Positions of the ubatch's tokens.
     pub fn positions(&self) -> TensorId {
-        self.inputs.pos
+        self.pos
     }
 
     /// Embedding rows of the ubatch: `[n_embd, n_tokens]` (`build_inp_embd`).
     pub fn input_embeddings(&mut self) -> Result<TensorId, Error> {
-        if let Some(embd) = self.inputs.embd {
-            return Ok(embd);
-        }
+        let tokens = match self.embd {
+            EmbdInput::Embd(embd) => return Ok(embd),
+            EmbdInput::Tokens(tokens) => tokens,
+        };
         let table = self.weight(&self.weights.tok_embd)?;
-        // Exactly one of the two inputs exists.
-        let Some(tokens) = self.inputs.tokens else { return Ok(table) };
         let rows = self.graph.get_rows(table, tokens)?;
         self.graph.set_name(rows, "embd");
         Ok(rows)
@@ -105,7 +115,7 @@ impl<'a> Builder<'a> {
     /// Keeps only the rows whose logits are wanted, before the last feed-forward network.
     pub fn keep_outputs(&mut self, il: usize, rows: [TensorId; 2]) -> Result<[TensorId; 2], Error> {
         let last = il + 1 == self.hparams.n_layer;
-        let Some(ids) = self.inputs.out_ids.filter(|_| last) else { return Ok(rows) };
+        let Some(ids) = self.out_ids.filter(|_| last) else { return Ok(rows) };
         Ok([self.graph.get_rows(rows[0], ids)?, self.graph.get_rows(rows[1], ids)?])
     }
 
@@ -189,8 +199,8 @@ impl<'a> Builder<'a> {
     pub fn rope(&mut self, heads: &mut Heads, layer: &Layer, mode: RopeMode) -> Result<(), Error> {
         let factors = layer.rope_freqs.as_ref().map(|w| self.weight(w)).transpose()?;
         let params = self.params.rope.params(self.hparams.n_rot, mode);
-        heads.q = self.graph.rope(heads.q, self.inputs.pos, factors, params)?;
-        heads.k = self.graph.rope(heads.k, self.inputs.pos, factors, params)?;
+        heads.q = self.graph.rope(heads.q, self.pos, factors, params)?;
+        heads.k = self.graph.rope(heads.k, self.pos, factors, params)?;
         Ok(())
     }
 
@@ -203,16 +213,11 @@ impl<'a> Builder<'a> {
         self.graph.build_forward_expand(heads.q);
         self.graph.build_forward_expand(heads.v);
         self.graph.build_forward_expand(heads.k);
-        let stored = self.kv.store_k(&mut self.graph, il, heads.k, self.inputs.kv_idxs)?;
-        self.graph.build_forward_expand(stored);
-        let stored = self.kv.store_v(&mut self.graph, il, heads.v, self.inputs.kv_idxs)?;
-        self.graph.build_forward_expand(stored);
+        self.attn.store(&mut self.graph, il, heads.k, heads.v)?;
 
         let q = self.graph.permute(heads.q, [0, 2, 1, 3])?;
-        let (n_kv, n_head_kv) = (self.params.n_kv, self.hparams.n_head_kv[il]);
-        let k = self.kv.k(&mut self.graph, il, n_kv, self.hparams.n_embd_head_k, n_head_kv)?;
-        let v = self.kv.v(&mut self.graph, il, n_kv, self.hparams.n_embd_head_v, n_head_kv)?;
-        let mask = Some(self.inputs.kq_mask);
+        let [k, v] = self.attn.keys_and_values(&mut self.graph, il, heads.k, heads.v)?;
+        let mask = Some(self.attn.mask());
         let out = self.graph.flash_attn(q, k, v, mask, self.hparams.kq_scale(), 0.0, 0.0)?;
         let [d, heads, n_tokens, _] = self.graph[out].ne;
         let out = self.graph.reshape(out, [d * heads, n_tokens, 1, 1])?;

@@ -2,13 +2,12 @@
 
 use std::sync::Arc;
 
-use quipu_backend::{BufferTable, BufferType};
+use quipu_backend::BufferType;
 use quipu_gguf::{Array, Metadata, Value};
 use quipu_graph::DType;
-use quipu_kv_cache::{KvCache, KvLayerShape, KvParams};
+use quipu_kv_cache::{KvLayerShape, KvParams};
 
 use crate::error::Error;
-use crate::loader::SizeOnly;
 
 /// Context lengths are padded to this (`llama_context`).
 const N_CTX_PAD: usize = 256;
@@ -52,8 +51,11 @@ pub fn kv_estimate(metadata: &Metadata) -> Option<KvEstimate> {
     let head_size = n_embd.checked_div(*n_head.iter().find(|n| **n > 0)?)?;
     let d_k = number("attention.key_length").unwrap_or(head_size);
     let d_v = number("attention.value_length").unwrap_or(head_size);
-    let shape = |heads: &usize| KvLayerShape { n_embd_k_gqa: d_k * heads, n_embd_v_gqa: d_v * heads };
-    let layers: Vec<KvLayerShape> = n_head_kv.iter().filter(|heads| **heads > 0).map(shape).collect();
+    let shape = |heads: &usize| -> Option<KvLayerShape> {
+        Some(KvLayerShape { n_embd_k_gqa: d_k.checked_mul(*heads)?, n_embd_v_gqa: d_v.checked_mul(*heads)? })
+    };
+    let layers = n_head_kv.iter().filter(|heads| **heads > 0).map(shape);
+    let layers = layers.collect::<Option<Vec<KvLayerShape>>>()?;
     let bounded = ["attention.sliding_window", "ssm.state_size", "ssm.conv_kernel", "wkv.head_size"];
     Some(KvEstimate {
         is_upper_bound: layers.len() < n_layer || bounded.iter().any(|name| metadata.contains(&key(name))),
@@ -68,11 +70,11 @@ fn heads_of(values: &Array, n_layer: usize) -> Option<Vec<usize>> {
 }
 
 impl KvEstimate {
-    /// Bytes of the cache for `n_ctx` tokens in memory of `buffer_type`, as [`KvCache::new`] lays it out; nothing is allocated but the
-    /// bookkeeping of its cells.
+    /// Bytes of the cache for `n_ctx` tokens in memory of `buffer_type`, as [`quipu_kv_cache::KvCache::new`] lays it out; nothing is
+    /// allocated.
     ///
     /// # Errors
-    /// As [`KvCache::new`].
+    /// As [`KvParams::n_bytes`].
     pub fn n_bytes(
         &self,
         n_ctx: usize,
@@ -81,6 +83,6 @@ impl KvEstimate {
     ) -> Result<usize, Error> {
         let n_cells = n_ctx.checked_next_multiple_of(N_CTX_PAD).unwrap_or(n_ctx);
         let params = KvParams { n_cells, type_k: dtype, type_v: dtype, layers: self.layers.clone() };
-        Ok(KvCache::new(&params, &SizeOnly(buffer_type), &mut BufferTable::new())?.n_bytes())
+        Ok(params.n_bytes(&|_| buffer_type.as_ref())?)
     }
 }

@@ -2,16 +2,17 @@
 
 use std::sync::Arc;
 
-use quipu_backend::{Buffer, Device};
+use quipu_backend::{Buffer, BufferTable, Device};
 use quipu_gguf::{GgufFile, GgufSet};
 use quipu_graph::{DType, Graph, TensorId};
-use quipu_kv_cache::{KvCache, KvLayerShape};
+use quipu_kv_cache::{GraphInput, GraphShape, InputSource, KShift, KvLayerShape, Memory, MemoryKey};
 
 use crate::archs::{self, Architecture};
 use crate::build::Builder;
 use crate::error::Error;
 use crate::hparams::Hparams;
 use crate::loader::{Filled, LoadParams, LoadStats, Loader, OffloadedLayers};
+use crate::pooling::{self, Pooling};
 use crate::rope::RopeConfig;
 use crate::weights::Weights;
 
@@ -32,59 +33,101 @@ pub struct Model {
     n_bytes: u64,
 }
 
-/// What shapes a ubatch's graph. Two equal values give interchangeable graphs, which is what graph reuse
-/// rests on (`llm_graph_params::allow_reuse`).
+/// What a graph is for (`llm_graph_type`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum GraphKind {
+    /// Attends over what the memory holds and adds to it.
+    #[default]
+    Decoder,
+    /// Attends over its own ubatch and leaves nothing behind.
+    Encoder,
+}
+
+/// What shapes a ubatch's graph (`llm_graph_params`).
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct GraphParams {
-    /// Tokens of the ubatch.
-    pub n_tokens: usize,
-    /// Rows wanted as output, at most `n_tokens`.
-    pub n_outputs: usize,
-    /// Cache cells the attention looks at.
-    pub n_kv: usize,
+    /// What it is for.
+    pub kind: GraphKind,
+    /// Sizes of the ubatch and its place in the memory.
+    pub shape: GraphShape,
     /// Rotary parameters.
     pub rope: RopeConfig,
-    /// The input is rows of `n_embd` floats instead of tokens.
-    pub from_embeddings: bool,
+    /// A token sees no later position.
+    pub causal: bool,
+    /// Final rows are wanted as embeddings, pooled this way. With a pooling no logits are computed.
+    pub embeddings: Option<Pooling>,
 }
 
-/// The tensors to fill before a run.
+impl GraphParams {
+    /// A decoder's graph over the tokens of one sequence, for their logits.
+    pub fn decoder(n_tokens: usize, n_outputs: usize, n_kv: usize, rope: RopeConfig) -> GraphParams {
+        let memory = MemoryKey { n_kv };
+        let shape = GraphShape { n_tokens, n_seqs_unq: 1, n_outputs, from_embeddings: false, memory };
+        GraphParams { kind: GraphKind::Decoder, shape, rope, causal: true, embeddings: None }
+    }
+
+    /// Whether nobody looks at single rows, so that logits need not be computed.
+    pub fn is_pooled(&self) -> bool {
+        self.embeddings.is_some_and(|pooling| pooling != Pooling::None)
+    }
+
+    /// Whether a graph built for `other` has the nodes this one would have, inputs aside (`allow_reuse`).
+    fn same_nodes(&self, other: &GraphParams) -> bool {
+        let nodes = |p: &GraphParams| {
+            (p.kind, p.causal, p.embeddings, p.shape.n_tokens, p.shape.n_outputs, p.shape.from_embeddings)
+        };
+        nodes(self) == nodes(other) && self.rope == other.rope
+    }
+}
+
+/// What a graph computes for others than itself.
 #[derive(Clone, Copy, Debug)]
-pub struct GraphInputs {
-    /// Token ids, i32 `[n_tokens]`.
-    pub tokens: Option<TensorId>,
-    /// Embeddings instead of tokens, f32 `[n_embd, n_tokens]`.
-    pub embd: Option<TensorId>,
-    /// Positions, i32 `[n_tokens]`.
-    pub pos: TensorId,
-    /// Rows to keep, i32 `[n_outputs]`; `None` if all are kept.
-    pub out_ids: Option<TensorId>,
-    /// Cache cells the tokens are stored in, i64 `[n_tokens]`.
-    pub kv_idxs: TensorId,
-    /// Who sees which cell, f16 `[n_kv, n_tokens]`: 0 or -inf.
-    pub kq_mask: TensorId,
+pub struct GraphOutputs {
+    /// Logits, f32 `[n_vocab, n_outputs]`; `None` where sequences are pooled.
+    pub logits: Option<TensorId>,
+    /// Final normalised rows, f32 `[n_embd, n_outputs]`.
+    pub embd: TensorId,
+    /// One row per sequence in the order of `Ubatch::seq_id_unq`, f32 `[n_embd, n_seqs_unq]`.
+    pub pooled: Option<TensorId>,
 }
 
-/// A graph and the handles its runner needs.
-#[derive(Clone, Debug)]
+/// A graph and what its runner needs. Answers to `llm_graph_result`.
+#[derive(Debug)]
 pub struct BuiltGraph {
     /// The graph; its weights and caches are bound, the rest is the planner's.
     pub graph: Graph,
-    /// Tensors to fill.
-    pub inputs: GraphInputs,
-    /// Logits, f32 `[n_vocab, n_outputs]`.
-    pub logits: TensorId,
-    /// Final normalised rows, f32 `[n_embd, n_outputs]`.
-    pub embd: TensorId,
+    /// What it was built for.
+    pub params: GraphParams,
+    /// Inputs, to be filled before each run.
+    pub inputs: Vec<Box<dyn GraphInput>>,
+    /// Results, to be read after it.
+    pub outputs: GraphOutputs,
+}
+
+impl BuiltGraph {
+    /// Whether this graph serves a ubatch with these parameters too, once its inputs are filled (`can_reuse`).
+    pub fn can_reuse(&self, params: &GraphParams) -> bool {
+        self.params.same_nodes(params) && self.inputs.iter().all(|input| input.can_reuse(&params.shape))
+    }
+
+    /// Fills all inputs (`set_inputs`).
+    pub fn set_inputs(
+        &mut self,
+        source: &InputSource<'_>,
+        buffers: &mut BufferTable,
+    ) -> Result<(), quipu_kv_cache::Error> {
+        self.inputs.iter_mut().try_for_each(|input| input.set(&self.graph, source, buffers))
+    }
 }
 
 /// The graph that re-rotates cached keys after positions were shifted.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct ShiftGraph {
     /// The graph.
     pub graph: Graph,
-    /// Shift of each cell, i32 `[n_cells]`.
-    pub shift: TensorId,
+    /// Its input: the shift of each cell.
+    pub shift: KShift,
 }
 
 impl Model {
@@ -199,11 +242,16 @@ impl Model {
             .collect()
     }
 
-    /// Builds the graph of a ubatch over `cache` (`llama_model::build_graph`).
-    pub fn build_graph(&self, params: &GraphParams, cache: &KvCache) -> Result<BuiltGraph, Error> {
+    /// Builds the graph of a ubatch over `memory` (`llama_model::build_graph`).
+    pub fn build_graph(&self, params: &GraphParams, memory: &dyn Memory) -> Result<BuiltGraph, Error> {
         let (architecture, weights) = self.runnable.as_ref().ok_or(Error::NoWeights)?;
-        let builder = Builder::new(&self.hparams, weights, params, cache)?;
-        (architecture.graph)(builder)
+        let builder = Builder::new(&self.hparams, weights, params, memory)?;
+        let mut built = (architecture.graph)(builder)?;
+        if let Some(pooling) = params.embeddings {
+            let (graph, inputs) = (&mut built.graph, &mut built.inputs);
+            built.outputs.pooled = pooling::build(graph, built.outputs.embd, pooling, &params.shape, inputs)?;
+        }
+        Ok(built)
     }
 
     /// Whether positions can be shifted after the fact: only rotary positions can.
@@ -212,10 +260,14 @@ impl Model {
     }
 
     /// Builds the graph that rotates every cached key by its cell's shift (`build_graph_shift`); `None` for
-    /// models without rotary positions, whose cached keys do not depend on position.
-    pub fn build_shift_graph(&self, rope: &RopeConfig, cache: &KvCache) -> Result<Option<ShiftGraph>, Error> {
+    /// models without rotary positions, whose cached keys do not depend on position, and without a cache.
+    pub fn build_shift_graph(
+        &self,
+        rope: &RopeConfig,
+        memory: &dyn Memory,
+    ) -> Result<Option<ShiftGraph>, Error> {
         let (_, weights) = self.runnable.as_ref().ok_or(Error::NoWeights)?;
-        let Some(mode) = self.hparams.rope_mode else { return Ok(None) };
+        let (Some(mode), Some(cache)) = (self.hparams.rope_mode, memory.kv()) else { return Ok(None) };
         let mut graph = Graph::new();
         let n_cells = cache.n_cells();
         let mut kv = cache.graph();
@@ -239,6 +291,6 @@ impl Model {
             let stored = graph.cpy(turned, keys)?;
             graph.build_forward_expand(stored);
         }
-        Ok(Some(ShiftGraph { graph, shift }))
+        Ok(Some(ShiftGraph { graph, shift: KShift::new(shift) }))
     }
 }

@@ -73,7 +73,7 @@ fn compare(model: &Model, file: &GgufFile) -> usize {
     let params = KvParams { n_cells: 256, type_k: DType::F16, type_v: DType::F16, layers };
     let cache = KvCache::new(&params, device.buffer_type().as_ref(), &mut buffers).expect("a small cache");
     let rope = RopeConfig::new(model.hparams(), &RopeOverrides::default());
-    let params = GraphParams { n_tokens: 1, n_outputs: 1, n_kv: 256, rope, from_embeddings: false };
+    let params = GraphParams::decoder(1, 1, 256, rope);
     let graph = model.build_graph(&params, &cache).expect("a graph").graph;
     let mut n = 0;
     for tensor in graph.tensors() {
@@ -278,7 +278,7 @@ fn without_memory_a_model_has_sizes_and_graphs() {
             let memory = CpuDevice::default().buffer_type();
             let cache = KvCache::new(&cache_params, memory.as_ref(), &mut buffers).unwrap();
             let rope = RopeConfig::new(model.hparams(), &RopeOverrides::default());
-            let graph = GraphParams { n_tokens: 1, n_outputs: 1, n_kv: 256, rope, from_embeddings: false };
+            let graph = GraphParams::decoder(1, 1, 256, rope);
             model.build_graph(&graph, &cache).unwrap();
             assert_eq!(gpu.live_bytes(), 0);
         }

@@ -113,7 +113,7 @@ pub use quipu_gguf as gguf;
 pub use quipu_sampler as sampler;
 
 /// Token id in a model's vocabulary.
-pub type TokenId = u32;
+pub use quipu_batch::TokenId;
 
 /// The programs in the documents compile and run.
 #[cfg(all(doctest, feature = "embedded-model"))]

@@ -77,7 +77,7 @@ impl Model {
         let cache = KvCache::new(&kv_params, buffer_type.as_ref(), &mut buffers)
             .map_err(quipu_decoder::Error::from)?;
         let rope = RopeConfig::new(hparams, &RopeOverrides::default());
-        let params = GraphParams { n_tokens, n_outputs: 1, n_kv: n_ctx, rope, from_embeddings: false };
+        let params = GraphParams::decoder(n_tokens, 1, n_ctx, rope);
         let graph = weights.build_graph(&params, &cache).map_err(quipu_decoder::Error::from)?.graph;
 
         let spec = BufferSpec {

@@ -185,7 +185,7 @@ fn sequences_come_and_go_at_any_time() {
     assert!(n_ties <= 2, "{n_ties} of 12 parted");
     // What the sequences held is what the memory holds, and nothing else.
     engine.reset();
-    assert_eq!(engine.context().cache().cells().n_used(), 0);
+    assert_eq!(engine.context().memory().n_used(), 0);
 }
 
 /// Neither waits for the other: one token in every step, while a long prompt goes on beside it.

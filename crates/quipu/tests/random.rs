@@ -129,7 +129,7 @@ fn whatever_was_asked_the_session_is_as_good_as_new() {
             let n_held = session.held_tokens().len() as i32;
             assert_eq!(last, n_held - 1, "round {round}");
             assert!(first == 0 || n_held == 0);
-            assert_eq!(session.context().cache().cells().n_used() as i32, n_held);
+            assert_eq!(session.context().memory().n_used() as i32, n_held);
             if round % 7 == 0 {
                 let again = generate(&mut session, "The old man", &greedy(12));
                 assert_eq!(again.tokens, expected.tokens, "round {round}");

@@ -31,10 +31,10 @@ impl Engine {
         result
     }
 
-    /// Makes the memory forget what no sequence knows of. A memory that cannot, or whose keys may be half shifted, is
-    /// emptied: then sequences compute their tokens again.
+    /// Makes the memory forget what no sequence knows of. If it cannot, or if it lost what sequences know of (keys that were
+    /// half shifted), it is emptied: then sequences compute their tokens again.
     fn restore(&mut self) {
-        let mut is_restored = !std::mem::take(&mut self.shift_is_torn);
+        let mut is_restored = true;
         for i in 0..self.lanes.len() {
             let seq_id = i as SeqId;
             is_restored = is_restored && {

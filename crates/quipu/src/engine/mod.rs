@@ -75,10 +75,6 @@ pub struct Engine {
     parts: Vec<Part>,
     wanted: Vec<usize>,
     shares: Vec<usize>,
-    /// Positions were shifted and the keys are not known to have followed.
-    shift_is_pending: bool,
-    /// They may have followed in part.
-    shift_is_torn: bool,
     timings: Timings,
     /// What sequences did; the rest of [`Engine::metrics`] is the context's.
     counts: Metrics,
@@ -116,8 +112,6 @@ impl Engine {
             parts: Vec::with_capacity(n_seq_max),
             wanted: Vec::with_capacity(n_seq_max),
             shares: Vec::with_capacity(n_seq_max),
-            shift_is_pending: false,
-            shift_is_torn: false,
             timings: Timings::default(),
             counts: Metrics::default(),
             created: Instant::now(),
@@ -164,7 +158,7 @@ impl Engine {
     /// by a [`crate::telemetry::Recorder`] only.
     pub fn metrics(&self) -> Metrics {
         let perf = self.context.perf();
-        let cells = self.context.cache().cells();
+        let memory = self.context.memory();
         let mut counts = self.counts;
         for live in self.live.iter().filter(|live| live.is_over()) {
             if let Some(time) = live.sequence.generation_time() {
@@ -181,8 +175,8 @@ impl Engine {
             n_graph_builds: perf.n_graph_builds as u64,
             n_reused: perf.n_reused as u64,
             n_ubatches: (perf.n_graph_builds + perf.n_reused) as u64,
-            kv_used: cells.n_used() as u64,
-            n_cells: cells.len() as u64,
+            kv_used: memory.n_used() as u64,
+            n_cells: memory.n_cells() as u64,
             n_active: self.n_live() as u64,
             ..counts
         }
@@ -266,7 +260,6 @@ impl Engine {
     pub fn reset(&mut self) {
         self.lanes.iter_mut().for_each(|lane| lane.cached.clear());
         self.live.iter_mut().for_each(|live| live.sequence.held_mut().lost());
-        self.shift_is_pending = false;
         self.context.memory_mut().clear();
     }
 
@@ -304,7 +297,7 @@ impl Engine {
     }
 
     /// Decodes `tokens` at the end of what sequence 0 holds, which is not under way; `all_outputs` says whether every
-    /// row's logits are wanted or only the last one's. On an error the memory keeps what was complete.
+    /// row's logits are wanted or only the last one's. After an error nothing of them is held.
     pub(crate) fn extend(&mut self, tokens: &[TokenId], all_outputs: bool) -> Result<(), Error> {
         let cached = &mut self.lanes[0].cached;
         cached.set_pending(tokens);
@@ -465,10 +458,7 @@ impl Engine {
                 Step::Compute { tokens, .. } => return tokens.len(),
                 Step::Shift { n_keep, n_discard } => {
                     match sequence.shift(n_keep, n_discard, self.context.memory_mut()) {
-                        Ok(true) => {
-                            self.shift_is_pending = true;
-                            self.counts.n_shifts += 1;
-                        }
+                        Ok(true) => self.counts.n_shifts += 1,
                         Ok(false) => {
                             sequence.fail(Error::CannotShift { name: self.model.name().to_owned() });
                         }
@@ -492,26 +482,10 @@ impl Engine {
         span.in_scope(|| self.decode(self.batch.n_tokens() > 1))
     }
 
-    /// Decodes the batch, all or nothing but for complete ubatches: those stay, and their sequences know it.
+    /// Decodes the batch, all or nothing.
     fn decode(&mut self, is_prompt: bool) -> Result<(), Error> {
-        use quipu_decoder::Error as E;
         let start = Instant::now();
-        let done = self.guarded(|engine| {
-            let was_pending = std::mem::take(&mut engine.shift_is_pending);
-            engine.shift_is_torn = was_pending;
-            let done = engine.context.decode(&engine.batch);
-            match &done {
-                // Keys are shifted before cells are looked for, and nobody can abort that.
-                Ok(()) | Err(E::NoSlot(_) | E::Aborted) => engine.shift_is_torn = false,
-                Err(E::Backend(_) | E::Model(_) | E::Memory(_)) => {}
-                // A batch that was refused: nothing was done.
-                Err(_) => (engine.shift_is_pending, engine.shift_is_torn) = (was_pending, false),
-            }
-            if done.is_err() {
-                engine.keep_complete();
-            }
-            Ok(done?)
-        });
+        let done = self.guarded(|engine| Ok(engine.context.decode(&engine.batch)?));
         let (n_tokens, spent) = (self.batch.n_tokens(), start.elapsed());
         self.counts.n_decode += u64::from(done.is_ok());
         let timings = &mut self.timings;
@@ -523,19 +497,6 @@ impl Engine {
         *n += n_tokens;
         *time += spent;
         done
-    }
-
-    /// After a failed decode: sequences learn what the memory holds of their parts.
-    fn keep_complete(&mut self) {
-        for part in &self.parts {
-            let end = usize::try_from(self.context.memory().seq_pos_max(part.seq_id) + 1).unwrap_or(0);
-            let live = self.live.iter_mut().find(|live| live.sequence.seq_id() == part.seq_id);
-            let held = match live {
-                Some(live) => live.sequence.held_mut(),
-                None => &mut self.lanes[part.seq_id as usize].cached,
-            };
-            held.advance(end.saturating_sub(held.n_past()).min(part.n_tokens));
-        }
     }
 
     /// After a decode: sequences learn that their parts were computed.

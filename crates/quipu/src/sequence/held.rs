@@ -152,7 +152,10 @@ fn remove(memory: &mut dyn Memory, seq_id: SeqId, start: usize, end: Option<usiz
 
 #[cfg(test)]
 mod tests {
-    use quipu_decoder::Pos;
+    use quipu_backend::BufferTable;
+    use quipu_batch::CheckedBatch;
+    use quipu_decoder::{Pos, StateRead, StateWrite};
+    use quipu_kv_cache::{KvCache, MemoryKey, MemoryPlan, SeqPositions};
 
     use super::*;
 
@@ -166,6 +169,16 @@ mod tests {
 
     type Done<T> = Result<T, quipu_kv_cache::Error>;
 
+    impl SeqPositions for Script {
+        fn seq_pos_min(&self, _: SeqId) -> Pos {
+            -1
+        }
+
+        fn seq_pos_max(&self, _: SeqId) -> Pos {
+            -1
+        }
+    }
+
     impl Memory for Script {
         fn clear(&mut self) {
             self.calls.push(("clear", 0, 0));
@@ -177,14 +190,6 @@ mod tests {
             Ok(!self.refuses_removal || p0 == 0)
         }
 
-        fn seq_cp(&mut self, _: SeqId, _: SeqId, _: Pos, _: Pos) -> Done<()> {
-            Ok(())
-        }
-
-        fn seq_keep(&mut self, _: SeqId) -> Done<()> {
-            Ok(())
-        }
-
         fn seq_add(&mut self, seq_id: SeqId, p0: Pos, p1: Pos, delta: Pos) -> Done<()> {
             self.calls.push(("add", p0, p1));
             if self.fails_to_add {
@@ -193,20 +198,54 @@ mod tests {
             Ok(())
         }
 
+        fn can_shift(&self) -> bool {
+            true
+        }
+
+        // Nobody asks for the rest.
+
+        fn seq_cp(&mut self, _: SeqId, _: SeqId, _: Pos, _: Pos) -> Done<()> {
+            Ok(())
+        }
+
+        fn seq_keep(&mut self, _: SeqId) -> Done<()> {
+            Ok(())
+        }
+
         fn seq_div(&mut self, _: SeqId, _: Pos, _: Pos, _: i32) -> Done<()> {
             Ok(())
         }
 
-        fn seq_pos_min(&self, _: SeqId) -> Pos {
-            -1
+        fn plan(&mut self, _: &mut CheckedBatch, _: usize, _: &mut MemoryPlan) -> Done<()> {
+            Ok(())
         }
 
-        fn seq_pos_max(&self, _: SeqId) -> Pos {
-            -1
+        fn apply(&mut self, _: &mut MemoryPlan) -> bool {
+            false
         }
 
-        fn can_shift(&self) -> bool {
-            true
+        fn roll_back(&mut self, _: &mut MemoryPlan) {}
+
+        fn key(&self) -> MemoryKey {
+            MemoryKey::default()
+        }
+
+        fn kv(&self) -> Option<&KvCache> {
+            None
+        }
+
+        fn has_update(&self) -> bool {
+            false
+        }
+
+        fn updated(&mut self) {}
+
+        fn state_write(&self, _: &BufferTable, _: Option<SeqId>, _: &mut dyn StateWrite) -> Done<()> {
+            Ok(())
+        }
+
+        fn state_read(&mut self, _: &mut BufferTable, _: Option<SeqId>, _: &mut dyn StateRead) -> Done<()> {
+            Ok(())
         }
     }
 

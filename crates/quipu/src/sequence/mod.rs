@@ -9,7 +9,7 @@ mod queue;
 
 use std::time::{Duration, Instant};
 
-use quipu_decoder::SeqId;
+use quipu_decoder::{BatchError, Memory, SeqId};
 use quipu_tokenizer::{StreamDecoder, Tokenizer};
 use tracing::Span;
 
@@ -460,11 +460,7 @@ impl Sequence {
     }
 
     /// Takes over what the memory holds of another sequence's tokens with this number.
-    pub(crate) fn adopt(
-        &mut self,
-        cached: &mut Held,
-        memory: &mut dyn quipu_decoder::Memory,
-    ) -> Result<(), Error> {
+    pub(crate) fn adopt(&mut self, cached: &mut Held, memory: &mut dyn Memory) -> Result<(), Error> {
         let span = self.span.clone();
         let _in_generation = span.enter();
         self.begin();
@@ -481,7 +477,7 @@ impl Sequence {
         &mut self,
         n_keep: usize,
         n_discard: usize,
-        memory: &mut dyn quipu_decoder::Memory,
+        memory: &mut dyn Memory,
     ) -> Result<bool, Error> {
         let span = self.span.clone();
         let _in_generation = span.enter();
@@ -549,7 +545,8 @@ fn check_prompt(prompt: &[TokenId], n_ctx: usize, n_vocab: usize) -> Result<(), 
     }
     match prompt.iter().position(|token| *token as usize >= n_vocab) {
         Some(index) => {
-            Err(quipu_decoder::Error::InvalidToken { index, token: prompt[index], n_vocab }.into())
+            let error = BatchError::InvalidToken { index, token: prompt[index], n_vocab };
+            Err(quipu_decoder::Error::from(error).into())
         }
         None => Ok(()),
     }

@@ -1,5 +1,8 @@
 //! Stop strings that may span tokens: text is held back while it could still become one of them.
 
+/// Bytes that a piece of text seldom exceeds; more only costs an allocation.
+const PIECE: usize = 64;
+
 /// Watches generated text for stop strings.
 #[derive(Clone, Debug)]
 pub(crate) struct StopMatcher {
@@ -9,8 +12,9 @@ pub(crate) struct StopMatcher {
 
 impl StopMatcher {
     pub fn new(stops: &[String]) -> StopMatcher {
-        let stops = stops.iter().filter(|stop| !stop.is_empty()).cloned().collect();
-        StopMatcher { stops, held: String::new() }
+        let stops: Vec<String> = stops.iter().filter(|stop| !stop.is_empty()).cloned().collect();
+        let longest = stops.iter().map(String::len).max().unwrap_or(0);
+        StopMatcher { stops, held: String::with_capacity(longest + PIECE) }
     }
 
     /// Takes the next piece of text and appends to `out` what is safe to show. If a stop string was met, that is the

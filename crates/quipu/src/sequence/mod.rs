@@ -414,6 +414,7 @@ impl Sequence {
         self.held.reserve(n.min(self.n_ctx.saturating_sub(self.held.len())) + 1);
         self.outcome.tokens.reserve(n);
         self.outcome.text.reserve(n * TEXT_PER_TOKEN);
+        self.queue.reserve();
     }
 
     fn report_shift(&mut self, n_keep: usize, n_discard: usize) {

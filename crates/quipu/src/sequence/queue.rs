@@ -39,6 +39,12 @@ pub(crate) struct Queue {
 }
 
 impl Queue {
+    /// Has the memory for what one step brings: a few events, and pieces of text with what stop strings held back.
+    pub fn reserve(&mut self) {
+        self.events.reserve(8);
+        self.text.reserve(256);
+    }
+
     pub fn is_empty(&self) -> bool {
         self.events.is_empty()
     }

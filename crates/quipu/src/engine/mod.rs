@@ -565,7 +565,11 @@ impl Engine {
 
     /// After an abort: ends who wanted that; whether there was anybody.
     fn end_interrupted(&mut self) -> bool {
-        self.live.iter_mut().fold(false, |any, live| live.sequence.end_if_interrupted() || any)
+        let mut any = false;
+        for live in &mut self.live {
+            any |= live.sequence.end_if_interrupted();
+        }
+        any
     }
 }
 

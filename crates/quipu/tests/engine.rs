@@ -34,8 +34,8 @@ struct Seen {
     error: Option<Error>,
 }
 
-fn engine_of(model: &Model, n_seq_max: usize, context: SessionOptions) -> Engine {
-    let context = SessionOptions { n_threads: 2, ..context };
+fn engine_of(model: &Model, n_seq_max: usize, context: &SessionOptions) -> Engine {
+    let context = SessionOptions { n_threads: 2, ..context.clone() };
     model.engine(&EngineOptions { n_seq_max, n_ctx_seq: 0, context }).expect("an engine")
 }
 
@@ -80,7 +80,7 @@ fn with_rows(model: &Model, options: GenerateOptions) -> GenerateOptions {
 }
 
 fn alone(model: &Model, prompt: &str, options: &GenerateOptions) -> Seen {
-    let mut engine = engine_of(model, 1, context(512));
+    let mut engine = engine_of(model, 1, &context(512));
     let key = engine.add_text(prompt, options).expect("a sequence");
     run(&mut engine).remove(&key).expect("events")
 }
@@ -112,7 +112,7 @@ fn assert_same(alone: &Seen, together: &Seen, name: &str) -> bool {
 fn eight_sequences_give_what_each_gives_alone() {
     let model = model();
     let options = with_rows(&model, greedy(60));
-    let mut engine = engine_of(&model, 8, context(1024));
+    let mut engine = engine_of(&model, 8, &context(1024));
     let keys = PROMPTS.map(|prompt| engine.add_text(prompt, &options).expect("a sequence"));
     let mut seen = run(&mut engine);
     let mut n_ties = 0;
@@ -136,7 +136,7 @@ fn eight_sequences_give_what_each_gives_alone() {
 fn sequences_come_and_go_at_any_time() {
     let model = model();
     let options = with_rows(&model, greedy(30));
-    let mut engine = engine_of(&model, 3, SessionOptions { n_batch: 8, ..context(512) });
+    let mut engine = engine_of(&model, 3, &SessionOptions { n_batch: 8, ..context(512) });
     let mut seen = HashMap::new();
     let mut names = HashMap::new();
     let (mut n_refused, mut n_added) = (0, 0);
@@ -192,7 +192,7 @@ fn sequences_come_and_go_at_any_time() {
 #[test]
 fn a_long_prompt_does_not_hold_up_the_others() {
     let model = model();
-    let mut engine = engine_of(&model, 3, SessionOptions { n_batch: 32, ..context(1024) });
+    let mut engine = engine_of(&model, 3, &SessionOptions { n_batch: 32, ..context(1024) });
     let endless = GenerateOptions { ignore_eog: true, ..greedy(200) };
     let writer = engine.add_text(PROMPTS[0], &endless).expect("a sequence");
     engine.step().expect("a step");
@@ -252,7 +252,7 @@ fn an_error_of_one_ends_that_one() {
     let model = model();
     let options = with_rows(&model, greedy(20));
     for panics in [false, true] {
-        let mut engine = engine_of(&model, 3, context(512));
+        let mut engine = engine_of(&model, 3, &context(512));
         let first = engine.add_text(PROMPTS[0], &options).expect("a sequence");
         let bad = engine.add_text(PROMPTS[1], &failing(panics)).expect("a sequence");
         let last = engine.add_text(PROMPTS[2], &options).expect("a sequence");
@@ -277,7 +277,7 @@ fn an_error_of_one_ends_that_one() {
 #[test]
 fn cancelled_within_one_step() {
     let model = model();
-    let mut engine = engine_of(&model, 3, SessionOptions { n_batch: 16, ..context(512) });
+    let mut engine = engine_of(&model, 3, &SessionOptions { n_batch: 16, ..context(512) });
     let cancel = CancelToken::new();
     let options = GenerateOptions { cancel: Some(cancel.clone()), ignore_eog: true, ..greedy(400) };
     let endless = GenerateOptions { ignore_eog: true, ..greedy(40) };
@@ -307,7 +307,7 @@ fn cancelled_within_one_step() {
 #[test]
 fn a_batch_that_nobody_wants_is_aborted() {
     let model = model();
-    let mut engine = engine_of(&model, 2, context(2048));
+    let mut engine = engine_of(&model, 2, &context(2048));
     let cancel = CancelToken::new();
     let options = GenerateOptions { cancel: Some(cancel.clone()), ..greedy(4) };
     let prompt: Vec<TokenId> = (0..900).map(|i| 10 + i * 13 % 900).collect();
@@ -335,7 +335,7 @@ fn a_batch_that_nobody_wants_is_aborted() {
 fn no_room_ends_the_largest() {
     let model = model();
     let endless = GenerateOptions { ignore_eog: true, ..with_rows(&model, greedy(150)) };
-    let mut engine = engine_of(&model, 3, context(256));
+    let mut engine = engine_of(&model, 3, &context(256));
     let large: Vec<TokenId> = (0..100).map(|i| 10 + i * 13 % 900).collect();
     let first = engine.add_text(PROMPTS[0], &endless).expect("a sequence");
     let largest = engine.add(large, &endless).expect("a sequence");
@@ -357,7 +357,7 @@ fn no_room_ends_the_largest() {
 #[test]
 fn a_prompt_goes_where_it_is_held_already() {
     let model = model();
-    let mut engine = engine_of(&model, 2, context(512));
+    let mut engine = engine_of(&model, 2, &context(512));
     let options = greedy(5);
     let n_cached = |engine: &mut Engine, prompt: &str| {
         let key = engine.add_text(prompt, &options).expect("a sequence");
@@ -403,7 +403,7 @@ fn sequences_shift_on_their_own() {
 #[test]
 fn a_sequence_whose_events_are_not_taken_waits() {
     let model = model();
-    let mut engine = engine_of(&model, 1, context(512));
+    let mut engine = engine_of(&model, 1, &context(512));
     let key = engine.add_text(PROMPTS[0], &greedy(30)).expect("a sequence");
     assert!(engine.step().expect("a step") > 1);
     for _ in 0..5 {

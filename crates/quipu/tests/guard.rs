@@ -30,8 +30,8 @@ struct Failing {
 }
 
 impl Failing {
-    fn new(n: usize, panics: bool) -> Box<Failing> {
-        Box::new(Failing { n: AtomicUsize::new(n), panics, only_shifts: false })
+    fn new(n: usize, panics: bool) -> Failing {
+        Failing { n: AtomicUsize::new(n), panics, only_shifts: false }
     }
 }
 
@@ -101,7 +101,7 @@ fn embedding_that_fails_in_the_middle_leaves_nothing_behind() {
         let mut session = embedding_session(&model, Pooling::None, 16);
         let fresh = session.embed("a dog", true).expect("an embedding");
         // Past the first ubatch, within the first decode call.
-        session.context().set_observer(Some(Failing::new(200, panics)));
+        session.context().set_observer(Some(Box::new(Failing::new(200, panics))));
         let failed = catch_unwind(AssertUnwindSafe(|| session.embed(&text, true).map(drop)));
         assert_eq!(failed.is_err(), panics);
         session.context().set_observer(None);
@@ -288,11 +288,11 @@ fn make(session: &mut Session, call: &Call) {
         Call::Observed { n, panics, shifting } => {
             // Close to the end of the context, so that some of them fall into a shift.
             let long = tokens(3, if shifting { 250 } else { 60 });
-            session.context().set_observer(Some(Failing::new(n, panics)));
+            session.context().set_observer(Some(Box::new(Failing::new(n, panics))));
             drop(session.generate_from(&long, &options(shifting), |_| Flow::Continue));
         }
         Call::ObservedLogits { n, panics } => {
-            session.context().set_observer(Some(Failing::new(n, panics)));
+            session.context().set_observer(Some(Box::new(Failing::new(n, panics))));
             drop(session.logits(&tokens(7, 100), |_| {}));
         }
         Call::PanickingSink { n } => {

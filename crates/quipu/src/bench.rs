@@ -64,7 +64,7 @@ pub fn run_bench(
     if needed > session.n_ctx() {
         return Err(Error::PromptTooLong { n_prompt: needed, n_ctx: session.n_ctx() });
     }
-    let n_vocab = session.model.hparams().n_vocab as u32;
+    let n_vocab = session.model().hparams().n_vocab as u32;
     let mut state = 1u32;
     // A linear congruential sequence: what the tokens are does not matter, that they vary does.
     let mut next = move || {
@@ -77,15 +77,15 @@ pub fn run_bench(
         session.reset();
         let start = Instant::now();
         if n_prompt > 0 {
-            let n_batch = session.context.params().n_batch;
+            let n_batch = session.context().params().n_batch;
             for chunk in prompt.chunks(n_batch) {
-                session.extend(chunk, false)?;
+                session.engine.extend(chunk, false)?;
             }
         }
         // One token is warm-up enough for generation.
         let n = if repetition == 0 { n_gen.min(1) } else { n_gen };
         for _ in 0..n {
-            session.extend(&[next()], false)?;
+            session.engine.extend(&[next()], false)?;
         }
         if repetition > 0 {
             samples_ns.push(u64::try_from(start.elapsed().as_nanos()).unwrap_or(u64::MAX));

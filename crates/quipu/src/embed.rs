@@ -1,7 +1,8 @@
 //! Embeddings: one row of numbers for a text.
 
-use quipu_decoder::{Batch, Pooling};
+use quipu_decoder::Pooling;
 
+use crate::TokenId;
 use crate::error::Error;
 use crate::session::Session;
 
@@ -11,35 +12,48 @@ impl Session {
     /// scaled to Euclidean length 1 (`common_embd_normalize`). Forgets what was decoded.
     ///
     /// # Errors
-    /// An empty text, more tokens than fit, a session made without [`crate::SessionOptions::embeddings`].
+    /// A session made without [`crate::SessionOptions::embeddings`], an empty text, more tokens than fit. Nothing was
+    /// forgotten then.
     pub fn embed(&mut self, text: &str, normalize: bool) -> Result<Vec<f32>, Error> {
-        let tokens = self.model.tokenizer()?.encode(text, true, true)?;
+        let tokens = self.model().tokenizer()?.encode(text, true, true)?;
+        let n_embd = self.model().hparams().n_embd;
+        let mut rows = self.embed_rows(&tokens)?;
+        if normalize {
+            rows.chunks_mut(n_embd).for_each(normalize_row);
+        }
+        Ok(rows)
+    }
+
+    fn embed_rows(&mut self, tokens: &[TokenId]) -> Result<Vec<f32>, Error> {
+        let params = self.context().params();
+        let (n_ctx, n_batch, n_ubatch, pooling) =
+            (params.n_ctx, params.n_batch, params.n_ubatch, params.pooling);
+        if !params.embeddings {
+            let error = quipu_decoder::Error::NotKept { kind: "embeddings", expected: "embeddings = true" };
+            return Err(error.into());
+        }
+        let n_tokens = tokens.len();
         if tokens.is_empty() {
             return Err(Error::EmptyPrompt);
         }
-        if tokens.len() > self.n_ctx() {
-            return Err(Error::PromptTooLong { n_prompt: tokens.len(), n_ctx: self.n_ctx() });
+        if pooling != Pooling::None && n_tokens > n_ubatch {
+            return Err(Error::TextTooLong { n_tokens, n_ubatch, n_ctx });
         }
-        self.reset();
-        let mut batch = Batch::new();
-        for (i, token) in tokens.iter().enumerate() {
-            batch.add(*token, i as i32, &[0], true);
+        if n_tokens > n_ctx {
+            return Err(Error::PromptTooLong { n_prompt: n_tokens, n_ctx });
         }
-        self.context.decode(&batch)?;
-        let mut out = Vec::new();
-        if self.context.params().pooling == Pooling::None {
-            for i in 0..tokens.len() {
-                out.extend_from_slice(self.context.embeddings(i as i32)?);
+        let mut rows = Vec::new();
+        self.engine.run_apart(tokens, n_batch, |context, n| {
+            if pooling != Pooling::None {
+                rows.extend_from_slice(context.embeddings_seq(0)?);
+                return Ok(());
             }
-        } else {
-            out.extend_from_slice(self.context.embeddings_seq(0)?);
-        }
-        self.reset();
-        if normalize {
-            let n_embd = self.model.hparams().n_embd;
-            out.chunks_mut(n_embd).for_each(normalize_row);
-        }
-        Ok(out)
+            (0..n).try_for_each(|i| {
+                rows.extend_from_slice(context.embeddings(i as i32)?);
+                Ok(())
+            })
+        })?;
+        Ok(rows)
     }
 }
 

@@ -71,6 +71,44 @@ pub enum Error {
         /// Tokens the session's context holds.
         n_ctx: usize,
     },
+    /// A text that cannot be pooled in one piece.
+    #[error(
+        "the text has {n_tokens} tokens, expected at most {n_ubatch}, which are computed at once (context of {n_ctx})"
+    )]
+    TextTooLong {
+        /// Tokens of the text.
+        n_tokens: usize,
+        /// Tokens computed at once.
+        n_ubatch: usize,
+        /// Tokens the session's context holds.
+        n_ctx: usize,
+    },
+    /// Every sequence of the engine is under way.
+    #[error("all {n_seq_max} sequences are under way, expected a free one")]
+    NoFreeSequence {
+        /// Sequences of the engine.
+        n_seq_max: usize,
+    },
+    /// The context has no room left; this sequence had to go, because it was the largest.
+    #[error(
+        "no room in a context of {n_ctx} tokens that sequences share: this one ends because it holds most ({n_held} tokens)"
+    )]
+    NoRoom {
+        /// Tokens it held.
+        n_held: usize,
+        /// Tokens of the context.
+        n_ctx: usize,
+    },
+    /// Chunks in which nothing would be measured.
+    #[error(
+        "chunks of {n_ctx} tokens, expected at least {n_least}: what is scored is the second half without its first token"
+    )]
+    ChunkTooShort {
+        /// Tokens in a chunk.
+        n_ctx: usize,
+        /// Fewest that make sense.
+        n_least: usize,
+    },
     /// Too little text for the measurement.
     #[error("the text has {n_tokens} tokens, expected at least {n_needed} (twice the context of {n_ctx})")]
     TooFewTokens {

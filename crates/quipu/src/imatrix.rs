@@ -1,6 +1,6 @@
 //! Collecting an importance matrix: sums of squared activations at every matrix product, over a text.
 
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use quipu_backend::{BufferTable, Observer};
 use quipu_graph::{DType, Graph, Op, TensorId};
@@ -69,19 +69,8 @@ impl Session {
         imatrix: &mut Imatrix,
         progress: impl FnMut(&ImatrixProgress<'_>) -> Flow,
     ) -> Result<(), Error> {
-        let collector = Arc::new(Mutex::new(Collector {
-            process_output: options.process_output,
-            imatrix: std::mem::take(imatrix),
-            row: Vec::new(),
-        }));
-        let observer = SharedCollector(Arc::clone(&collector));
-        self.context().set_observer(Some(Box::new(observer)));
-        let done = self.run_chunks(text, options, &collector, progress);
-        self.context().set_observer(None);
-        if let Ok(mut collector) = collector.lock() {
-            *imatrix = std::mem::take(&mut collector.imatrix);
-        }
-        done
+        let collection = Collection::start(self, imatrix, options.process_output);
+        collection.session.run_chunks(text, options, &collection.collector, progress)
     }
 
     fn run_chunks(
@@ -101,7 +90,7 @@ impl Session {
         let mut score = Score::default();
         for (i, chunk) in tokens.chunks_exact(n_ctx).take(n_chunks).enumerate() {
             self.score_chunk(chunk, bos, &mut score)?;
-            let Ok(mut collector) = collector.lock() else { break };
+            let mut collector = lock(collector);
             let imatrix = &mut collector.imatrix;
             imatrix.chunk_size = n_ctx as u32;
             imatrix.chunk_count = imatrix.last_chunk(imatrix.chunk_size);
@@ -122,7 +111,36 @@ struct Collector {
     row: Vec<u8>,
 }
 
-/// The collector as the scheduler holds it; the session keeps the other end.
+/// A collection under way. However it ends, panics included, the session then shows its products to nobody and the
+/// matrix is its owner's again, with what was collected.
+struct Collection<'a> {
+    session: &'a mut Session,
+    imatrix: &'a mut Imatrix,
+    collector: Arc<Mutex<Collector>>,
+}
+
+impl<'a> Collection<'a> {
+    fn start(session: &'a mut Session, imatrix: &'a mut Imatrix, process_output: bool) -> Collection<'a> {
+        let collector = Collector { process_output, imatrix: std::mem::take(imatrix), row: Vec::new() };
+        let collector = Arc::new(Mutex::new(collector));
+        session.context().set_observer(Some(Box::new(SharedCollector(Arc::clone(&collector)))));
+        Collection { session, imatrix, collector }
+    }
+}
+
+impl Drop for Collection<'_> {
+    fn drop(&mut self) {
+        self.session.context().set_observer(None);
+        *self.imatrix = std::mem::take(&mut lock(&self.collector).imatrix);
+    }
+}
+
+/// A thread that died holding the lock loses nothing: what was added up stays added up.
+fn lock(collector: &Mutex<Collector>) -> MutexGuard<'_, Collector> {
+    collector.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The collector as the scheduler holds it; the collection keeps the other end.
 #[derive(Debug)]
 struct SharedCollector(Arc<Mutex<Collector>>);
 
@@ -131,7 +149,7 @@ impl Observer for SharedCollector {
         let tensor = &graph[node];
         let (Op::MulMat, [weight, x]) = (tensor.op, tensor.src.as_slice()) else { return false };
         let (name, x) = (&graph[*weight].name, &graph[*x]);
-        let process_output = || self.0.lock().is_ok_and(|collector| collector.process_output);
+        let process_output = || lock(&self.0).process_output;
         x.ne[1] >= MIN_ROWS
             && x.dtype == DType::F32
             && x.has_contiguous_rows()
@@ -144,10 +162,7 @@ impl Observer for SharedCollector {
         node: TensorId,
         buffers: &BufferTable,
     ) -> Result<(), quipu_backend::Error> {
-        match self.0.lock() {
-            Ok(mut collector) => collector.add(graph, node, buffers),
-            Err(_) => Ok(()),
-        }
+        lock(&self.0).add(graph, node, buffers)
     }
 }
 

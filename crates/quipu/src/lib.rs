@@ -1,7 +1,9 @@
 //! LLM inference in Rust that mirrors ggml / llama.cpp module for module.
 //!
-//! This is the crate a program embeds: open a model, make a session, generate or embed. The parts it stands
+//! This is the crate a program embeds: open a [`Model`], make a [`Session`], generate or embed. The parts it stands
 //! on (`quipu-gguf`, `quipu-tokenizer`, `quipu-decoder`, ...) are crates of their own and usable alone.
+//!
+//! One text after the other:
 //!
 //! ```
 //! # #[cfg(feature = "embedded-model")]
@@ -19,10 +21,41 @@
 //! # #[cfg(not(feature = "embedded-model"))]
 //! # fn main() {}
 //! ```
+//!
+//! Several at once, with one batch per step. Each gives what it would give alone, and an error of one is no error of the
+//! others:
+//!
+//! ```
+//! # #[cfg(feature = "embedded-model")]
+//! fn main() -> Result<(), quipu::Error> {
+//!     use quipu::{EngineOptions, EventRef, GenerateOptions, Model};
+//!     let mut engine = Model::embedded()?.engine(&EngineOptions::default())?; // four places
+//!     let options = GenerateOptions { max_tokens: Some(24), ..Default::default() };
+//!     for prompt in ["Once upon a time", "The old man", "One day"] {
+//!         engine.add_text(prompt, &options)?; // also while others are under way
+//!     }
+//!     while engine.n_live() > 0 {
+//!         engine.step()?;
+//!         while let Some((key, event)) = engine.next_event() {
+//!             if let EventRef::Done(outcome) = event? {
+//!                 println!("{key:?}: {}", outcome.text);
+//!             }
+//!         }
+//!     }
+//!     Ok(())
+//! }
+//! # #[cfg(not(feature = "embedded-model"))]
+//! # fn main() {}
+//! ```
+//!
+//! The layers, from the top: a [`Session`] is an [`Engine`] with one sequence; an [`Engine`] drives [`Sequence`]s over one
+//! decoder; a [`Sequence`] is a value that is fed logits and says what it wants next, for those who drive a decoder of
+//! their own ([`Session::context`] is one).
 #![forbid(unsafe_code)]
 
 mod bench;
 mod embed;
+mod engine;
 mod error;
 mod generate;
 mod gpu;
@@ -32,16 +65,18 @@ mod model;
 mod perplexity;
 mod plan;
 mod quantize;
+mod sequence;
 mod session;
 mod stop;
 pub mod telemetry;
 mod vocabulary;
 
 pub use bench::{BenchTest, run_bench};
+pub use engine::{Engine, EngineOptions, SequenceKey};
 pub use error::Error;
 pub use generate::{
-    CancelToken, ContextFull, Event, Flow, GenerateOptions, Generation, Outcome, StopReason, TokenLogprobs,
-    TopToken,
+    CancelToken, ContextFull, Event, EventRef, Flow, GenerateOptions, Generation, Outcome, StopReason,
+    TokenLogprobs, TopToken,
 };
 pub use gpu::gpu_devices;
 pub use imatrix::{ImatrixOptions, ImatrixProgress};
@@ -57,6 +92,7 @@ pub use quipu_model::quantize::Imatrix;
 pub use quipu_model::{BufferOverride, LoadOptions, LoadParams, LoadPhase, LoadStats, file_type_name};
 pub use quipu_sampler::{Chain, SamplerParams};
 pub use quipu_tokenizer::Tokenizer;
+pub use sequence::{Sequence, Step};
 pub use session::{Session, SessionOptions, Timings};
 pub use vocabulary::open_tokenizer;
 
@@ -75,7 +111,7 @@ pub use quipu_gguf as gguf;
 pub use quipu_sampler as sampler;
 
 /// Token id in a model's vocabulary.
-pub type TokenId = u32;
+pub use quipu_batch::TokenId;
 
 /// The programs in the documents compile and run.
 #[cfg(all(doctest, feature = "embedded-model"))]

@@ -14,6 +14,7 @@ use quipu_model::{Hparams, LoadParams, LoadStats};
 use quipu_sampler::{Pieces, Vocabulary};
 use quipu_tokenizer::Tokenizer;
 
+use crate::engine::{Engine, EngineOptions};
 use crate::error::Error;
 use crate::session::{Session, SessionOptions};
 use crate::vocabulary;
@@ -248,11 +249,25 @@ impl Model {
     /// # Errors
     /// A context that does not fit in memory; a model that was opened without its weights.
     pub fn session(&self, options: &SessionOptions) -> Result<Session, Error> {
-        if !self.inner.weights.has_weights() {
-            let name = self.inner.name.clone();
-            return Err(Error::Load { name, source: quipu_model::Error::NoWeights });
-        }
+        self.check_weights()?;
         Session::new(self.clone(), options)
+    }
+
+    /// Makes an engine: a context in which several sequences generate at once.
+    ///
+    /// # Errors
+    /// As [`Model::session`]; more sequences than a context can have.
+    pub fn engine(&self, options: &EngineOptions) -> Result<Engine, Error> {
+        self.check_weights()?;
+        Engine::new(self.clone(), options)
+    }
+
+    fn check_weights(&self) -> Result<(), Error> {
+        if self.inner.weights.has_weights() {
+            return Ok(());
+        }
+        let name = self.inner.name.clone();
+        Err(Error::Load { name, source: quipu_model::Error::NoWeights })
     }
 }
 

@@ -23,14 +23,14 @@ impl Session {
     /// (`perplexity` of llama-perplexity). `progress` gets the chunk number and the value so far.
     ///
     /// # Errors
-    /// Fewer than two chunks of tokens, a context shorter than `n_ctx`.
+    /// Chunks of fewer than 3 tokens, fewer than two chunks of tokens, a context shorter than `n_ctx`.
     pub fn perplexity(
         &mut self,
         text: &str,
         n_ctx: usize,
         mut progress: impl FnMut(usize, f64),
     ) -> Result<Perplexity, Error> {
-        let tokenizer = self.model.tokenizer()?.clone();
+        let tokenizer = self.model().tokenizer()?.clone();
         let tokens = tokenizer.encode(text, true, false)?;
         check_tokens(tokens.len(), n_ctx)?;
         let bos = tokenizer.special_tokens().bos.filter(|_| tokenizer.add_bos());
@@ -67,10 +67,16 @@ impl Session {
     }
 }
 
-/// Refuses texts of fewer than two chunks.
+/// Shortest chunk of which a token is scored: the first half is context, and the last token has none after it.
+const MIN_CHUNK: usize = 3;
+
+/// Refuses chunks in which nothing is scored, and texts of fewer than two chunks.
 pub(crate) fn check_tokens(n_tokens: usize, n_ctx: usize) -> Result<(), Error> {
-    let n_needed = n_ctx.max(2).saturating_mul(2);
-    if n_ctx < 2 || n_tokens < n_needed {
+    if n_ctx < MIN_CHUNK {
+        return Err(Error::ChunkTooShort { n_ctx, n_least: MIN_CHUNK });
+    }
+    let n_needed = n_ctx.saturating_mul(2);
+    if n_tokens < n_needed {
         return Err(Error::TooFewTokens { n_tokens, n_needed, n_ctx });
     }
     Ok(())

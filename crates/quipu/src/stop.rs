@@ -1,5 +1,8 @@
 //! Stop strings that may span tokens: text is held back while it could still become one of them.
 
+/// Bytes that a piece of text seldom exceeds; more only costs an allocation.
+const PIECE: usize = 64;
+
 /// Watches generated text for stop strings.
 #[derive(Clone, Debug)]
 pub(crate) struct StopMatcher {
@@ -7,43 +10,34 @@ pub(crate) struct StopMatcher {
     held: String,
 }
 
-/// What to do after a piece of text.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Verdict {
-    /// This much text is safe to show.
-    Emit(String),
-    /// A stop string was met.
-    Stop {
-        /// The text before it.
-        before: String,
-        /// The stop string.
-        stop: String,
-    },
-}
-
 impl StopMatcher {
     pub fn new(stops: &[String]) -> StopMatcher {
-        let stops = stops.iter().filter(|stop| !stop.is_empty()).cloned().collect();
-        StopMatcher { stops, held: String::new() }
+        let stops: Vec<String> = stops.iter().filter(|stop| !stop.is_empty()).cloned().collect();
+        let longest = stops.iter().map(String::len).max().unwrap_or(0);
+        StopMatcher { stops, held: String::with_capacity(longest + PIECE) }
     }
 
-    /// Takes the next piece of text.
-    pub fn push(&mut self, text: &str) -> Verdict {
+    /// Takes the next piece of text and appends to `out` what is safe to show. If a stop string was met, that is the
+    /// text before it, and the stop string is returned.
+    pub fn push(&mut self, text: &str, out: &mut String) -> Option<&str> {
         self.held.push_str(text);
         let found = self.stops.iter().filter_map(|stop| Some((self.held.find(stop.as_str())?, stop)));
         if let Some((at, stop)) = found.min_by_key(|(at, _)| *at) {
-            let stop = stop.clone();
-            self.held.truncate(at);
-            return Verdict::Stop { before: std::mem::take(&mut self.held), stop };
+            out.push_str(&self.held[..at]);
+            self.held.clear();
+            return Some(stop);
         }
         let keep = self.stops.iter().map(|stop| longest_partial(&self.held, stop)).max().unwrap_or(0);
-        let rest = self.held.split_off(self.held.len() - keep);
-        Verdict::Emit(std::mem::replace(&mut self.held, rest))
+        let safe = self.held.len() - keep;
+        out.push_str(&self.held[..safe]);
+        self.held.drain(..safe);
+        None
     }
 
-    /// Text that was held back and turned out to be ordinary.
-    pub fn finish(&mut self) -> String {
-        std::mem::take(&mut self.held)
+    /// Appends text that was held back and turned out to be ordinary.
+    pub fn finish(&mut self, out: &mut String) {
+        out.push_str(&self.held);
+        self.held.clear();
     }
 }
 
@@ -65,16 +59,12 @@ mod tests {
         let mut matcher = StopMatcher::new(&stops);
         let mut out = String::new();
         for piece in pieces {
-            match matcher.push(piece) {
-                Verdict::Emit(text) => out.push_str(&text),
-                Verdict::Stop { before, stop } => {
-                    assert!(stops.contains(&stop));
-                    out.push_str(&before);
-                    return (out, true);
-                }
+            if let Some(stop) = matcher.push(piece, &mut out) {
+                assert!(stops.iter().any(|known| known == stop));
+                return (out, true);
             }
         }
-        out.push_str(&matcher.finish());
+        matcher.finish(&mut out);
         (out, false)
     }
 

@@ -18,7 +18,8 @@ pub struct StreamDecoder {
 
 impl StreamDecoder {
     pub(crate) fn new(tokenizer: Tokenizer, special: bool) -> Self {
-        Self { tokenizer, special, held: Vec::new(), text: String::new() }
+        // Room for all but very long pieces, so that a token allocates nothing.
+        Self { tokenizer, special, held: Vec::with_capacity(64), text: String::with_capacity(64) }
     }
 
     /// The text that `token` completes; empty while a character is incomplete or the token is hidden.

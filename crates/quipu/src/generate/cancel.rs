@@ -58,12 +58,8 @@ impl Interrupt {
         self.deadline.is_some_and(|deadline| Instant::now() >= deadline).then_some(StopReason::TimeLimit)
     }
 
-    /// The same question as the decoder asks it between nodes; `None` if there is nothing to ask.
-    pub fn abort_callback(&self) -> Option<Box<dyn Fn() -> bool + Send + Sync>> {
-        if self.cancel.is_none() && self.deadline.is_none() {
-            return None;
-        }
-        let interrupt = self.clone();
-        Some(Box::new(move || interrupt.reason().is_some()))
+    /// Whether there can ever be a reason.
+    pub fn is_possible(&self) -> bool {
+        self.cancel.is_some() || self.deadline.is_some()
     }
 }

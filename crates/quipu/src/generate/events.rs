@@ -45,6 +45,62 @@ pub enum Event {
     Done(Outcome),
 }
 
+/// An [`Event`] that borrows from its sequence, so that handing it out allocates nothing.
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
+pub enum EventRef<'a> {
+    /// As [`Event::PromptProgress`].
+    PromptProgress {
+        /// Tokens of the prompt.
+        n_prompt: usize,
+        /// Of those, tokens that were held already.
+        n_cached: usize,
+        /// Tokens done, those included.
+        n_processed: usize,
+        /// Time since the sequence was made.
+        elapsed: Duration,
+    },
+    /// As [`Event::Token`].
+    Token {
+        /// The token.
+        id: TokenId,
+        /// Bytes it stands for.
+        piece: &'a [u8],
+        /// Probabilities, if asked for.
+        logprobs: Option<&'a TokenLogprobs>,
+    },
+    /// As [`Event::Text`].
+    Text(&'a str),
+    /// As [`Event::Shifted`].
+    Shifted {
+        /// Tokens kept at the beginning.
+        n_keep: usize,
+        /// Tokens forgotten after them.
+        n_discard: usize,
+        /// Tokens the context holds now.
+        n_past: usize,
+    },
+    /// As [`Event::Done`].
+    Done(&'a Outcome),
+}
+
+impl EventRef<'_> {
+    /// The event with memory of its own.
+    pub fn to_event(self) -> Event {
+        match self {
+            EventRef::PromptProgress { n_prompt, n_cached, n_processed, elapsed } => {
+                Event::PromptProgress { n_prompt, n_cached, n_processed, elapsed }
+            }
+            EventRef::Token { id, piece, logprobs } => {
+                Event::Token { id, piece: piece.to_vec(), logprobs: logprobs.cloned() }
+            }
+            EventRef::Text(text) => Event::Text(text.to_owned()),
+            EventRef::Shifted { n_keep, n_discard, n_past } => Event::Shifted { n_keep, n_discard, n_past },
+            EventRef::Done(outcome) => Event::Done(outcome.clone()),
+        }
+    }
+}
+
 /// Why a generation ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]

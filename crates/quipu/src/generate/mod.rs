@@ -1,22 +1,27 @@
 //! From a prompt to text: prefill, the decode loop, and all the ways it can end.
 //!
-//! One engine, the state machine [`Generation`], serves both forms: an iterator of [`Event`]s that the caller
-//! pulls ([`Session::stream`]), and callbacks ([`Session::generate`], [`Session::generate_events`]) that are loops
-//! over it. Answers to the loop of the reference's completion tool, with the server's log-probabilities.
+//! A [`Generation`] is one [`crate::Sequence`] in a session's engine, computed as far as events are asked for. It serves
+//! both forms: an iterator of [`Event`]s that the caller pulls ([`Session::stream`]), and callbacks
+//! ([`Session::generate`], [`Session::generate_events`]) that are loops over it. Here is also what a sequence is made
+//! of besides its tokens: options, sampling, log-probabilities, interrupts, the rule of the context shift.
 
 mod cancel;
-mod engine;
 mod events;
+mod generation;
 mod logprobs;
 mod options;
 mod sampling;
 mod shift;
 
+pub(crate) use cancel::Interrupt;
 pub use cancel::{CancelToken, Flow};
-pub use engine::Generation;
-pub use events::{Event, Outcome, StopReason};
+pub use events::{Event, EventRef, Outcome, StopReason};
+pub use generation::Generation;
+pub(crate) use logprobs::Logprobs;
 pub use logprobs::{TokenLogprobs, TopToken};
 pub use options::{ContextFull, GenerateOptions};
+pub(crate) use sampling::{TokenSampler, ignores_eog};
+pub(crate) use shift::Shift;
 
 use crate::TokenId;
 use crate::error::Error;
@@ -89,8 +94,8 @@ impl Session {
     /// What can be said before computing: an empty or too long prompt, bad sampling parameters, a context to be
     /// shifted that cannot be, a model without vocabulary.
     pub fn stream(&mut self, prompt: &str, options: &GenerateOptions) -> Result<Generation<'_>, Error> {
-        let tokens = self.model.tokenizer()?.encode(prompt, true, options.parse_special)?;
-        self.stream_from(&tokens, options)
+        let tokens = self.model().tokenizer()?.encode(prompt, true, options.parse_special)?;
+        Generation::new(self, tokens, options)
     }
 
     /// As [`Session::stream`], from tokens.
@@ -102,7 +107,7 @@ impl Session {
         prompt: &[TokenId],
         options: &GenerateOptions,
     ) -> Result<Generation<'_>, Error> {
-        Generation::new(self, prompt, options)
+        Generation::new(self, prompt.to_vec(), options)
     }
 }
 

@@ -4,7 +4,7 @@ use quipu_tokenizer::Tokenizer;
 
 use crate::error::Error;
 use crate::generate::options::ContextFull;
-use crate::session::Session;
+use crate::model::Model;
 
 /// How one generation makes room.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,12 +18,12 @@ impl Shift {
     pub fn new(
         options: ContextFull,
         n_prompt: usize,
+        model: &Model,
         tokenizer: &Tokenizer,
-        session: &Session,
     ) -> Result<Option<Shift>, Error> {
         let ContextFull::Shift { n_keep } = options else { return Ok(None) };
-        if !session.context.can_shift() {
-            return Err(Error::CannotShift { name: session.model.name().to_owned() });
+        if !model.weights().can_shift() {
+            return Err(Error::CannotShift { name: model.name().to_owned() });
         }
         Ok(Some(Shift { n_keep: n_kept(n_keep, n_prompt, tokenizer.add_bos()) }))
     }

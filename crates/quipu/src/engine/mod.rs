@@ -1,0 +1,605 @@
+//! Many sequences over one context, with one batch per step.
+//!
+//! [`Engine::step`] asks every sequence what it wants, gathers one batch of it (single tokens first, then prompts in fair
+//! shares), decodes it and feeds each sequence its logits. Sequences come and go between any two steps; when one leaves,
+//! what the memory holds of it stays for a prompt that begins alike, as long as there is room. Answers to
+//! `server_context::update_slots`. What is generated and when it ends is a [`Sequence`]'s business; queues, requests and
+//! text protocols are above.
+
+mod gather;
+mod guard;
+mod lane;
+mod options;
+
+use std::time::Instant;
+
+use quipu_decoder::{Batch, Context, ContextParams, Pooling, SeqId};
+use tracing::Span;
+
+use crate::TokenId;
+use crate::error::Error;
+use crate::generate::{EventRef, GenerateOptions, Interrupt, Outcome};
+use crate::model::Model;
+use crate::sequence::{Held, Sequence, Step};
+use crate::session::{SessionOptions, Timings, default_threads};
+use crate::telemetry::Metrics;
+use lane::{Lane, Live};
+pub use options::EngineOptions;
+
+/// Context length when none is asked for and the model was trained for more.
+const DEFAULT_N_CTX: usize = 4096;
+
+/// Names a sequence of an engine; never used again for another one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct SequenceKey(u64);
+
+/// Several sequences that generate at once, on one context and the model's shared weights.
+///
+/// ```
+/// # #[cfg(feature = "embedded-model")]
+/// # fn main() -> Result<(), quipu::Error> {
+/// use quipu::{EngineOptions, EventRef, GenerateOptions, Model};
+/// let mut engine = Model::embedded()?.engine(&EngineOptions::default())?;
+/// let options = GenerateOptions { max_tokens: Some(8), ..Default::default() };
+/// let fox = engine.add_text("The fox", &options)?;
+/// let dog = engine.add_text("The dog", &options)?;
+/// while engine.n_live() > 0 {
+///     engine.step()?;
+///     while let Some((key, event)) = engine.next_event() {
+///         match event {
+///             Ok(EventRef::Text(text)) => println!("{}: {text}", if key == fox { "fox" } else { "dog" }),
+///             Ok(EventRef::Done(outcome)) => println!("{} tokens", outcome.n_generated),
+///             Ok(_) => {}
+///             Err(error) => println!("{}: {error}", if key == dog { "dog" } else { "fox" }),
+///         }
+///     }
+/// }
+/// # Ok(()) }
+/// # #[cfg(not(feature = "embedded-model"))]
+/// # fn main() {}
+/// ```
+#[derive(Debug)]
+pub struct Engine {
+    model: Model,
+    context: Context,
+    /// Tokens one sequence may have.
+    n_ctx_seq: usize,
+    /// One per sequence number.
+    lanes: Vec<Lane>,
+    live: Vec<Live>,
+    n_keys: u64,
+    /// Counts steps and departures: whose turn it is, and what was left when.
+    clock: u64,
+    batch: Batch,
+    /// Who has how many tokens in the batch.
+    parts: Vec<Part>,
+    wanted: Vec<usize>,
+    shares: Vec<usize>,
+    timings: Timings,
+    /// What sequences did; the rest of [`Engine::metrics`] is the context's.
+    counts: Metrics,
+    created: Instant,
+}
+
+/// A sequence's part of the batch.
+#[derive(Clone, Copy, Debug)]
+struct Part {
+    seq_id: SeqId,
+    n_tokens: usize,
+    /// Index of its last token in the batch.
+    last: usize,
+}
+
+impl Engine {
+    pub(crate) fn new(model: Model, options: &EngineOptions) -> Result<Engine, Error> {
+        let context = Context::with_offload(
+            model.weights().clone(),
+            model.device(),
+            model.offload_device(),
+            &context_params(&model, options),
+        )?;
+        let (n_ctx, n_seq_max) = (context.params().n_ctx, context.params().n_seq_max);
+        let n_ctx_seq = if options.n_ctx_seq == 0 { n_ctx } else { options.n_ctx_seq.min(n_ctx) };
+        Ok(Engine {
+            model,
+            context,
+            n_ctx_seq,
+            lanes: (0..n_seq_max).map(|_| Lane::default()).collect(),
+            live: Vec::with_capacity(n_seq_max),
+            n_keys: 0,
+            clock: 0,
+            batch: Batch::new(),
+            parts: Vec::with_capacity(n_seq_max),
+            wanted: Vec::with_capacity(n_seq_max),
+            shares: Vec::with_capacity(n_seq_max),
+            timings: Timings::default(),
+            counts: Metrics::default(),
+            created: Instant::now(),
+        })
+    }
+
+    /// The model.
+    pub fn model(&self) -> &Model {
+        &self.model
+    }
+
+    /// The decoder underneath, for those who drive it themselves. Forget what this engine knew with [`Engine::reset`]
+    /// afterwards.
+    pub fn context(&mut self) -> &mut Context {
+        &mut self.context
+    }
+
+    /// Tokens the context holds at most, of all sequences together.
+    pub fn n_ctx(&self) -> usize {
+        self.context.params().n_ctx
+    }
+
+    /// Tokens one sequence may have.
+    pub fn n_ctx_seq(&self) -> usize {
+        self.n_ctx_seq
+    }
+
+    /// Sequences that may be under way at once.
+    pub fn n_seq_max(&self) -> usize {
+        self.lanes.len()
+    }
+
+    /// Sequences under way: those that have not ended, or whose events were not all taken.
+    pub fn n_live(&self) -> usize {
+        self.live.iter().filter(|live| !live.is_over()).count()
+    }
+
+    /// Time spent in decode calls so far; a call with tokens of a prompt among others counts as prompt.
+    pub fn timings(&self) -> Timings {
+        self.timings
+    }
+
+    /// What was counted and timed so far, for the exporters of [`crate::telemetry`]. Sampling and detokenizing are timed
+    /// by a [`crate::telemetry::Recorder`] only.
+    pub fn metrics(&self) -> Metrics {
+        let perf = self.context.perf();
+        let memory = self.context.memory();
+        let mut counts = self.counts;
+        for live in self.live.iter().filter(|live| live.is_over()) {
+            if let Some(time) = live.sequence.generation_time() {
+                counts.add_generation(live.sequence.outcome().n_generated as u64, time);
+            }
+        }
+        Metrics {
+            load: self.model.load_time(),
+            total: self.model.load_time() + self.created.elapsed(),
+            n_prompt: perf.n_prompt as u64,
+            t_prompt: perf.t_prompt,
+            n_eval: perf.n_eval as u64,
+            t_eval: perf.t_eval,
+            n_graph_builds: perf.n_graph_builds as u64,
+            n_reused: perf.n_reused as u64,
+            n_ubatches: (perf.n_graph_builds + perf.n_reused) as u64,
+            kv_used: memory.n_used() as u64,
+            n_cells: memory.n_cells() as u64,
+            n_active: self.n_live() as u64,
+            ..counts
+        }
+    }
+
+    /// Adds a sequence that continues `prompt`, from the next step on. The prompt is not copied.
+    ///
+    /// # Errors
+    /// [`Error::NoFreeSequence`]; an empty or too long prompt, ids outside the vocabulary, bad sampling parameters, a
+    /// context to be shifted that cannot be, a model without vocabulary. The engine has not changed then.
+    pub fn add(
+        &mut self,
+        prompt: impl Into<Vec<TokenId>>,
+        options: &GenerateOptions,
+    ) -> Result<SequenceKey, Error> {
+        let prompt = prompt.into();
+        self.reap();
+        let Some(seq_id) = lane::choose(&self.lanes, &prompt) else {
+            return Err(Error::NoFreeSequence { n_seq_max: self.lanes.len() });
+        };
+        let mut sequence = Sequence::new(&self.model, prompt, options, self.n_ctx_seq)?;
+        sequence.set_seq_id(seq_id);
+        self.lanes[seq_id as usize].is_taken = true;
+        self.n_keys += 1;
+        let key = SequenceKey(self.n_keys);
+        self.live.push(Live { key, sequence });
+        self.watch_interrupts();
+        Ok(key)
+    }
+
+    /// As [`Engine::add`], from text.
+    ///
+    /// # Errors
+    /// As [`Engine::add`]; text that cannot be tokenized.
+    pub fn add_text(&mut self, prompt: &str, options: &GenerateOptions) -> Result<SequenceKey, Error> {
+        let tokens = self.model.tokenizer()?.encode(prompt, true, options.parse_special)?;
+        self.add(tokens, options)
+    }
+
+    /// A sequence under way; `None` after it was removed, or after its last event was taken and the engine went on.
+    pub fn sequence(&self, key: SequenceKey) -> Option<&Sequence> {
+        self.live.iter().find(|live| live.key == key).map(|live| &live.sequence)
+    }
+
+    /// Takes a sequence out, wherever it is; `None` if it is gone already. What the context holds of it stays for
+    /// prompts that begin alike.
+    pub fn remove(&mut self, key: SequenceKey) -> Option<Outcome> {
+        let index = self.live.iter().position(|live| live.key == key)?;
+        let outcome = self.take_out(index);
+        self.watch_interrupts();
+        Some(outcome)
+    }
+
+    /// One batch: computes what the sequences want next, as much as a batch holds, and lets each choose its next token.
+    /// Returns the number of tokens computed; 0 if nobody wants any.
+    ///
+    /// A sequence whose events were not taken with [`Engine::next_event`] waits. One that was cancelled, or whose time
+    /// is over, ends within the step. What goes wrong in one sequence ends that one, and is handed out among its events:
+    /// a sampler that fails, and a context that has no room left for anybody, which ends the largest sequence
+    /// ([`Error::NoRoom`]).
+    ///
+    /// # Errors
+    /// The computation failed. Every sequence is where it was before the step, which may be tried again; to give up on
+    /// them, remove them.
+    pub fn step(&mut self) -> Result<usize, Error> {
+        self.reap();
+        self.sample();
+        let n_tokens = self.compute()?;
+        self.sample();
+        Ok(n_tokens)
+    }
+
+    /// The next event of any sequence; `None` if none has one. A sequence is gone when its [`EventRef::Done`] or its
+    /// error was taken and the engine goes on.
+    pub fn next_event(&mut self) -> Option<(SequenceKey, Result<EventRef<'_>, Error>)> {
+        let live = self.live.iter_mut().find(|live| !live.sequence.has_no_events())?;
+        Some((live.key, live.sequence.next_event()?))
+    }
+
+    /// Forgets everything that was computed; sequences under way compute their tokens again.
+    pub fn reset(&mut self) {
+        self.lanes.iter_mut().for_each(|lane| lane.cached.clear());
+        self.live.iter_mut().for_each(|live| live.sequence.held_mut().lost());
+        self.context.memory_mut().clear();
+    }
+
+    /// Half a step, for those who pull one event after the other: chooses tokens if logits are there, else computes.
+    pub(crate) fn advance(&mut self) -> Result<(), Error> {
+        if self.live.iter().any(|live| live.sequence.wants_logits()) {
+            self.sample();
+            return Ok(());
+        }
+        self.compute().map(drop)
+    }
+
+    /// The sequence of a key that was not removed yet.
+    pub(crate) fn at(&self, key: SequenceKey) -> &Sequence {
+        &self.live[self.index(key)].sequence
+    }
+
+    /// As [`Engine::at`].
+    pub(crate) fn at_mut(&mut self, key: SequenceKey) -> &mut Sequence {
+        let index = self.index(key);
+        &mut self.live[index].sequence
+    }
+
+    fn index(&self, key: SequenceKey) -> usize {
+        self.live.iter().position(|live| live.key == key).unwrap_or_default()
+    }
+
+    /// The tokens whose keys and values the context holds for a sequence number, by position.
+    pub(crate) fn held_tokens(&self, seq_id: SeqId) -> &[TokenId] {
+        let live = self.live.iter().find(|live| live.sequence.seq_id() == seq_id);
+        match live.filter(|live| !live.sequence.is_new()) {
+            Some(live) => live.sequence.held_tokens(),
+            None => self.lanes.get(seq_id as usize).map_or(&[], |lane| lane.cached.computed()),
+        }
+    }
+
+    /// Decodes `tokens` at the end of what sequence 0 holds, which is not under way; `all_outputs` says whether every
+    /// row's logits are wanted or only the last one's. After an error nothing of them is held.
+    pub(crate) fn extend(&mut self, tokens: &[TokenId], all_outputs: bool) -> Result<(), Error> {
+        let cached = &mut self.lanes[0].cached;
+        cached.set_pending(tokens);
+        let first = cached.n_past();
+        self.batch.clear();
+        for (i, token) in tokens.iter().enumerate() {
+            self.batch.add(*token, (first + i) as i32, &[0], all_outputs || i + 1 == tokens.len());
+        }
+        self.parts.clear();
+        self.parts.push(Part { seq_id: 0, n_tokens: tokens.len(), last: tokens.len().saturating_sub(1) });
+        let done = self.decode(tokens.len() > 1);
+        let cached = &mut self.lanes[0].cached;
+        if done.is_ok() {
+            cached.advance(tokens.len());
+            self.count_held();
+        }
+        self.lanes[0].cached.trim();
+        done
+    }
+
+    /// Runs `tokens` through the model from nothing, in pieces of at most `n_batch`, hands the context with every row of
+    /// a piece to `read`, and forgets them, whatever happens.
+    pub(crate) fn run_apart(
+        &mut self,
+        tokens: &[TokenId],
+        n_batch: usize,
+        mut read: impl FnMut(&Context, usize) -> Result<(), quipu_decoder::Error>,
+    ) -> Result<(), Error> {
+        self.reset();
+        self.parts.clear();
+        let done = self.guarded(|engine| {
+            for (number, piece) in tokens.chunks(n_batch).enumerate() {
+                engine.batch.clear();
+                for (i, token) in piece.iter().enumerate() {
+                    engine.batch.add(*token, (number * n_batch + i) as i32, &[0], true);
+                }
+                engine.context.decode(&engine.batch)?;
+                read(&engine.context, piece.len())?;
+            }
+            Ok(())
+        });
+        self.reset();
+        done
+    }
+
+    /// Lets go of sequences that have nothing left to do or to say.
+    fn reap(&mut self) {
+        let n_before = self.live.len();
+        while let Some(index) = self.live.iter().position(Live::is_over) {
+            self.take_out(index);
+        }
+        if self.live.len() < n_before {
+            self.watch_interrupts();
+        }
+    }
+
+    fn take_out(&mut self, index: usize) -> Outcome {
+        let Live { sequence, .. } = self.live.remove(index);
+        let lane = &mut self.lanes[sequence.seq_id() as usize];
+        lane.is_taken = false;
+        let is_new = sequence.is_new();
+        let (outcome, held, time) = sequence.leave();
+        if let Some(time) = time {
+            self.counts.add_generation(outcome.n_generated as u64, time);
+        }
+        // One that never began left what was there before it.
+        if !is_new {
+            lane.cached = held;
+            self.clock += 1;
+            lane.last_used = self.clock;
+        }
+        outcome
+    }
+
+    /// Has the decoder ask between nodes whether everybody wants to end; while one does not, the others end after the
+    /// batch.
+    fn watch_interrupts(&mut self) {
+        let interrupts = || self.live.iter().map(|live| live.sequence.interrupt());
+        let is_possible = !self.live.is_empty() && interrupts().all(Interrupt::is_possible);
+        let interrupts: Option<Vec<Interrupt>> = is_possible.then(|| interrupts().cloned().collect());
+        self.context.set_abort_callback(interrupts.map(|all| -> Box<dyn Fn() -> bool + Send + Sync> {
+            Box::new(move || all.iter().all(|interrupt| interrupt.reason().is_some()))
+        }));
+    }
+
+    /// Computes one batch of what sequences want.
+    fn compute(&mut self) -> Result<usize, Error> {
+        self.clock += 1;
+        self.adopt_lanes();
+        let mut limit = self.context.params().n_batch;
+        loop {
+            let prompt = self.gather(limit);
+            let n_tokens = self.batch.n_tokens();
+            if n_tokens == 0 {
+                return Ok(0);
+            }
+            match self.decode_in_spans(prompt) {
+                Ok(()) => {
+                    self.tell_computed();
+                    return Ok(n_tokens);
+                }
+                Err(Error::Decoder(quipu_decoder::Error::NoSlot(error))) => {
+                    limit = self.make_room(n_tokens, limit, error)?;
+                }
+                Err(Error::Decoder(quipu_decoder::Error::Aborted)) if self.end_interrupted() => return Ok(0),
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// New sequences take over what their lanes hold.
+    fn adopt_lanes(&mut self) {
+        for live in self.live.iter_mut().filter(|live| live.sequence.is_new()) {
+            let lane = &mut self.lanes[live.sequence.seq_id() as usize];
+            if let Err(error) = live.sequence.adopt(&mut lane.cached, self.context.memory_mut()) {
+                live.sequence.fail(error);
+            }
+        }
+    }
+
+    /// Fills the batch with at most `limit` tokens; which of them are a prompt's.
+    fn gather(&mut self, limit: usize) -> Option<PromptPart> {
+        self.wanted.clear();
+        for i in 0..self.live.len() {
+            let n = self.ask(i);
+            self.wanted.push(n);
+        }
+        gather::share_out(&self.wanted, limit, self.clock as usize, &mut self.shares);
+        self.batch.clear();
+        self.parts.clear();
+        let mut prompt: Option<PromptPart> = None;
+        for ((live, wanted), share) in self.live.iter().zip(&self.wanted).zip(&self.shares) {
+            if *share == 0 {
+                continue;
+            }
+            let (seq_id, held) = (live.sequence.seq_id(), live.sequence.held());
+            let n_past = held.n_past();
+            for (i, token) in held.pending()[..*share].iter().enumerate() {
+                self.batch.add(*token, (n_past + i) as i32, &[seq_id], i + 1 == *wanted);
+            }
+            self.parts.push(Part { seq_id, n_tokens: *share, last: self.batch.n_tokens() - 1 });
+            if live.sequence.prompt_time().is_none() {
+                prompt.get_or_insert(PromptPart { n_tokens: 0, n_past }).n_tokens += share;
+            }
+        }
+        prompt
+    }
+
+    /// How many tokens a sequence wants to be computed. One whose context is full is shifted first.
+    fn ask(&mut self, index: usize) -> usize {
+        let sequence = &mut self.live[index].sequence;
+        if !sequence.has_no_events() {
+            sequence.end_if_interrupted();
+            return 0;
+        }
+        loop {
+            match sequence.step() {
+                Step::Compute { tokens, .. } => return tokens.len(),
+                Step::Shift { n_keep, n_discard } => {
+                    match sequence.shift(n_keep, n_discard, self.context.memory_mut()) {
+                        Ok(true) => self.counts.n_shifts += 1,
+                        Ok(false) => {
+                            sequence.fail(Error::CannotShift { name: self.model.name().to_owned() });
+                        }
+                        Err(error) => sequence.fail(error),
+                    }
+                }
+                Step::Logits | Step::Done => return 0,
+            }
+        }
+    }
+
+    /// Decodes the batch, inside of the spans it belongs to.
+    fn decode_in_spans(&mut self, prompt: Option<PromptPart>) -> Result<(), Error> {
+        let of_one = match self.parts.as_slice() {
+            [part] => self.live.iter().find(|live| live.sequence.seq_id() == part.seq_id),
+            _ => None,
+        };
+        let _in_generation = of_one.map_or_else(Span::none, |live| live.sequence.span().clone()).entered();
+        let Some(PromptPart { n_tokens, n_past }) = prompt else { return self.decode(false) };
+        let span = tracing::debug_span!("prefill", n_tokens, n_past);
+        span.in_scope(|| self.decode(self.batch.n_tokens() > 1))
+    }
+
+    /// Decodes the batch, all or nothing.
+    fn decode(&mut self, is_prompt: bool) -> Result<(), Error> {
+        let start = Instant::now();
+        let done = self.guarded(|engine| Ok(engine.context.decode(&engine.batch)?));
+        let (n_tokens, spent) = (self.batch.n_tokens(), start.elapsed());
+        self.counts.n_decode += u64::from(done.is_ok());
+        let timings = &mut self.timings;
+        let (n, time) = if is_prompt {
+            (&mut timings.n_prompt, &mut timings.prompt)
+        } else {
+            (&mut timings.n_eval, &mut timings.eval)
+        };
+        *n += n_tokens;
+        *time += spent;
+        done
+    }
+
+    /// After a decode: sequences learn that their parts were computed.
+    fn tell_computed(&mut self) {
+        for part in &self.parts {
+            let live = self.live.iter_mut().find(|live| live.sequence.seq_id() == part.seq_id);
+            let Some(Live { sequence, .. }) = live else { continue };
+            let was_done = sequence.prompt_time().is_some();
+            sequence.computed(part.n_tokens);
+            if let (false, Some(time)) = (was_done, sequence.prompt_time()) {
+                let outcome = sequence.outcome();
+                self.counts.add_prompt((outcome.n_prompt - outcome.n_cached) as u64, time);
+            }
+        }
+        self.count_held();
+    }
+
+    /// Notes how full the context is.
+    fn count_held(&mut self) {
+        let live = self.live.iter().map(|live| live.sequence.held());
+        let held = live.chain(self.lanes.iter().map(|lane| &lane.cached)).map(Held::n_past);
+        self.counts.n_tokens_max = self.counts.n_tokens_max.max(held.sum::<usize>() as u64);
+    }
+
+    /// Sequences whose last token was computed choose the next one.
+    fn sample(&mut self) {
+        for part in &self.parts {
+            let live = self.live.iter_mut().find(|live| live.sequence.seq_id() == part.seq_id);
+            let Some(Live { sequence, .. }) = live.filter(|live| live.sequence.wants_logits()) else {
+                continue;
+            };
+            match self.context.logits(part.last as i32) {
+                Ok(logits) => sequence.feed(logits),
+                Err(error) => sequence.fail(error.into()),
+            }
+        }
+    }
+
+    /// There was no room for a batch of `n_tokens` within `limit`: the limit to try next. What left sequences hold goes
+    /// first, the one that left longest ago. Then the batch gets smaller, and if not even one token fits, the largest
+    /// sequence ends.
+    fn make_room(
+        &mut self,
+        n_tokens: usize,
+        limit: usize,
+        error: quipu_kv_cache::Error,
+    ) -> Result<usize, Error> {
+        let cached = self.lanes.iter_mut().enumerate();
+        let cached = cached.filter(|(_, lane)| !lane.is_taken && lane.cached.n_past() > 0);
+        if let Some((i, lane)) = cached.min_by_key(|(_, lane)| lane.last_used) {
+            lane.cached.drop_all(i as SeqId, self.context.memory_mut())?;
+            return Ok(limit);
+        }
+        if n_tokens > 1 {
+            return Ok(n_tokens / 2);
+        }
+        let running = self.live.iter_mut().filter(|live| !live.sequence.is_done());
+        let Some(Live { sequence, .. }) = running.max_by_key(|live| live.sequence.held().n_past()) else {
+            return Err(quipu_decoder::Error::NoSlot(error).into());
+        };
+        let (n_held, seq_id) = (sequence.held().n_past(), sequence.seq_id());
+        sequence.held_mut().drop_all(seq_id, self.context.memory_mut())?;
+        sequence.fail(Error::NoRoom { n_held, n_ctx: self.context.params().n_ctx });
+        Ok(self.context.params().n_batch)
+    }
+
+    /// After an abort: ends who wanted that; whether there was anybody.
+    fn end_interrupted(&mut self) -> bool {
+        let mut any = false;
+        for live in &mut self.live {
+            any |= live.sequence.end_if_interrupted();
+        }
+        any
+    }
+}
+
+/// The part of a batch that belongs to prompts.
+#[derive(Clone, Copy, Debug)]
+struct PromptPart {
+    n_tokens: usize,
+    /// Position of the first of them.
+    n_past: usize,
+}
+
+/// The parameters of an engine's context.
+fn context_params(model: &Model, options: &EngineOptions) -> ContextParams {
+    let SessionOptions { n_ctx, n_batch, n_ubatch, n_threads, pooling, embeddings, rope } = options.context;
+    let n_ctx_train = model.hparams().n_ctx_train;
+    let n_ctx = if n_ctx == 0 { n_ctx_train.min(DEFAULT_N_CTX) } else { n_ctx };
+    let n_threads = if n_threads == 0 { default_threads() } else { n_threads };
+    // Rows of a text are pooled within a ubatch: whatever fits into the context goes into one.
+    let is_pooled = embeddings && pooling != Pooling::None;
+    let (n_batch, n_ubatch) = if is_pooled { (n_ctx, n_ctx) } else { (n_batch, n_ubatch) };
+    ContextParams {
+        n_ctx,
+        n_batch,
+        n_ubatch,
+        n_seq_max: options.n_seq_max,
+        n_threads,
+        n_threads_batch: n_threads,
+        embeddings,
+        pooling,
+        rope,
+        ..ContextParams::default()
+    }
+}

@@ -39,20 +39,29 @@ impl Capabilities {
         let probe = Probe { template };
         let typed = probe.text_of(&json!([user(json!([{ "type": "text", "text": MARK }]))]), None);
         // A list that is printed as it is holds its keys too.
-        let typed_content = typed.as_ref().is_some_and(|text| text.contains(MARK) && !text.contains("'type'"))
-            && !typed.as_ref().is_some_and(|text| text.contains("\"type\""));
+        let typed_content =
+            typed.as_ref().is_some_and(|text| text.contains(MARK) && !text.contains("'type'"))
+                && !typed.as_ref().is_some_and(|text| text.contains("\"type\""));
         let string = probe.text_of(&json!([user(json!(MARK))]), None);
         let string_content = string.as_ref().is_some_and(|text| text.contains(MARK));
         let content = |text: &str| {
-            if typed_content && !string_content { json!([{ "type": "text", "text": text }]) } else { json!(text) }
+            if typed_content && !string_content {
+                json!([{ "type": "text", "text": text }])
+            } else {
+                json!(text)
+            }
         };
         let system = json!([{ "role": "system", "content": content(MARK) }, user(content("hello"))]);
         let system_role = probe.text_of(&system, None).is_some_and(|text| text.contains(MARK));
         let (object_tools, object_calls, object) = probe.calls(&content, &json!({ "argument": MARK }));
-        let (text_tools, text_calls, _) = probe.calls(&content, &json!(format!("{{\"argument\": \"{MARK}\"}}")));
+        let (text_tools, text_calls, _) =
+            probe.calls(&content, &json!(format!("{{\"argument\": \"{MARK}\"}}")));
         let object_arguments = object_calls && (object || !text_calls);
-        let arguments =
-            if object_arguments { json!({ "argument": MARK }) } else { json!(format!("{{\"argument\": \"{MARK}\"}}")) };
+        let arguments = if object_arguments {
+            json!({ "argument": MARK })
+        } else {
+            json!(format!("{{\"argument\": \"{MARK}\"}}"))
+        };
         let parallel = json!([
             user(content("hello")),
             { "role": "assistant", "content": "", "tool_calls": [
@@ -130,7 +139,9 @@ impl Probe<'_> {
             { "role": "assistant", "content": content("answer") },
             user(content("hello")),
         ]);
-        let Some(text) = self.text_of(&messages, Some(tools(OTHER_MARK))) else { return (false, false, false) };
+        let Some(text) = self.text_of(&messages, Some(tools(OTHER_MARK))) else {
+            return (false, false, false);
+        };
         let escaped = text.contains("\\\"argument") || text.contains("'argument'");
         (text.contains(OTHER_MARK), text.contains("called_tool") && text.contains(MARK), !escaped)
     }

@@ -175,7 +175,8 @@ fn set_content(message: &mut Map<String, Value>, string: bool, typed: bool) {
 fn parse_arguments(message: &mut Map<String, Value>) {
     let Some(Value::Array(calls)) = message.get_mut("tool_calls") else { return };
     for call in calls {
-        let Some(arguments) = call.get_mut("function").and_then(|function| function.get_mut("arguments")) else {
+        let Some(arguments) = call.get_mut("function").and_then(|function| function.get_mut("arguments"))
+        else {
             continue;
         };
         let parsed = arguments.as_str().and_then(|text| serde_json::from_str::<Value>(text).ok());

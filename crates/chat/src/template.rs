@@ -5,10 +5,10 @@ use std::time::SystemTime;
 
 use serde_json::{Map, Value, json};
 
+use crate::Limits;
 use crate::capabilities::Capabilities;
 use crate::error::{Error, from_fail};
 use crate::jinja::{self, Host};
-use crate::Limits;
 
 /// Longest source: real ones are below 64 KiB.
 const SOURCE_MAX: usize = 256 << 10;
@@ -65,7 +65,12 @@ pub struct Variables {
 
 impl Variables {
     /// The variables that transformers gives a template; `tools` only where there are some, `kwargs` over all.
-    pub fn new(messages: Value, tools: Option<Value>, add_generation_prompt: bool, kwargs: Map<String, Value>) -> Self {
+    pub fn new(
+        messages: Value,
+        tools: Option<Value>,
+        add_generation_prompt: bool,
+        kwargs: Map<String, Value>,
+    ) -> Self {
         let mut values = Map::new();
         values.insert("messages".to_owned(), messages);
         if let Some(tools) = tools {

@@ -22,6 +22,7 @@
 #![forbid(unsafe_code)]
 
 mod bench;
+mod chat;
 #[cfg(feature = "convert")]
 pub mod convert;
 mod embed;
@@ -40,6 +41,7 @@ pub mod telemetry;
 mod vocabulary;
 
 pub use bench::{BenchTest, run_bench};
+pub use chat::{open_chat_template, template_for as chat_template_for};
 pub use error::Error;
 pub use generate::{
     CancelToken, ContextFull, Event, Flow, GenerateOptions, Generation, Outcome, StopReason, TokenLogprobs,
@@ -52,7 +54,7 @@ pub use model::Model;
 pub use perplexity::Perplexity;
 pub use plan::{MemoryPlan, PlanOptions};
 pub use quantize::{FileType, QuantizeParams, QuantizePlan, Quantizer, TensorPlan};
-pub use quipu_chat::{ChatTemplate, Message};
+pub use quipu_chat::{Capabilities, ChatTemplate, Conversation, Message, Variables};
 pub use quipu_decoder::Pooling;
 pub use quipu_gguf::LoadMode;
 pub use quipu_model::quantize::Imatrix;

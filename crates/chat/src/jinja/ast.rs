@@ -90,7 +90,6 @@ pub(crate) struct Macro {
     pub uses_varargs: bool,
     pub uses_kwargs: bool,
     pub uses_caller: bool,
-    pub line: u32,
 }
 
 /// What is assigned to.

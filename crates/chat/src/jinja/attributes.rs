@@ -10,11 +10,53 @@ use super::text::push_str_repr;
 use super::value::{Function, Key, Method, ObjectId, Range, Undefined, Value};
 
 const STR_METHODS: [&str; 47] = [
-    "capitalize", "casefold", "center", "count", "encode", "endswith", "expandtabs", "find", "format", "format_map",
-    "index", "isalnum", "isalpha", "isascii", "isdecimal", "isdigit", "isidentifier", "islower", "isnumeric",
-    "isprintable", "isspace", "istitle", "isupper", "join", "ljust", "lower", "lstrip", "maketrans", "partition",
-    "removeprefix", "removesuffix", "replace", "rfind", "rindex", "rjust", "rpartition", "rsplit", "rstrip", "split",
-    "splitlines", "startswith", "strip", "swapcase", "title", "translate", "upper", "zfill",
+    "capitalize",
+    "casefold",
+    "center",
+    "count",
+    "encode",
+    "endswith",
+    "expandtabs",
+    "find",
+    "format",
+    "format_map",
+    "index",
+    "isalnum",
+    "isalpha",
+    "isascii",
+    "isdecimal",
+    "isdigit",
+    "isidentifier",
+    "islower",
+    "isnumeric",
+    "isprintable",
+    "isspace",
+    "istitle",
+    "isupper",
+    "join",
+    "ljust",
+    "lower",
+    "lstrip",
+    "maketrans",
+    "partition",
+    "removeprefix",
+    "removesuffix",
+    "replace",
+    "rfind",
+    "rindex",
+    "rjust",
+    "rpartition",
+    "rsplit",
+    "rstrip",
+    "split",
+    "splitlines",
+    "startswith",
+    "strip",
+    "swapcase",
+    "title",
+    "translate",
+    "upper",
+    "zfill",
 ];
 const MARKUP_METHODS: [&str; 3] = ["striptags", "unescape", "escape"];
 const LIST_METHODS: [&str; 3] = ["copy", "count", "index"];
@@ -22,14 +64,36 @@ const LIST_MUTATORS: [&str; 8] = ["append", "clear", "extend", "insert", "pop", 
 const DICT_METHODS: [&str; 6] = ["copy", "fromkeys", "get", "items", "keys", "values"];
 const DICT_MUTATORS: [&str; 5] = ["clear", "pop", "popitem", "setdefault", "update"];
 const SEQ_METHODS: [&str; 2] = ["count", "index"];
-const INT_METHODS: [&str; 5] = ["bit_length", "bit_count", "conjugate", "is_integer", "as_integer_ratio"];
+const INT_METHODS: [&str; 4] = ["bit_length", "bit_count", "conjugate", "as_integer_ratio"];
 const FLOAT_METHODS: [&str; 3] = ["is_integer", "conjugate", "as_integer_ratio"];
 const BYTES_METHODS: [&str; 1] = ["decode"];
 /// Attributes that every Python object has; the sandbox hides them.
 const OBJECT_ATTRIBUTES: [&str; 26] = [
-    "__class__", "__delattr__", "__dir__", "__doc__", "__eq__", "__format__", "__ge__", "__getattribute__",
-    "__getstate__", "__gt__", "__hash__", "__init__", "__init_subclass__", "__le__", "__lt__", "__ne__", "__new__",
-    "__reduce__", "__reduce_ex__", "__repr__", "__setattr__", "__sizeof__", "__str__", "__subclasshook__", "__len__",
+    "__class__",
+    "__delattr__",
+    "__dir__",
+    "__doc__",
+    "__eq__",
+    "__format__",
+    "__ge__",
+    "__getattribute__",
+    "__getstate__",
+    "__gt__",
+    "__hash__",
+    "__init__",
+    "__init_subclass__",
+    "__le__",
+    "__lt__",
+    "__ne__",
+    "__new__",
+    "__reduce__",
+    "__reduce_ex__",
+    "__repr__",
+    "__setattr__",
+    "__sizeof__",
+    "__str__",
+    "__subclasshook__",
+    "__len__",
     "__contains__",
 ];
 
@@ -69,7 +133,11 @@ impl Interpreter<'_> {
     fn missing_attribute(&mut self, object: &Value, name: &str) -> Res<Value> {
         let mut quoted = self.heap.buffer();
         push_str_repr(name, &mut quoted)?;
-        Ok(self.heap.undefined(format!("'{} object' has no attribute {}", self.type_of(object), quoted.as_str())))
+        Ok(self.heap.undefined(format!(
+            "'{} object' has no attribute {}",
+            self.type_of(object),
+            quoted.as_str()
+        )))
     }
 
     fn subscript_name(&self, object: &Value, name: &str) -> Option<Value> {
@@ -101,7 +169,7 @@ impl Interpreter<'_> {
             Value::Bytes(_) => (&BYTES_METHODS, &[]),
             Value::Range(range) => match name {
                 "start" => return Ok(Some(Value::Int(range.start))),
-                "stop" => return Ok(Some(Value::Int(range.stop()))),
+                "stop" => return Ok(Some(Value::Int(range.stop))),
                 "step" => return Ok(Some(Value::Int(range.step))),
                 _ => (&SEQ_METHODS, &[]),
             },
@@ -158,7 +226,7 @@ impl Interpreter<'_> {
                         for (parameter, _) in &definition.parameters {
                             items.push(self.heap.str(self.name(*parameter))?)?;
                         }
-                        self.heap.list(items)?
+                        self.heap.tuple(items)?
                     }
                     "catch_kwargs" => Value::Bool(definition.uses_kwargs),
                     "catch_varargs" => Value::Bool(definition.uses_varargs),
@@ -200,7 +268,12 @@ impl Interpreter<'_> {
                 Err(error) if error.kind == FailKind::Type => Ok(None),
                 Err(error) => Err(error),
             },
-            Value::List(_) | Value::Tuple(_) | Value::Group(_) | Value::Str(_) | Value::Range(_) | Value::Bytes(_) => {
+            Value::List(_)
+            | Value::Tuple(_)
+            | Value::Group(_)
+            | Value::Str(_)
+            | Value::Range(_)
+            | Value::Bytes(_) => {
                 let Some(index) = to_index(index) else { return Ok(None) };
                 self.element(object, index)
             }
@@ -246,18 +319,23 @@ impl Interpreter<'_> {
         }
         let sliceable = matches!(
             object,
-            Value::Str(_) | Value::List(_) | Value::Tuple(_) | Value::Group(_) | Value::Range(_) | Value::Bytes(_)
+            Value::Str(_)
+                | Value::List(_)
+                | Value::Tuple(_)
+                | Value::Group(_)
+                | Value::Range(_)
+                | Value::Bytes(_)
         );
         if !sliceable {
             let name = self.type_of(object);
             return type_error(format!("'{name}' object is not subscriptable"));
         }
         let len = self.len_if_sized(object)?.unwrap_or(0);
-        let Some((start, step, count)) = slice_indices(len, parts) else {
+        let Some(Places { start, stop, step, count }) = slice_indices(len, parts) else {
             return value_error("slice step cannot be zero");
         };
         self.step(count)?;
-        let places = (0..count).map(|n| (start + step * n as i64) as usize);
+        let places = (0..count).map(|n| start.wrapping_add(step.wrapping_mul(n as i64)) as usize);
         match object {
             Value::Str(text) => {
                 let mut out = self.heap.buffer();
@@ -278,9 +356,9 @@ impl Interpreter<'_> {
                 out.finish(text.safe)
             }
             Value::Range(range) => {
-                let start = range.start.wrapping_add(range.step.wrapping_mul(start));
-                let made = Range { start, step: range.step.wrapping_mul(step), len: count };
-                Ok(Value::Range(Rc::new(made)))
+                let at = |place: i64| range.start.wrapping_add(range.step.wrapping_mul(place));
+                let step = range.step.wrapping_mul(step);
+                Ok(Value::Range(Rc::new(Range { start: at(start), stop: at(stop), step, len: count })))
             }
             Value::Bytes(bytes) => Ok(Value::Bytes(places.map(|place| bytes[place]).collect())),
             other => {
@@ -337,7 +415,9 @@ impl Interpreter<'_> {
             Function::Dict => self.dict(args),
             Function::Namespace => {
                 let mut entries = self.heap.entries();
-                let Value::Dict(dict) = self.dict(args)? else { return type_error("namespace takes a mapping") };
+                let Value::Dict(dict) = self.dict(args)? else {
+                    return type_error("namespace takes a mapping");
+                };
                 for (key, value) in dict.entries() {
                     entries.insert_key(key.clone(), value.clone())?;
                 }
@@ -397,12 +477,18 @@ impl Interpreter<'_> {
             [stop] => (0, stop, 1),
             [start, stop] => (start, stop, 1),
             [start, stop, step] => (start, stop, step),
-            _ => return type_error(format!("range expected 1 to 3 arguments, got {}", args.positional.len())),
+            _ => {
+                return type_error(format!("range expected 1 to 3 arguments, got {}", args.positional.len()));
+            }
         };
         if step == 0 {
             return value_error("range() arg 3 must not be zero");
         }
-        let span = if step > 0 { i128::from(stop) - i128::from(start) } else { i128::from(start) - i128::from(stop) };
+        let span = if step > 0 {
+            i128::from(stop) - i128::from(start)
+        } else {
+            i128::from(start) - i128::from(stop)
+        };
         let len = if span <= 0 { 0 } else { (span as u128 - 1) / u128::from(step.unsigned_abs()) + 1 };
         if len > u128::from(RANGE_MAX) {
             return fail(
@@ -410,7 +496,7 @@ impl Interpreter<'_> {
                 format!("Range too big. The sandbox blocks ranges larger than MAX_RANGE ({RANGE_MAX})."),
             );
         }
-        Ok(Value::Range(Rc::new(Range { start, step, len: len as usize })))
+        Ok(Value::Range(Rc::new(Range { start, stop, step, len: len as usize })))
     }
 
     /// `dict(mapping or pairs, **names)`.
@@ -453,8 +539,16 @@ fn unsafe_attribute(type_name: &str, name: &str) -> Value {
     }))
 }
 
-/// First place, step and number of places of a slice of something `len` long; None for a step of zero.
-pub(crate) fn slice_indices(len: usize, [start, stop, step]: [Option<i64>; 3]) -> Option<(i64, i64, usize)> {
+/// The places of a slice.
+struct Places {
+    start: i64,
+    stop: i64,
+    step: i64,
+    count: usize,
+}
+
+/// The places of a slice of something `len` long; None for a step of zero.
+fn slice_indices(len: usize, [start, stop, step]: [Option<i64>; 3]) -> Option<Places> {
     let len = len as i64;
     let step = step.unwrap_or(1).max(-i64::MAX);
     let clamp = |value: i64, low: i64, high: i64| {
@@ -468,14 +562,17 @@ pub(crate) fn slice_indices(len: usize, [start, stop, step]: [Option<i64>; 3]) -
     };
     let span = if step > 0 { stop - start } else { start - stop };
     let count = if span <= 0 { 0 } else { (span as u64 - 1) / step.unsigned_abs() + 1 };
-    // With one place or none the step is of no consequence, and may be huge.
-    let step = if count <= 1 { step.clamp(-len.max(1), len.max(1)) } else { step };
-    Some((start, step, count as usize))
+    Some(Places { start, stop, step, count: count as usize })
 }
 
 impl Args {
     /// The arguments of a Python function with these parameters, the first `required` of them needed.
-    pub fn bind<const N: usize>(self, function: &str, names: [&str; N], required: usize) -> Res<[Option<Value>; N]> {
+    pub fn bind<const N: usize>(
+        self,
+        function: &str,
+        names: [&str; N],
+        required: usize,
+    ) -> Res<[Option<Value>; N]> {
         let given = self.positional.len();
         if given > N {
             return type_error(format!("{function}() takes at most {N} arguments, got {given}"));
@@ -486,7 +583,9 @@ impl Args {
         }
         for (name, value) in self.named {
             match names.iter().position(|known| *known == &*name) {
-                None => return type_error(format!("{function}() got an unexpected keyword argument '{name}'")),
+                None => {
+                    return type_error(format!("{function}() got an unexpected keyword argument '{name}'"));
+                }
                 Some(at) if bound[at].is_some() => {
                     return type_error(format!("{function}() got multiple values for argument '{name}'"));
                 }

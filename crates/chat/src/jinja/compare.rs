@@ -4,7 +4,7 @@ use std::cmp::Ordering;
 use std::rc::Rc;
 
 use num_bigint::BigInt;
-use num_traits::{FromPrimitive, Signed};
+use num_traits::FromPrimitive;
 
 use super::ast::CompareOp;
 use super::interpreter::Interpreter;
@@ -99,6 +99,7 @@ pub(crate) fn equal(a: &Value, b: &Value, meter: &Rc<Meter>) -> Res<bool> {
             }
             let _level = meter.deeper()?;
             for (key, value) in a.entries() {
+                meter.step(key.cost)?;
                 match b.entries().get(key) {
                     Some(other) if same_or_equal(value, other, meter)? => {}
                     _ => return Ok(false),
@@ -107,8 +108,9 @@ pub(crate) fn equal(a: &Value, b: &Value, meter: &Rc<Meter>) -> Res<bool> {
             Ok(true)
         }
         (Value::View(View::Keys, a), Value::View(View::Keys, b)) => {
-            meter.step(a.entries().len())?;
-            Ok(a.entries().len() == b.entries().len() && a.entries().keys().all(|key| b.entries().contains_key(key)))
+            meter.step(a.entries().keys().map(|key| key.cost).sum())?;
+            Ok(a.entries().len() == b.entries().len()
+                && a.entries().keys().all(|key| b.entries().contains_key(key)))
         }
         (Value::View(View::Items, a), Value::View(View::Items, b)) => {
             equal(&Value::Dict(Rc::clone(a)), &Value::Dict(Rc::clone(b)), meter)
@@ -151,7 +153,7 @@ pub(crate) fn ordered(op: CompareOp, a: &Value, b: &Value, meter: &Rc<Meter>) ->
             Ok(holds(a.items().len().cmp(&b.items().len())))
         }
         (Value::View(View::Keys, a), Value::View(View::Keys, b)) => {
-            meter.step(a.entries().len() + b.entries().len())?;
+            meter.step(a.entries().keys().chain(b.entries().keys()).map(|key| key.cost).sum())?;
             let within = a.entries().keys().all(|key| b.entries().contains_key(key));
             let around = b.entries().keys().all(|key| a.entries().contains_key(key));
             Ok(match op {
@@ -227,13 +229,4 @@ pub(crate) fn sort<T>(
         sorted.reverse();
     }
     Ok(sorted)
-}
-
-/// Whether an integer is negative.
-pub(crate) fn is_negative(value: &Value) -> bool {
-    match value {
-        Value::Int(n) => *n < 0,
-        Value::Big(n) => n.is_negative(),
-        _ => false,
-    }
 }

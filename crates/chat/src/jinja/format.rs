@@ -28,7 +28,14 @@ struct Numbering {
 impl Interpreter<'_> {
     pub fn format_method(&mut self, template: &Rc<Str>, args: Args) -> Res<Value> {
         let mut out = self.heap.buffer();
-        self.format_into(template.as_str(), &Fields::Args(args), &mut Numbering::default(), template.safe, 2, &mut out)?;
+        self.format_into(
+            template.as_str(),
+            &Fields::Args(args),
+            &mut Numbering::default(),
+            template.safe,
+            2,
+            &mut out,
+        )?;
         out.finish(template.safe)
     }
 
@@ -150,6 +157,7 @@ impl Interpreter<'_> {
         } else {
             let found = match fields {
                 Fields::Args(args) => {
+                    self.step(1 + args.named.len() / 8)?;
                     args.named.iter().find(|(known, _)| &**known == first).map(|(_, value)| value.clone())
                 }
                 Fields::Mapping(Value::Dict(dict)) => dict.get_str(first).cloned(),
@@ -215,12 +223,16 @@ impl Interpreter<'_> {
 
     fn format_text(&self, text: &str, spec: &Spec, out: &mut Buffer) -> Res<()> {
         if spec.kind.is_some_and(|kind| kind != 's') {
-            return value_error(format!("Unknown format code '{}' for object of type 'str'", spec.kind.unwrap_or(' ')));
+            return value_error(format!(
+                "Unknown format code '{}' for object of type 'str'",
+                spec.kind.unwrap_or(' ')
+            ));
         }
         if spec.sign.is_some() || spec.alternate || spec.grouping.is_some() || spec.align == Some('=') {
             return value_error("Sign, '#', ',' or '=' not allowed in string format specifier");
         }
-        let cut = spec.precision.and_then(|most| text.char_indices().nth(most)).map_or(text.len(), |(at, _)| at);
+        let cut =
+            spec.precision.and_then(|most| text.char_indices().nth(most)).map_or(text.len(), |(at, _)| at);
         let align = spec.align.unwrap_or('<');
         let fill = spec.fill.unwrap_or(if spec.zero { '0' } else { ' ' });
         aligned("", &text[..cut], align, fill, spec.width, out)
@@ -263,26 +275,10 @@ impl Interpreter<'_> {
         let magnitude = x.abs();
         match (spec.kind, spec.precision) {
             (None, None) => text.push_str(&float_repr(magnitude))?,
-            (None, Some(precision)) => {
-                // Like 'g', but with a digit behind the point and an exponent one power earlier.
-                let mut general = self.heap.buffer();
-                float_text(magnitude, 'g', precision, false, &mut general)?;
-                let general = general.into_string();
-                let digits = general.bytes().take_while(u8::is_ascii_digit).count();
-                if magnitude.is_finite() && !general.contains(['.', 'e']) {
-                    if digits >= precision.max(1) {
-                        float_text(magnitude, 'e', precision.max(1) - 1, false, &mut text)?;
-                        let shorter = trim_exponent(text.as_str());
-                        text = self.heap.buffer();
-                        text.push_str(&shorter)?;
-                    } else {
-                        text.push_str(&general)?;
-                        text.push_str(".0")?;
-                    }
-                } else {
-                    text.push_str(&general)?;
-                }
+            (None, Some(precision)) if magnitude.is_finite() => {
+                general(magnitude, precision, spec.alternate, true, 'e', &mut text)?;
             }
+            (None, Some(_)) => float_text(magnitude, 'g', 6, false, &mut text)?,
             (Some('%'), precision) => {
                 float_text(magnitude * 100.0, 'f', precision.unwrap_or(6), spec.alternate, &mut text)?;
                 text.push('%')?;
@@ -372,9 +368,11 @@ impl Interpreter<'_> {
 fn field_end(text: &str) -> Option<usize> {
     let mut depth = 1;
     let mut in_index = false;
+    let mut in_name = true;
     for (at, c) in text.bytes().enumerate() {
         match c {
-            b'[' if depth == 1 && !text[..at].contains([':', '!']) => in_index = true,
+            b'[' if depth == 1 && in_name => in_index = true,
+            b':' | b'!' if !in_index => in_name = false,
             b']' => in_index = false,
             b'{' if !in_index => depth += 1,
             b'}' if !in_index => depth -= 1,
@@ -482,8 +480,13 @@ impl Spec {
             }
         }
         spec.kind = chars.next();
+        if let (Some(grouping), Some(kind @ ('n' | 'c' | 's'))) = (spec.grouping, spec.kind) {
+            return value_error(format!("Cannot specify '{grouping}' with '{kind}'."));
+        }
         if chars.next().is_some() {
-            return value_error(format!("Invalid format specifier '{text}' for object of type '{type_name}'"));
+            return value_error(format!(
+                "Invalid format specifier '{text}' for object of type '{type_name}'"
+            ));
         }
         Ok(spec)
     }
@@ -559,41 +562,48 @@ pub(crate) fn float_text(x: f64, kind: char, precision: usize, alternate: bool, 
             }
             out.push_str(&exponent_text(kind, exponent.parse().unwrap_or(0)))
         }
-        _ => {
-            let significant = precision.max(1);
-            let kept = significant.min(FRACTION_MAX);
-            let text = format!("{x:.*e}", kept - 1);
-            let (mantissa, exponent) = text.split_once('e').unwrap_or((&text, "0"));
-            let exponent: i64 = exponent.parse().unwrap_or(0);
-            let scientific = exponent < -4 || exponent >= significant as i64;
-            let mut body = if scientific {
-                mantissa.to_owned()
-            } else {
-                let decimals = (kept as i64 - 1 - exponent).max(0) as usize;
-                format!("{x:.decimals$}")
-            };
-            if !alternate && body.contains('.') {
-                body.truncate(body.trim_end_matches('0').trim_end_matches('.').len());
-            }
-            out.push_str(&body)?;
-            if scientific {
-                let letter = if kind == 'G' { 'E' } else { 'e' };
-                out.push_str(&exponent_text(letter, exponent))?;
-            }
-            Ok(())
-        }
+        _ => general(x, precision, alternate, false, if kind == 'G' { 'E' } else { 'e' }, out),
     }
+}
+
+/// A number with so many significant digits, in the shorter form. `with_fraction`: at least one digit behind the
+/// point, for which the exponent comes one power earlier.
+fn general(
+    x: f64,
+    precision: usize,
+    alternate: bool,
+    with_fraction: bool,
+    letter: char,
+    out: &mut Buffer,
+) -> Res<()> {
+    let significant = precision.max(1);
+    let kept = significant.min(FRACTION_MAX);
+    let text = format!("{x:.*e}", kept - 1);
+    let (mantissa, exponent) = text.split_once('e').unwrap_or((&text, "0"));
+    let exponent: i64 = exponent.parse().unwrap_or(0);
+    let scientific = exponent < -4 || exponent >= significant as i64 - i64::from(with_fraction);
+    let mut body = if scientific {
+        mantissa.to_owned()
+    } else {
+        let decimals = (kept as i64 - 1 - exponent).max(0) as usize;
+        format!("{x:.decimals$}")
+    };
+    if !body.contains('.') {
+        body.push_str(if alternate { "." } else { "" });
+    } else if !alternate {
+        body.truncate(body.trim_end_matches('0').trim_end_matches('.').len());
+    }
+    out.push_str(&body)?;
+    if scientific {
+        return out.push_str(&exponent_text(letter, exponent));
+    }
+    if !with_fraction || body.contains('.') && !body.ends_with('.') {
+        return Ok(());
+    }
+    out.push_str(if body.ends_with('.') { "0" } else { ".0" })
 }
 
 fn exponent_text(letter: char, exponent: i64) -> String {
     let sign = if exponent < 0 { '-' } else { '+' };
     format!("{letter}{sign}{:02}", exponent.abs())
-}
-
-/// A number in scientific form without zeros at the end of its fraction.
-fn trim_exponent(text: &str) -> String {
-    let (mantissa, exponent) = text.split_once('e').unwrap_or((text, ""));
-    let mantissa =
-        if mantissa.contains('.') { mantissa.trim_end_matches('0').trim_end_matches('.') } else { mantissa };
-    format!("{mantissa}e{exponent}")
 }

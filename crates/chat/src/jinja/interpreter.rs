@@ -1,15 +1,14 @@
-//! Runs a template: statements, expressions, macros and loops.
+//! Runs a template: statements and expressions. Loops and macros are beside it.
 
 use std::rc::Rc;
 use std::time::SystemTime;
 
-use super::ast::{Arguments, CompareOp, Expr, ExprKind, For, Macro, Stmt, StmtKind, Symbol, Target, Template};
+use super::ast::{Arguments, CompareOp, Expr, ExprKind, Macro, Stmt, StmtKind, Symbol, Target, Template};
 use super::compare;
-use super::meter::{
-    Fail, FailKind, Limits, MACRO_DEPTH_MAX, Meter, Res, fail, too_deep, type_error, value_error,
-};
+use super::loops::Loop;
+use super::meter::{Fail, FailKind, Limits, Meter, Res, fail, type_error, value_error};
 use super::scope::{ScopeId, Scopes, TOP};
-use super::value::{Buffer, Entries, Function, Heap, Items, ObjectId, Str, Value, View};
+use super::value::{Buffer, Entries, Function, Heap, Items, ObjectId, Value};
 
 /// What a template is given.
 pub(crate) struct Host<'a> {
@@ -29,6 +28,7 @@ pub(crate) fn render(template: &Template, host: &Host<'_>, limits: Limits) -> Re
         scope: TOP,
         globals: Vec::new(),
         objects: Vec::new(),
+        special: Special::of(template),
         out: vec![heap.buffer()],
         captured: Vec::new(),
         heap,
@@ -46,7 +46,7 @@ pub(crate) fn render(template: &Template, host: &Host<'_>, limits: Limits) -> Re
 
 /// What a statement does to the statements after it.
 #[derive(PartialEq, Eq)]
-enum Flow {
+pub(super) enum Flow {
     Next,
     Break,
     Continue,
@@ -78,39 +78,6 @@ pub(crate) enum Object<'t> {
     Busy,
 }
 
-/// A loop that runs.
-pub(crate) struct Loop<'t> {
-    iter: Iter,
-    /// The iterable's length, if it has one and no test thins it out.
-    length: Option<usize>,
-    definition: &'t For,
-    /// Around the loop.
-    scope: ScopeId,
-    pub index0: i64,
-    pub depth0: i64,
-    pub before: Option<Value>,
-    pub current: Option<Value>,
-    /// Items that were looked at ahead of their turn, in order.
-    ahead: std::collections::VecDeque<Value>,
-    pub changed: Option<Value>,
-}
-
-/// Python's iterator over a value.
-pub(crate) struct Iter {
-    source: Source,
-    at: usize,
-}
-
-enum Source {
-    Empty,
-    Seq(Value),
-    Dict(View, Value),
-    Range(Value),
-    Text(Rc<Str>),
-    Bytes(Rc<[u8]>),
-    Iterator(ObjectId),
-}
-
 /// Arguments of a call.
 pub(crate) struct Args {
     pub positional: Items,
@@ -118,19 +85,20 @@ pub(crate) struct Args {
 }
 
 pub(crate) struct Interpreter<'t> {
-    template: &'t Template,
+    pub(super) template: &'t Template,
     pub heap: Heap,
-    scopes: Scopes,
-    scope: ScopeId,
+    pub(super) scopes: Scopes,
+    pub(super) scope: ScopeId,
     /// By symbol: what the host gave, else what the environment has.
-    globals: Vec<Option<Value>>,
-    objects: Vec<Object<'t>>,
+    pub(super) globals: Vec<Option<Value>>,
+    pub(super) objects: Vec<Object<'t>>,
+    pub(super) special: Special,
     /// Where text goes; the first is the result.
-    out: Vec<Buffer>,
+    pub(super) out: Vec<Buffer>,
     /// The texts of the filter and set blocks around.
-    captured: Vec<Value>,
+    pub(super) captured: Vec<Value>,
     pub line: u32,
-    macros: u32,
+    pub(super) macros: u32,
     pub autoescape: bool,
     pub now: SystemTime,
     /// Namespaces whose text is being written.
@@ -139,8 +107,29 @@ pub(crate) struct Interpreter<'t> {
 
 const OBJECT_BYTES: usize = 256;
 
+/// The names that the interpreter itself gives values.
+pub(super) struct Special {
+    pub(super) loop_name: Option<Symbol>,
+    pub(super) caller: Option<Symbol>,
+    pub(super) kwargs: Option<Symbol>,
+    pub(super) varargs: Option<Symbol>,
+}
+
+impl Special {
+    fn of(template: &Template) -> Self {
+        let find =
+            |name: &str| template.names.iter().position(|known| &**known == name).map(|at| at as Symbol);
+        Self {
+            loop_name: find("loop"),
+            caller: find("caller"),
+            kwargs: find("kwargs"),
+            varargs: find("varargs"),
+        }
+    }
+}
+
 impl<'t> Interpreter<'t> {
-    fn run(&mut self, host: &Host<'_>) -> Res<()> {
+    pub(super) fn run(&mut self, host: &Host<'_>) -> Res<()> {
         for name in &self.template.names {
             let given = host.variables.iter().rev().find(|(known, _)| *known == &**name);
             let value = match given {
@@ -198,8 +187,7 @@ impl<'t> Interpreter<'t> {
     pub fn refuse_undefined(value: &Value) -> Res<()> {
         match value {
             Value::Undefined(undefined) => {
-                let kind =
-                    if undefined.unsafe_attribute { FailKind::Security } else { FailKind::Undefined };
+                let kind = if undefined.unsafe_attribute { FailKind::Security } else { FailKind::Undefined };
                 fail(kind, undefined.message.clone())
             }
             _ => Ok(()),
@@ -208,14 +196,14 @@ impl<'t> Interpreter<'t> {
 
     // Text
 
-    fn write(&mut self, text: &str) -> Res<()> {
+    pub(super) fn write(&mut self, text: &str) -> Res<()> {
         let Some(out) = self.out.last_mut() else { return Ok(()) };
         out.push_str(text)?;
         let len = out.len();
         self.heap.meter.check_output(len)
     }
 
-    fn write_value(&mut self, value: &Value) -> Res<()> {
+    pub(super) fn write_value(&mut self, value: &Value) -> Res<()> {
         if self.autoescape && !value.is_safe() {
             let escaped = self.escape(value)?;
             return self.write(escaped.as_str().unwrap_or_default());
@@ -229,8 +217,16 @@ impl<'t> Interpreter<'t> {
         self.write(buffer.as_str())
     }
 
+    /// Writes what a filter or call block gives, which must be a text.
+    pub(super) fn write_block(&mut self, value: &Value) -> Res<()> {
+        match value {
+            Value::Str(_) => self.write_value(value),
+            other => type_error(format!("expected str instance, {} found", self.type_of(other))),
+        }
+    }
+
     /// The text that `work` writes.
-    fn capture(&mut self, work: impl FnOnce(&mut Self) -> Res<()>) -> Res<Value> {
+    pub(super) fn capture(&mut self, work: impl FnOnce(&mut Self) -> Res<()>) -> Res<Value> {
         self.out.push(self.heap.buffer());
         let result = work(self);
         let buffer = self.out.pop();
@@ -243,7 +239,7 @@ impl<'t> Interpreter<'t> {
 
     // Statements
 
-    fn statements(&mut self, body: &'t [Stmt]) -> Res<Flow> {
+    pub(super) fn statements(&mut self, body: &'t [Stmt]) -> Res<Flow> {
         for stmt in body {
             let flow = self.statement(stmt)?;
             if flow != Flow::Next {
@@ -254,11 +250,11 @@ impl<'t> Interpreter<'t> {
     }
 
     /// Statements with names of their own.
-    fn scoped(&mut self, parent: ScopeId, body: &'t [Stmt]) -> Res<Flow> {
+    pub(super) fn scoped(&mut self, parent: ScopeId, body: &'t [Stmt]) -> Res<Flow> {
         self.in_scope(parent, |this| this.statements(body))
     }
 
-    fn in_scope<T>(&mut self, parent: ScopeId, work: impl FnOnce(&mut Self) -> Res<T>) -> Res<T> {
+    pub(super) fn in_scope<T>(&mut self, parent: ScopeId, work: impl FnOnce(&mut Self) -> Res<T>) -> Res<T> {
         let scope = self.scopes.enter(parent)?;
         let outer = std::mem::replace(&mut self.scope, scope);
         let result = work(self);
@@ -267,7 +263,7 @@ impl<'t> Interpreter<'t> {
         result
     }
 
-    fn statement(&mut self, stmt: &'t Stmt) -> Res<Flow> {
+    pub(super) fn statement(&mut self, stmt: &'t Stmt) -> Res<Flow> {
         self.step(1)?;
         self.line = stmt.line;
         let _level = self.heap.meter.deeper()?;
@@ -322,14 +318,14 @@ impl<'t> Interpreter<'t> {
             StmtKind::Call { caller, call } => {
                 let caller = self.make_macro(caller)?;
                 let value = self.eval_call(call, Some(caller))?;
-                self.write_value(&value)?;
+                self.write_block(&value)?;
             }
             StmtKind::Filter { filter, body } => {
                 let value = self.in_scope(self.scope, |this| {
                     let text = this.capture(|this| this.statements(body).map(|_| ()))?;
                     this.filter_captured(filter, text)
                 })?;
-                self.write_value(&value)?;
+                self.write_block(&value)?;
             }
             StmtKind::Scope { body, top_level } => {
                 let parent = if *top_level { TOP } else { self.scope };
@@ -349,18 +345,18 @@ impl<'t> Interpreter<'t> {
         Ok(Flow::Next)
     }
 
-    fn filter_captured(&mut self, filter: &'t Expr, text: Value) -> Res<Value> {
+    pub(super) fn filter_captured(&mut self, filter: &'t Expr, text: Value) -> Res<Value> {
         self.captured.push(text);
         let value = self.eval(filter);
         self.captured.pop();
         value
     }
 
-    fn assign(&mut self, target: &'t Target, value: Value) -> Res<()> {
+    pub(super) fn assign(&mut self, target: &'t Target, value: Value) -> Res<()> {
         match target {
             Target::Name(name) => self.scopes.set(self.scope, *name, value),
             Target::Attribute(name, attribute) => {
-                let object = self.lookup(*name);
+                let object = self.lookup(*name)?;
                 let key = self.heap.str(attribute)?;
                 if let Value::Object(id) = object
                     && let Object::Namespace(entries) = self.object_mut(id)
@@ -380,7 +376,7 @@ impl<'t> Interpreter<'t> {
     }
 
     /// `wanted` items of an iterable, no more and no less.
-    fn unpack(&mut self, value: &Value, wanted: usize) -> Res<Vec<Value>> {
+    pub(super) fn unpack(&mut self, value: &Value, wanted: usize) -> Res<Vec<Value>> {
         let mut iter = match self.iter(value) {
             Err(error) if error.kind == FailKind::Type => {
                 return type_error(format!("cannot unpack non-iterable {} object", value.type_name()));
@@ -395,260 +391,12 @@ impl<'t> Interpreter<'t> {
             items.push(item);
         }
         if items.len() < wanted {
-            return value_error(format!("not enough values to unpack (expected {wanted}, got {})", items.len()));
+            return value_error(format!(
+                "not enough values to unpack (expected {wanted}, got {})",
+                items.len()
+            ));
         }
         Ok(items)
-    }
-
-    // Loops
-
-    fn for_statement(&mut self, definition: &'t For) -> Res<Flow> {
-        let iterable = self.eval(&definition.iter)?;
-        if definition.recursive {
-            let text = self.recursive_loop(definition, &iterable, self.scope, 0)?;
-            self.write_value(&text)?;
-            return Ok(Flow::Next);
-        }
-        self.run_loop(definition, &iterable, self.scope, 0)?;
-        Ok(Flow::Next)
-    }
-
-    /// One level of a recursive loop: its text.
-    fn recursive_loop(&mut self, definition: &'t For, iterable: &Value, scope: ScopeId, depth0: i64) -> Res<Value> {
-        self.macros += 1;
-        if self.macros > MACRO_DEPTH_MAX {
-            return too_deep(MACRO_DEPTH_MAX);
-        }
-        let text = self.capture(|this| this.run_loop(definition, iterable, scope, depth0));
-        self.macros -= 1;
-        text
-    }
-
-    /// Calls `loop(iterable)`.
-    pub fn call_loop(&mut self, id: ObjectId, iterable: &Value) -> Res<Value> {
-        let Object::Loop(state) = self.object(id) else {
-            return type_error("'LoopContext' object is not callable");
-        };
-        if !state.definition.recursive {
-            return type_error("The loop must have the 'recursive' marker to be called recursively.");
-        }
-        let (definition, scope, depth0) = (state.definition, state.scope, state.depth0 + 1);
-        self.recursive_loop(definition, iterable, scope, depth0)
-    }
-
-    fn run_loop(&mut self, definition: &'t For, iterable: &Value, scope: ScopeId, depth0: i64) -> Res<()> {
-        let length = if definition.test.is_none() { self.len_if_sized(iterable)? } else { None };
-        let iter = self.iter(iterable)?;
-        let mut state = Loop {
-            iter,
-            length,
-            definition,
-            scope,
-            index0: -1,
-            depth0,
-            before: None,
-            current: None,
-            ahead: std::collections::VecDeque::new(),
-            changed: None,
-        };
-        if !definition.uses_loop {
-            let mut empty = true;
-            while let Some(item) = self.advance(&mut state)? {
-                empty = false;
-                let flow = self.in_scope(scope, |this| {
-                    this.assign(&definition.target, item)?;
-                    this.statements(&definition.body)
-                })?;
-                if flow == Flow::Break {
-                    break;
-                }
-            }
-            if empty {
-                self.scoped(scope, &definition.otherwise)?;
-            }
-            return Ok(());
-        }
-        let object = self.add_object(Object::Loop(Box::new(state)))?;
-        let Value::Object(id) = object else { return Ok(()) };
-        let loop_symbol = self.template.names.iter().position(|name| &**name == "loop").unwrap_or(0) as Symbol;
-        let mut empty = true;
-        while let Some(item) = self.with_loop(id, Self::advance)? {
-            empty = false;
-            let object = object.clone();
-            let flow = self.in_scope(scope, |this| {
-                this.scopes.set(this.scope, loop_symbol, object)?;
-                this.assign(&definition.target, item)?;
-                this.statements(&definition.body)
-            })?;
-            if flow == Flow::Break {
-                break;
-            }
-        }
-        if empty {
-            self.scoped(scope, &definition.otherwise)?;
-        }
-        Ok(())
-    }
-
-    /// Works on a loop of the table.
-    pub fn with_loop<T>(
-        &mut self,
-        id: ObjectId,
-        work: impl FnOnce(&mut Self, &mut Loop<'t>) -> Res<T>,
-    ) -> Res<T> {
-        let mut taken = std::mem::replace(self.object_mut(id), Object::Busy);
-        let result = match &mut taken {
-            Object::Loop(state) => work(self, state),
-            _ => fail(FailKind::Template, "a loop is used while it looks ahead"),
-        };
-        *self.object_mut(id) = taken;
-        result
-    }
-
-    /// The loop's next item; None at its end.
-    fn advance(&mut self, state: &mut Loop<'t>) -> Res<Option<Value>> {
-        let next = match state.ahead.pop_front() {
-            Some(item) => Some(item),
-            None => self.next_passing(state)?,
-        };
-        if let Some(item) = &next {
-            state.index0 += 1;
-            state.before = state.current.replace(item.clone());
-        }
-        Ok(next)
-    }
-
-    /// The next item that passes the loop's test.
-    fn next_passing(&mut self, state: &mut Loop<'t>) -> Res<Option<Value>> {
-        loop {
-            let Some(item) = self.next_item(&mut state.iter)? else { return Ok(None) };
-            let Some(test) = &state.definition.test else { return Ok(Some(item)) };
-            let passes = self.in_scope(state.scope, |this| {
-                this.assign(&state.definition.target, item.clone())?;
-                this.truth_of(test)
-            })?;
-            if passes {
-                return Ok(Some(item));
-            }
-        }
-    }
-
-    /// The item after the current one.
-    pub fn peek(&mut self, state: &mut Loop<'t>) -> Res<Option<Value>> {
-        if state.ahead.is_empty()
-            && let Some(item) = self.next_passing(state)?
-        {
-            state.ahead.push_back(item);
-        }
-        Ok(state.ahead.front().cloned())
-    }
-
-    /// How many items the loop has; reads them all where their number is not known.
-    pub fn loop_length(&mut self, state: &mut Loop<'t>) -> Res<usize> {
-        if let Some(length) = state.length {
-            return Ok(length);
-        }
-        while let Some(item) = self.next_passing(state)? {
-            self.heap.meter.take(super::value::ITEM_BYTES)?;
-            state.ahead.push_back(item);
-        }
-        let length = state.ahead.len() + (state.index0 + 1) as usize;
-        state.length = Some(length);
-        Ok(length)
-    }
-
-    // Iteration
-
-    /// `iter(value)`.
-    pub fn iter(&mut self, value: &Value) -> Res<Iter> {
-        let source = match value {
-            Value::Undefined(_) => Source::Empty,
-            Value::List(_) | Value::Tuple(_) | Value::Group(_) => Source::Seq(value.clone()),
-            Value::Dict(_) => Source::Dict(View::Keys, value.clone()),
-            Value::View(view, dict) => Source::Dict(*view, Value::Dict(Rc::clone(dict))),
-            Value::Range(_) => Source::Range(value.clone()),
-            Value::Str(text) => Source::Text(Rc::clone(text)),
-            Value::Bytes(bytes) => Source::Bytes(Rc::clone(bytes)),
-            Value::Object(id) if matches!(self.object(*id), Object::Iterator { .. }) => Source::Iterator(*id),
-            other => return type_error(format!("'{}' object is not iterable", self.type_of(other))),
-        };
-        Ok(Iter { source, at: 0 })
-    }
-
-    /// `next(iterator)`.
-    pub fn next_item(&mut self, iter: &mut Iter) -> Res<Option<Value>> {
-        self.step(1)?;
-        let at = iter.at;
-        iter.at += 1;
-        Ok(match &iter.source {
-            Source::Empty => None,
-            Source::Seq(value) => value.as_seq().and_then(|items| items.get(at)).cloned(),
-            Source::Dict(view, Value::Dict(dict)) => match dict.entries().get_index(at) {
-                None => None,
-                Some((key, value)) => Some(match view {
-                    View::Keys => key.value.clone(),
-                    View::Values => value.clone(),
-                    View::Items => self.heap.pair(key.value.clone(), value.clone())?,
-                }),
-            },
-            Source::Range(Value::Range(range)) => (at < range.len).then(|| range.get(at)),
-            Source::Text(text) => match text.as_str()[at..].chars().next() {
-                None => None,
-                Some(c) => {
-                    iter.at = at + c.len_utf8();
-                    Some(self.heap.str(c.encode_utf8(&mut [0; 4]))?)
-                }
-            },
-            Source::Bytes(bytes) => bytes.get(at).map(|b| Value::Int(i64::from(*b))),
-            Source::Iterator(id) => match self.object_mut(*id) {
-                Object::Iterator { items, at, error } => {
-                    let next = items.as_slice().get(*at).cloned();
-                    *at += 1;
-                    match (next, error.take()) {
-                        (None, Some(error)) => return Err(error),
-                        (next, kept) => {
-                            *error = kept;
-                            next
-                        }
-                    }
-                }
-                _ => None,
-            },
-            _ => None,
-        })
-    }
-
-    /// Everything that an iterable gives.
-    pub fn collect(&mut self, value: &Value) -> Res<Items> {
-        let mut items = self.heap.items();
-        if let Some(known) = value.as_seq() {
-            items.extend(known)?;
-            return Ok(items);
-        }
-        let mut iter = self.iter(value)?;
-        while let Some(item) = self.next_item(&mut iter)? {
-            items.push(item)?;
-        }
-        Ok(items)
-    }
-
-    /// `len(value)`, where it has one.
-    pub fn len_if_sized(&mut self, value: &Value) -> Res<Option<usize>> {
-        Ok(match value {
-            Value::Undefined(_) => Some(0),
-            Value::Str(text) => {
-                self.heap.meter.text_step(text.as_str().len())?;
-                Some(text.as_str().chars().count())
-            }
-            Value::Bytes(bytes) => Some(bytes.len()),
-            Value::List(seq) | Value::Tuple(seq) | Value::Group(seq) => Some(seq.items().len()),
-            Value::Dict(dict) | Value::View(_, dict) => Some(dict.entries().len()),
-            Value::Range(range) => Some(range.len),
-            Value::Object(id) if matches!(self.object(*id), Object::Loop(_)) => {
-                Some(self.with_loop(*id, Self::loop_length)?)
-            }
-            _ => None,
-        })
     }
 
     // Expressions
@@ -661,19 +409,19 @@ impl<'t> Interpreter<'t> {
         }
     }
 
-    fn truth_of(&mut self, expr: &'t Expr) -> Res<bool> {
+    pub(super) fn truth_of(&mut self, expr: &'t Expr) -> Res<bool> {
         let value = self.eval(expr)?;
         self.truth(&value)
     }
 
-    fn lookup(&self, name: Symbol) -> Value {
-        if let Some(value) = self.scopes.get(self.scope, name) {
-            return value.clone();
+    pub(super) fn lookup(&self, name: Symbol) -> Res<Value> {
+        if let Some(value) = self.scopes.get(self.scope, name)? {
+            return Ok(value.clone());
         }
-        match self.globals.get(name as usize) {
+        Ok(match self.globals.get(name as usize) {
             Some(Some(value)) => value.clone(),
             _ => self.heap.undefined(format!("'{}' is undefined", self.name(name))),
-        }
+        })
     }
 
     pub fn eval(&mut self, expr: &'t Expr) -> Res<Value> {
@@ -685,7 +433,7 @@ impl<'t> Interpreter<'t> {
             ExprKind::Integer(n) => self.heap.big(n.clone()),
             ExprKind::Float(x) => Ok(Value::Float(*x)),
             ExprKind::Text(text) => self.heap.str(text),
-            ExprKind::Name(name) => Ok(self.lookup(*name)),
+            ExprKind::Name(name) => self.lookup(*name),
             ExprKind::Tuple(exprs) => {
                 let items = self.eval_all(exprs)?;
                 self.heap.tuple(items)
@@ -762,7 +510,7 @@ impl<'t> Interpreter<'t> {
         }
     }
 
-    fn eval_all(&mut self, exprs: &'t [Expr]) -> Res<Items> {
+    pub(super) fn eval_all(&mut self, exprs: &'t [Expr]) -> Res<Items> {
         let mut items = self.heap.items();
         for expr in exprs {
             items.push(self.eval(expr)?)?;
@@ -770,7 +518,7 @@ impl<'t> Interpreter<'t> {
         Ok(items)
     }
 
-    fn eval_dict(&mut self, pairs: &'t [(Expr, Expr)]) -> Res<Value> {
+    pub(super) fn eval_dict(&mut self, pairs: &'t [(Expr, Expr)]) -> Res<Value> {
         let mut entries = self.heap.entries();
         for (key, value) in pairs {
             let key = self.eval(key)?;
@@ -780,7 +528,7 @@ impl<'t> Interpreter<'t> {
         self.heap.dict(entries)
     }
 
-    fn eval_compare(&mut self, first: &'t Expr, rest: &'t [(CompareOp, Expr)]) -> Res<Value> {
+    pub(super) fn eval_compare(&mut self, first: &'t Expr, rest: &'t [(CompareOp, Expr)]) -> Res<Value> {
         let mut left = self.eval(first)?;
         for (op, expr) in rest {
             let right = self.eval(expr)?;
@@ -803,7 +551,7 @@ impl<'t> Interpreter<'t> {
         }
     }
 
-    fn eval_concat(&mut self, exprs: &'t [Expr]) -> Res<Value> {
+    pub(super) fn eval_concat(&mut self, exprs: &'t [Expr]) -> Res<Value> {
         let items = self.eval_all(exprs)?;
         let safe = self.autoescape && items.as_slice().iter().any(Value::is_safe);
         let mut out = self.heap.buffer();
@@ -818,7 +566,7 @@ impl<'t> Interpreter<'t> {
         out.finish(safe)
     }
 
-    fn eval_slice(&mut self, object: &'t Expr, parts: &'t [Option<Expr>; 3]) -> Res<Value> {
+    pub(super) fn eval_slice(&mut self, object: &'t Expr, parts: &'t [Option<Expr>; 3]) -> Res<Value> {
         let line = object.line;
         let object = self.eval(object)?;
         let mut bounds = [Value::None, Value::None, Value::None];
@@ -833,7 +581,7 @@ impl<'t> Interpreter<'t> {
 
     // Calls
 
-    fn eval_arguments(&mut self, arguments: &'t Arguments) -> Res<Args> {
+    pub(super) fn eval_arguments(&mut self, arguments: &'t Arguments) -> Res<Args> {
         let mut positional = self.eval_all(&arguments.positional)?;
         let mut named = Vec::with_capacity(arguments.named.len());
         for (name, expr) in &arguments.named {
@@ -861,7 +609,7 @@ impl<'t> Interpreter<'t> {
         Ok(Args { positional, named })
     }
 
-    fn eval_call(&mut self, expr: &'t Expr, caller: Option<Value>) -> Res<Value> {
+    pub(super) fn eval_call(&mut self, expr: &'t Expr, caller: Option<Value>) -> Res<Value> {
         let ExprKind::Call(callee, arguments) = &expr.kind else { return self.eval(expr) };
         let callee = self.eval(callee)?;
         let mut args = self.eval_arguments(arguments)?;
@@ -870,97 +618,5 @@ impl<'t> Interpreter<'t> {
         }
         self.line = expr.line;
         self.call(&callee, args)
-    }
-
-    fn make_macro(&mut self, definition: &'t Macro) -> Res<Value> {
-        self.scopes.capture(self.scope);
-        self.add_object(Object::Macro { definition, scope: self.scope })
-    }
-
-    /// Calls a macro with its arguments.
-    pub fn call_macro(&mut self, definition: &'t Macro, scope: ScopeId, args: Args) -> Res<Value> {
-        self.macros += 1;
-        if self.macros > MACRO_DEPTH_MAX {
-            return too_deep(MACRO_DEPTH_MAX);
-        }
-        let _level = self.heap.meter.deeper()?;
-        let line = self.line;
-        let text = self.in_scope(scope, |this| {
-            this.bind(definition, args)?;
-            this.capture(|this| this.statements(&definition.body).map(|_| ()))
-        });
-        self.macros -= 1;
-        if text.is_ok() {
-            self.line = line;
-        }
-        text
-    }
-
-    /// Gives a macro's parameters their values, in its scope.
-    fn bind(&mut self, definition: &'t Macro, args: Args) -> Res<()> {
-        let name = definition.name.map_or("caller", |name| self.name(name));
-        let Args { positional, mut named } = args;
-        let given = positional.as_slice();
-        let mut defaults = Vec::new();
-        for (at, (parameter, default)) in definition.parameters.iter().enumerate() {
-            let known = self.name(*parameter);
-            let value = match given.get(at) {
-                Some(value) => Some(value.clone()),
-                None => named.iter().position(|(key, _)| &**key == known).map(|at| named.remove(at).1),
-            };
-            match (value, default) {
-                (Some(value), _) => self.scopes.set(self.scope, *parameter, value)?,
-                (None, None) => {
-                    let undefined = self.heap.undefined(format!("parameter '{known}' was not provided"));
-                    self.scopes.set(self.scope, *parameter, undefined)?;
-                }
-                (None, Some(default)) => defaults.push((*parameter, default)),
-            }
-        }
-        let symbol = |this: &Self, name: &str| {
-            this.template.names.iter().position(|known| &**known == name).map(|at| at as Symbol)
-        };
-        let explicit = definition.parameters.iter().any(|(parameter, _)| self.name(*parameter) == "caller");
-        if definition.uses_caller
-            && !explicit
-            && let Some(caller_name) = symbol(self, "caller")
-        {
-            let caller = match named.iter().position(|(key, _)| &**key == "caller") {
-                Some(at) => named.remove(at).1,
-                None => self.heap.undefined("No caller defined"),
-            };
-            self.scopes.set(self.scope, caller_name, caller)?;
-        }
-        if definition.uses_kwargs
-            && let Some(kwargs_name) = symbol(self, "kwargs")
-        {
-            let mut entries = self.heap.entries();
-            for (key, value) in named.drain(..) {
-                entries.insert(self.heap.str(&key)?, value)?;
-            }
-            let kwargs = self.heap.dict(entries)?;
-            self.scopes.set(self.scope, kwargs_name, kwargs)?;
-        } else if let Some((key, _)) = named.first() {
-            return type_error(format!("macro '{name}' takes no keyword argument '{key}'"));
-        }
-        let extra = given.get(definition.parameters.len()..).unwrap_or_default();
-        if definition.uses_varargs
-            && let Some(varargs_name) = symbol(self, "varargs")
-        {
-            let mut items = self.heap.items();
-            items.extend(extra)?;
-            let varargs = self.heap.tuple(items)?;
-            self.scopes.set(self.scope, varargs_name, varargs)?;
-        } else if !extra.is_empty() {
-            return type_error(format!(
-                "macro '{name}' takes not more than {} argument(s)",
-                definition.parameters.len()
-            ));
-        }
-        for (parameter, default) in defaults {
-            let value = self.eval(default)?;
-            self.scopes.set(self.scope, parameter, value)?;
-        }
-        Ok(())
     }
 }

@@ -46,7 +46,8 @@ impl Interpreter<'_> {
             }
         };
         let is_true = |value: Option<Value>| value.is_some_and(|value| value.is_true());
-        let style = Style { indent, ensure_ascii: is_true(ensure_ascii), sort_keys: is_true(sort_keys), item, key };
+        let style =
+            Style { indent, ensure_ascii: is_true(ensure_ascii), sort_keys: is_true(sort_keys), item, key };
         let mut out = self.heap.buffer();
         self.json_value(value, &style, 0, &mut out)?;
         out.finish(false)

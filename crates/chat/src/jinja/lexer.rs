@@ -57,8 +57,8 @@ impl std::fmt::Display for TokenKind {
 
 /// Longest first.
 const OPERATORS: [&str; 26] = [
-    "//", "**", "==", "!=", ">=", "<=", "+", "-", "/", "*", "%", "~", "[", "]", "(", ")", "{", "}", ">", "<", "=", ".",
-    ":", "|", ",", ";",
+    "//", "**", "==", "!=", ">=", "<=", "+", "-", "/", "*", "%", "~", "[", "]", "(", ")", "{", "}", ">", "<",
+    "=", ".", ":", "|", ",", ";",
 ];
 
 /// Most digits of a decimal integer, as in Python.
@@ -371,7 +371,10 @@ fn number(source: &str, at: usize, line: u32) -> Result<Option<(TokenKind, usize
     let len = if text[0] == b'0' { digits(text, |c| c == b'0') } else { digits(text, decimal) };
     let literal = source[at..at + len].replace('_', "");
     if literal.len() > DIGITS_MAX {
-        return syntax_error(line, format!("an integer has {} digits, at most {DIGITS_MAX} are allowed", literal.len()));
+        return syntax_error(
+            line,
+            format!("an integer has {} digits, at most {DIGITS_MAX} are allowed", literal.len()),
+        );
     }
     Ok(BigInt::parse_bytes(literal.as_bytes(), 10).map(|value| (TokenKind::Integer(value), len)))
 }
@@ -479,7 +482,9 @@ mod tests {
 
     #[test]
     fn what_is_no_template_is_an_error() {
-        for source in ["{{ 'a }}", "{# x", "{% raw %}x", "{{ ) }}", "{{ $ }}", "{{ '\\x1' }}", "{{ '\\ud800' }}"] {
+        for source in
+            ["{{ 'a }}", "{# x", "{% raw %}x", "{{ ) }}", "{{ $ }}", "{{ '\\x1' }}", "{{ '\\ud800' }}"]
+        {
             assert!(tokenize(source).is_err(), "{source}");
         }
     }

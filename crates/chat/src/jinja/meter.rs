@@ -127,6 +127,11 @@ impl Meter {
         if steps > self.limits.steps { exceeded(Bound::Steps(self.limits.steps)) } else { Ok(()) }
     }
 
+    /// Steps so far.
+    pub fn steps(&self) -> u64 {
+        self.steps.get()
+    }
+
     /// Counts the steps of looking at `bytes` of text.
     pub fn text_step(&self, bytes: usize) -> Res<()> {
         self.step(1 + bytes / 64)
@@ -145,11 +150,6 @@ impl Meter {
     /// Counts `bytes` that are no longer held.
     pub fn give(&self, bytes: usize) {
         self.live.set(self.live.get().saturating_sub(bytes));
-    }
-
-    /// Bytes of values alive.
-    pub fn live(&self) -> usize {
-        self.live.get()
     }
 
     /// Fails where `bytes` of output are too many.

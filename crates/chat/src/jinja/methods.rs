@@ -157,7 +157,6 @@ impl Interpreter<'_> {
         match name {
             "bit_length" => Ok(Value::Int(n.bits() as i64)),
             "bit_count" => Ok(Value::Int(n.magnitude().count_ones() as i64)),
-            "is_integer" => Ok(Value::Bool(true)),
             "as_integer_ratio" => {
                 let n = from_big(n)?;
                 self.heap.pair(n, Value::Int(1))

@@ -15,12 +15,15 @@ pub(crate) mod value;
 
 mod attributes;
 mod compare;
+mod expressions;
 mod filters;
 mod format;
 mod integer;
 mod interpreter;
 mod json;
 mod lexer;
+mod loops;
+mod macros;
 mod methods;
 mod operators;
 mod parser;

@@ -54,6 +54,11 @@ impl Interpreter<'_> {
         while let Some(at) = rest.find('%') {
             out.push_str(&rest[..at])?;
             rest = &rest[at + 1..];
+            if let Some(after) = rest.strip_prefix('%') {
+                out.push('%')?;
+                rest = after;
+                continue;
+            }
             let mut mapped = None;
             if let Some(after) = rest.strip_prefix('(') {
                 let Some(close) = closing(after) else { return value_error("incomplete format key") };
@@ -91,10 +96,6 @@ impl Interpreter<'_> {
             rest = rest.strip_prefix(['h', 'l', 'L']).unwrap_or(rest);
             let Some(kind) = rest.chars().next() else { return value_error("incomplete format") };
             rest = &rest[kind.len_utf8()..];
-            if kind == '%' {
-                out.push('%')?;
-                continue;
-            }
             let value = match mapped {
                 Some(value) => value,
                 None => values.next()?,
@@ -140,7 +141,8 @@ impl Interpreter<'_> {
                     body = self.escape(&body)?;
                 }
                 let body = body.as_str().unwrap_or_default();
-                let cut = precision.and_then(|most| body.char_indices().nth(most)).map_or(body.len(), |(at, _)| at);
+                let cut =
+                    precision.and_then(|most| body.char_indices().nth(most)).map_or(body.len(), |(at, _)| at);
                 pad(&body[..cut], flags.left, width, out)
             }
             'c' => {
@@ -254,7 +256,14 @@ fn pad(text: &str, left: bool, width: usize, out: &mut Buffer) -> Res<()> {
 }
 
 /// A number with its sign, prefix and padding.
-fn numeric(negative: bool, prefix: &str, digits: &str, flags: &Flags, width: usize, out: &mut Buffer) -> Res<()> {
+fn numeric(
+    negative: bool,
+    prefix: &str,
+    digits: &str,
+    flags: &Flags,
+    width: usize,
+    out: &mut Buffer,
+) -> Res<()> {
     let sign = match (negative, flags.plus, flags.space) {
         (true, _, _) => "-",
         (false, true, _) => "+",

@@ -59,20 +59,22 @@ impl Scopes {
         }
     }
 
-    pub fn get(&self, scope: ScopeId, name: Symbol) -> Option<&Value> {
+    pub fn get(&self, scope: ScopeId, name: Symbol) -> Res<Option<&Value>> {
         let mut next = Some(scope);
         while let Some(ScopeId(at)) = next {
             let scope = &self.scopes[at as usize];
+            self.meter.step(scope.variables.len() / 16)?;
             if let Some((_, value)) = scope.variables.iter().find(|(known, _)| *known == name) {
-                return Some(value);
+                return Ok(Some(value));
             }
             next = scope.parent;
         }
-        None
+        Ok(None)
     }
 
     pub fn set(&mut self, scope: ScopeId, name: Symbol, value: Value) -> Res<()> {
         let variables = &mut self.scopes[scope.0 as usize].variables;
+        self.meter.step(variables.len() / 16)?;
         if let Some((_, old)) = variables.iter_mut().find(|(known, _)| *known == name) {
             *old = value;
             return Ok(());

@@ -42,7 +42,13 @@ impl Interpreter<'_> {
                 let (old, new) = (self.text_argument(old, name)?, self.text_argument(new, name)?);
                 let new = if safe { self.escape(&new)? } else { new };
                 let count = self.count_argument(count)?;
-                self.replace(s, old.as_str().unwrap_or_default(), new.as_str().unwrap_or_default(), count, safe)
+                self.replace(
+                    s,
+                    old.as_str().unwrap_or_default(),
+                    new.as_str().unwrap_or_default(),
+                    count,
+                    safe,
+                )
             }
             "startswith" | "endswith" => self.affix(s, name, args),
             "find" | "index" | "rfind" | "rindex" | "count" => self.search(s, name, args),
@@ -60,7 +66,8 @@ impl Interpreter<'_> {
                 let width = self.width_argument(width)?;
                 let fill = match fill {
                     None => ' ',
-                    Some(fill) => match fill.as_str().map(|fill| (fill.chars().next(), fill.chars().count())) {
+                    Some(fill) => match fill.as_str().map(|fill| (fill.chars().next(), fill.chars().count()))
+                    {
                         Some((Some(c), 1)) => c,
                         _ => return type_error("The fill character must be exactly one character long"),
                     },
@@ -90,14 +97,16 @@ impl Interpreter<'_> {
                 let [affix] = args.positional_only(name, 1)?;
                 let affix = self.text_argument(affix, name)?;
                 let affix = affix.as_str().unwrap_or_default();
-                let rest =
-                    if name == "removeprefix" { s.strip_prefix(affix) } else { s.strip_suffix(affix) };
+                let rest = if name == "removeprefix" { s.strip_prefix(affix) } else { s.strip_suffix(affix) };
                 self.heap.text(rest.unwrap_or(s), safe)
             }
             "encode" => {
                 let [encoding, _errors] = args.bind(name, ["encoding", "errors"], 0)?;
-                let encoding = encoding.as_ref().and_then(Value::as_str).unwrap_or("utf-8").to_ascii_lowercase();
-                if !matches!(encoding.as_str(), "utf-8" | "utf8" | "ascii") || (encoding == "ascii" && !s.is_ascii()) {
+                let encoding =
+                    encoding.as_ref().and_then(Value::as_str).unwrap_or("utf-8").to_ascii_lowercase();
+                if !matches!(encoding.as_str(), "utf-8" | "utf8" | "ascii")
+                    || (encoding == "ascii" && !s.is_ascii())
+                {
                     return value_error(format!("cannot encode as {encoding}"));
                 }
                 self.meter().take(s.len())?;
@@ -216,12 +225,20 @@ impl Interpreter<'_> {
     }
 
     /// `text` without characters at its ends.
-    pub fn strip<'s>(&mut self, text: &'s str, chars: Option<&Value>, left: bool, right: bool) -> Res<&'s str> {
+    pub fn strip<'s>(
+        &mut self,
+        text: &'s str,
+        chars: Option<&Value>,
+        left: bool,
+        right: bool,
+    ) -> Res<&'s str> {
         let chars = match chars {
             None | Some(Value::None) => None,
             Some(value) => match value.as_str() {
                 Some(chars) => Some(chars),
-                None => return type_error(format!("strip arg must be None or str, not {}", self.type_of(value))),
+                None => {
+                    return type_error(format!("strip arg must be None or str, not {}", self.type_of(value)));
+                }
             },
         };
         let known: Option<Vec<char>> = match chars {
@@ -248,13 +265,20 @@ impl Interpreter<'_> {
         Ok(rest)
     }
 
-    fn split(&mut self, text: &Rc<Str>, from_right: bool, sep: Option<&Value>, maxsplit: Option<&Value>) -> Res<Value> {
+    fn split(
+        &mut self,
+        text: &Rc<Str>,
+        from_right: bool,
+        sep: Option<&Value>,
+        maxsplit: Option<&Value>,
+    ) -> Res<Value> {
         let s = text.as_str();
         let most = self.count_argument(maxsplit.cloned())?;
         let mut parts: Vec<&str> = Vec::new();
         match sep {
             None | Some(Value::None) => {
-                let mut rest = if from_right { unicode::rstrip(s) } else { s.trim_start_matches(unicode::is_space) };
+                let mut rest =
+                    if from_right { unicode::rstrip(s) } else { s.trim_start_matches(unicode::is_space) };
                 while !rest.is_empty() {
                     self.step(1)?;
                     if parts.len() == most {
@@ -263,7 +287,8 @@ impl Interpreter<'_> {
                     }
                     if from_right {
                         let at = rest.rfind(unicode::is_space);
-                        let word = at.map_or(0, |at| at + rest[at..].chars().next().map_or(0, char::len_utf8));
+                        let word =
+                            at.map_or(0, |at| at + rest[at..].chars().next().map_or(0, char::len_utf8));
                         parts.push(&rest[word..]);
                         rest = unicode::rstrip(&rest[..word]);
                     } else {
@@ -363,9 +388,12 @@ impl Interpreter<'_> {
     fn affix(&mut self, s: &str, name: &str, args: Args) -> Res<Value> {
         let [affix, start, end] = args.positional_only(name, 1)?;
         let affix = affix.unwrap_or(Value::None);
-        let Some((from, to)) = self.bounds(s, start.as_ref(), end.as_ref())? else { return Ok(Value::Bool(false)) };
+        let Some((from, to)) = self.bounds(s, start.as_ref(), end.as_ref())? else {
+            return Ok(Value::Bool(false));
+        };
         let part = &s[from..to];
-        let has = |affix: &str| if name == "startswith" { part.starts_with(affix) } else { part.ends_with(affix) };
+        let has =
+            |affix: &str| if name == "startswith" { part.starts_with(affix) } else { part.ends_with(affix) };
         match &affix {
             Value::Str(affix) => Ok(Value::Bool(has(affix.as_str()))),
             Value::Tuple(seq) => {
@@ -547,8 +575,10 @@ fn push_lower_char(out: &mut String, text: &str, at: usize, c: char) {
         out.extend(c.to_lowercase());
         return;
     }
-    let ignorable = |c: &char| matches!(c, '\'' | '.' | ':' | '^' | '`' | '\u{ad}' | '\u{b7}' | '\u{2019}')
-        || ('\u{300}'..='\u{36f}').contains(c);
+    let ignorable = |c: &char| {
+        matches!(c, '\'' | '.' | ':' | '^' | '`' | '\u{ad}' | '\u{b7}' | '\u{2019}')
+            || ('\u{300}'..='\u{36f}').contains(c)
+    };
     let before = text[..at].chars().rev().find(|c| !ignorable(c)).is_some_and(unicode::is_cased);
     let after = text[at + 2..].chars().find(|c| !ignorable(c)).is_some_and(unicode::is_cased);
     out.push(if before && !after { 'ς' } else { 'σ' });

@@ -177,8 +177,10 @@ mod tests {
         // 2021-01-03, a Sunday of the last week of 2020; 2024-12-30, a Monday of the first week of 2025.
         assert_eq!(format("%G %V %g %u %w %U %W", 1_609_632_000), "2020 53 20 7 0 01 00");
         assert_eq!(format("%G %V %U %W", 1_735_516_800), "2025 01 52 53");
-        assert_eq!(format("%c|%x|%X|%D|%R|%r|%h|%C|%f|%z%Z|", 0),
-            "Thu Jan  1 00:00:00 1970|01/01/70|00:00:00|01/01/70|00:00|12:00:00 AM|Jan|19|000000||");
+        assert_eq!(
+            format("%c|%x|%X|%D|%R|%r|%h|%C|%f|%z%Z|", 0),
+            "Thu Jan  1 00:00:00 1970|01/01/70|00:00:00|01/01/70|00:00|12:00:00 AM|Jan|19|000000||"
+        );
     }
 
     #[test]

@@ -76,10 +76,10 @@ impl Interpreter<'_> {
             Value::Dict(dict) => self.push_dict(dict, out),
             Value::View(view, dict) => self.push_view(*view, dict, out),
             Value::Range(range) if range.step == 1 => {
-                out.push_str(&format!("range({}, {})", range.start, range.stop()))
+                out.push_str(&format!("range({}, {})", range.start, range.stop))
             }
             Value::Range(range) => {
-                out.push_str(&format!("range({}, {}, {})", range.start, range.stop(), range.step))
+                out.push_str(&format!("range({}, {}, {})", range.start, range.stop, range.step))
             }
             Value::Function(function) => out.push_str(match function {
                 Function::Range => "<function safe_range>",
@@ -91,7 +91,8 @@ impl Interpreter<'_> {
                 Function::StrftimeNow => "<function strftime_now>",
             }),
             Value::Method(method) => {
-                let text = format!("<built-in method {} of {} object>", method.name, method.object.type_name());
+                let text =
+                    format!("<built-in method {} of {} object>", method.name, method.object.type_name());
                 out.push_str(&text)
             }
             Value::Object(id) => self.push_object(*id, out),
@@ -163,8 +164,8 @@ impl Interpreter<'_> {
                 out.push_str("}>")
             }
             Object::Loop(_) => {
-                let (index, length) = self
-                    .with_loop(id, |this, state| Ok((state.index0 + 1, this.loop_length(state)?)))?;
+                let (index, length) =
+                    self.with_loop(id, |this, state| Ok((state.index0 + 1, this.loop_length(state)?)))?;
                 out.push_str(&format!("<LoopContext {index}/{length}>"))
             }
             Object::Macro { definition, .. } => match definition.name {

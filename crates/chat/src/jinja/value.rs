@@ -78,6 +78,8 @@ pub(crate) struct Method {
 #[derive(Debug)]
 pub(crate) struct Range {
     pub start: i64,
+    /// As it was given: it need not be a whole number of steps away.
+    pub stop: i64,
     pub step: i64,
     pub len: usize,
 }
@@ -85,10 +87,6 @@ pub(crate) struct Range {
 impl Range {
     pub fn get(&self, index: usize) -> Value {
         Value::Int(self.start.wrapping_add(self.step.wrapping_mul(index as i64)))
-    }
-
-    pub fn stop(&self) -> i64 {
-        self.start.wrapping_add(self.step.wrapping_mul(self.len as i64))
     }
 }
 
@@ -164,6 +162,8 @@ pub(crate) const ENTRY_BYTES: usize = 64;
 pub(crate) struct Key {
     pub value: Value,
     hash: u64,
+    /// Steps that comparing it may take.
+    pub cost: usize,
 }
 
 impl Hash for Key {
@@ -204,8 +204,9 @@ fn hash_of(value: &impl Hash) -> u64 {
 impl Key {
     /// `value` as a key; counts a step for each part of a tuple.
     pub fn new(value: Value, meter: &Meter) -> Res<Self> {
+        let before = meter.steps();
         let hash = hash_value(&value, meter)?;
-        Ok(Self { value, hash })
+        Ok(Self { value, hash, cost: (meter.steps() - before) as usize })
     }
 }
 
@@ -219,7 +220,11 @@ fn hash_value(value: &Value, meter: &Meter) -> Res<u64> {
         Value::Bool(b) => hash_of(&i64::from(*b)),
         Value::Int(n) => hash_of(n),
         Value::Float(x) => {
-            if x.fract() == 0.0 && x.abs() < 9.0e18 { hash_of(&(*x as i64)) } else { hash_of(&x.to_bits()) }
+            if x.fract() == 0.0 && x.abs() < 9.0e18 {
+                hash_of(&(*x as i64))
+            } else {
+                hash_of(&x.to_bits())
+            }
         }
         // A large integer equals a float of its value, and must hash like it.
         Value::Big(n) => hash_of(&num_traits::ToPrimitive::to_f64(&**n).unwrap_or(f64::INFINITY).to_bits()),
@@ -416,7 +421,8 @@ impl Heap {
     }
 
     pub fn dict(&self, mut entries: Entries) -> Res<Value> {
-        let depth = 1 + entries.entries.iter().map(|(k, v)| v.depth().max(k.value.depth())).max().unwrap_or(0);
+        let depth =
+            1 + entries.entries.iter().map(|(k, v)| v.depth().max(k.value.depth())).max().unwrap_or(0);
         if depth > VALUE_DEPTH_MAX {
             return too_deep(u32::from(VALUE_DEPTH_MAX));
         }
@@ -556,6 +562,12 @@ impl Items {
         &self.items
     }
 
+    /// Gives everything back.
+    pub fn clear(&mut self) {
+        self.meter.give(self.items.len() * ITEM_BYTES);
+        self.items = Vec::new();
+    }
+
     pub fn as_mut_slice(&mut self) -> &mut [Value] {
         &mut self.items
     }
@@ -605,10 +617,6 @@ impl Entries {
 
     pub fn iter(&self) -> impl Iterator<Item = (&Key, &Value)> {
         self.entries.iter()
-    }
-
-    pub fn len(&self) -> usize {
-        self.entries.len()
     }
 }
 

@@ -10,11 +10,60 @@ use super::meter::{FailKind, Res, fail};
 use super::value::Value;
 
 const FILTERS: [&str; 54] = [
-    "abs", "attr", "batch", "capitalize", "center", "count", "d", "default", "dictsort", "e", "escape",
-    "filesizeformat", "first", "float", "forceescape", "format", "groupby", "indent", "int", "items", "join", "last",
-    "length", "list", "lower", "map", "max", "min", "pprint", "random", "reject", "rejectattr", "replace", "reverse",
-    "round", "safe", "select", "selectattr", "slice", "sort", "string", "striptags", "sum", "title", "tojson", "trim",
-    "truncate", "unique", "upper", "urlencode", "urlize", "wordcount", "wordwrap", "xmlattr",
+    "abs",
+    "attr",
+    "batch",
+    "capitalize",
+    "center",
+    "count",
+    "d",
+    "default",
+    "dictsort",
+    "e",
+    "escape",
+    "filesizeformat",
+    "first",
+    "float",
+    "forceescape",
+    "format",
+    "groupby",
+    "indent",
+    "int",
+    "items",
+    "join",
+    "last",
+    "length",
+    "list",
+    "lower",
+    "map",
+    "max",
+    "min",
+    "pprint",
+    "random",
+    "reject",
+    "rejectattr",
+    "replace",
+    "reverse",
+    "round",
+    "safe",
+    "select",
+    "selectattr",
+    "slice",
+    "sort",
+    "string",
+    "striptags",
+    "sum",
+    "title",
+    "tojson",
+    "trim",
+    "truncate",
+    "unique",
+    "upper",
+    "urlencode",
+    "urlize",
+    "wordcount",
+    "wordwrap",
+    "xmlattr",
 ];
 
 /// Whether a filter has this name.
@@ -44,9 +93,11 @@ impl Interpreter<'_> {
                 }
                 Ok(value.clone())
             }
-            "attr" | "batch" | "count" | "dictsort" | "first" | "groupby" | "items" | "join" | "last" | "length"
-            | "list" | "map" | "max" | "min" | "random" | "reject" | "rejectattr" | "reverse" | "select"
-            | "selectattr" | "slice" | "sort" | "sum" | "unique" => self.sequence_filter(name, value, args),
+            "attr" | "batch" | "count" | "dictsort" | "first" | "groupby" | "items" | "join" | "last"
+            | "length" | "list" | "map" | "max" | "min" | "random" | "reject" | "rejectattr" | "reverse"
+            | "select" | "selectattr" | "slice" | "sort" | "sum" | "unique" => {
+                self.sequence_filter(name, value, args)
+            }
             "urlize" => fail(FailKind::Template, "the filter urlize is not supported"),
             other if is_filter(other) => self.text_filter(name, value, args),
             other => fail(FailKind::Template, format!("No filter named '{other}'.")),

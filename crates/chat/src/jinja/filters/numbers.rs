@@ -144,7 +144,8 @@ fn round_float(x: f64, digits: i64) -> f64 {
     let twice = (&whole - &quotient * &unit) * 2;
     let above = twice > unit || (twice == unit && (x.fract() != 0.0 || quotient.bit(0)));
     let rounded = if above { quotient + 1 } else { quotient } * unit;
-    let magnitude = if rounded.is_zero() { 0.0 } else { rounded.to_string().parse().unwrap_or(f64::INFINITY) };
+    let magnitude =
+        if rounded.is_zero() { 0.0 } else { rounded.to_string().parse().unwrap_or(f64::INFINITY) };
     magnitude.copysign(x)
 }
 

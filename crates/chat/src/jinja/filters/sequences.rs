@@ -347,7 +347,13 @@ impl Interpreter<'_> {
         Ok(())
     }
 
-    fn batch(&mut self, value: &Value, count: &Option<Value>, fill: Option<Value>, out: &mut Items) -> Res<()> {
+    fn batch(
+        &mut self,
+        value: &Value,
+        count: &Option<Value>,
+        fill: Option<Value>,
+        out: &mut Items,
+    ) -> Res<()> {
         let count = self.count_of(count)?;
         let items = self.collect(value)?;
         let mut row = self.heap.items();
@@ -371,7 +377,13 @@ impl Interpreter<'_> {
         Ok(())
     }
 
-    fn slices(&mut self, value: &Value, slices: &Option<Value>, fill: Option<Value>, out: &mut Items) -> Res<()> {
+    fn slices(
+        &mut self,
+        value: &Value,
+        slices: &Option<Value>,
+        fill: Option<Value>,
+        out: &mut Items,
+    ) -> Res<()> {
         let items = self.collect(value)?;
         let slices = self.count_of(slices)?;
         if slices == 0 {
@@ -459,7 +471,8 @@ impl Interpreter<'_> {
         let attribute = named.iter().position(|(name, _)| &**name == "attribute");
         if let (0, Some(at)) = (positional.len(), attribute) {
             let (_, attribute) = named.remove(at);
-            let default = named.iter().position(|(name, _)| &**name == "default").map(|at| named.remove(at).1);
+            let default =
+                named.iter().position(|(name, _)| &**name == "default").map(|at| named.remove(at).1);
             if let Some((name, _)) = named.first() {
                 return fail(FailKind::Template, format!("Unexpected keyword argument '{name}'"));
             }
@@ -473,7 +486,9 @@ impl Interpreter<'_> {
         let Some((filter, rest)) = positional.as_slice().split_first() else {
             return fail(FailKind::Template, "map requires a filter argument");
         };
-        let Some(filter) = filter.as_str() else { return fail(FailKind::Template, "No filter of that name.") };
+        let Some(filter) = filter.as_str() else {
+            return fail(FailKind::Template, "No filter of that name.");
+        };
         let mut iter = self.iter(value)?;
         while let Some(item) = self.next_item(&mut iter)? {
             let mut positional = self.heap.items();
@@ -484,7 +499,14 @@ impl Interpreter<'_> {
         Ok(())
     }
 
-    fn select(&mut self, value: &Value, args: Args, by_attribute: bool, keep: bool, out: &mut Items) -> Res<()> {
+    fn select(
+        &mut self,
+        value: &Value,
+        args: Args,
+        by_attribute: bool,
+        keep: bool,
+        out: &mut Items,
+    ) -> Res<()> {
         if !self.truth(value)? {
             return Ok(());
         }

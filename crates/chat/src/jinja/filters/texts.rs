@@ -108,11 +108,8 @@ impl Interpreter<'_> {
                 self.truncate(value, length, killwords, end, leeway)
             }
             "wordwrap" => {
-                let [width, break_long, wrapstring, break_hyphens] = args.bind(
-                    name,
-                    ["width", "break_long_words", "wrapstring", "break_on_hyphens"],
-                    0,
-                )?;
+                let [width, break_long, wrapstring, break_hyphens] =
+                    args.bind(name, ["width", "break_long_words", "wrapstring", "break_on_hyphens"], 0)?;
                 self.wordwrap(value, width, break_long, wrapstring, break_hyphens)
             }
             "wordcount" => {
@@ -175,10 +172,19 @@ impl Interpreter<'_> {
         self.heap.str(&mapped)
     }
 
-    fn indent(&mut self, value: &Value, width: Option<Value>, first: Option<Value>, blank: Option<Value>) -> Res<Value> {
+    fn indent(
+        &mut self,
+        value: &Value,
+        width: Option<Value>,
+        first: Option<Value>,
+        blank: Option<Value>,
+    ) -> Res<Value> {
         Self::refuse_undefined(value)?;
         let Value::Str(text) = value else {
-            return type_error(format!("unsupported operand type(s) for +=: '{}' and 'str'", self.type_of(value)));
+            return type_error(format!(
+                "unsupported operand type(s) for +=: '{}' and 'str'",
+                self.type_of(value)
+            ));
         };
         let safe = text.safe;
         let mut indention = self.heap.buffer();
@@ -204,7 +210,8 @@ impl Interpreter<'_> {
         let source = text.as_str();
         // (A carriage return at the end makes one line break with it.)
         let ends_line = source.is_empty()
-            || (!source.ends_with('\r') && lines(source).last().is_some_and(|(with, without)| with != without));
+            || (!source.ends_with('\r')
+                && lines(source).last().is_some_and(|(with, without)| with != without));
         let last = ends_line.then_some("");
         for (at, line) in lines(source).map(|(_, line)| line).chain(last).enumerate() {
             if at > 0 {
@@ -354,7 +361,9 @@ impl Interpreter<'_> {
         let mut out = self.heap.buffer();
         for b in text.bytes() {
             match b {
-                b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'_' | b'.' | b'-' | b'~' => out.push(char::from(b))?,
+                b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'_' | b'.' | b'-' | b'~' => {
+                    out.push(char::from(b))?
+                }
                 b'/' if !for_query => out.push('/')?,
                 b' ' if for_query => out.push('+')?,
                 b => out.push_str(&format!("%{b:02X}"))?,
@@ -373,7 +382,9 @@ impl Interpreter<'_> {
             if matches!(value, Value::None | Value::Undefined(_)) {
                 continue;
             }
-            let Some(name) = key.value.as_str() else { return type_error("expected string or bytes-like object") };
+            let Some(name) = key.value.as_str() else {
+                return type_error("expected string or bytes-like object");
+            };
             if name.contains([' ', '\t', '\n', '\r', '\x0b', '\x0c', '/', '>', '=']) {
                 return value_error(format!("Invalid character in attribute name: '{name}'"));
             }

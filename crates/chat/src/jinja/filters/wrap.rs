@@ -101,7 +101,8 @@ fn words(chars: &[char]) -> Vec<(usize, usize)> {
 fn chunks(chars: &[char]) -> Vec<(usize, usize)> {
     let word = |at: usize| chars.get(at).is_some_and(|c| is_alnum(*c) || *c == '_');
     let letter = |at: usize| chars.get(at).is_some_and(|c| is_alpha(*c) || *c == '_');
-    let punctuated = |at: usize| word(at) || matches!(chars.get(at), Some('!' | '"' | '\'' | '&' | '.' | ',' | '?'));
+    let punctuated =
+        |at: usize| word(at) || matches!(chars.get(at), Some('!' | '"' | '\'' | '&' | '.' | ',' | '?'));
     let hyphen = |at: usize| chars.get(at) == Some(&'-');
     // Two hyphens or more and a word behind them: their end.
     let dashes = |at: usize| {
@@ -113,7 +114,10 @@ fn chunks(chars: &[char]) -> Vec<(usize, usize)> {
     while from < chars.len() {
         let end = if is_blank(chars[from]) {
             from + chars[from..].iter().take_while(|c| is_blank(**c)).count()
-        } else if let (true, Some(end)) = (from > 0 && punctuated(from - 1), dashes(from)) {
+        } else if from > 0
+            && punctuated(from - 1)
+            && let Some(end) = dashes(from)
+        {
             end
         } else {
             let mut at = from + 1;

@@ -1,8 +1,6 @@
 //! What can go wrong with a chat template.
 
-use std::error::Error as StdError;
-
-use minijinja::ErrorKind;
+use crate::jinja::meter::{Bound, Fail, FailKind};
 
 /// Errors of parsing and rendering a chat template. Lines count from 1.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -40,13 +38,13 @@ pub enum Error {
         /// What failed.
         detail: String,
     },
-    /// The template ran for too long.
-    #[error("chat template, line {line}: stopped after {max} instructions")]
-    TooMuchWork {
+    /// The template met one of its bounds.
+    #[error("chat template, line {line}: {bound}")]
+    Exceeded {
         /// Line it had reached.
         line: usize,
-        /// Instructions allowed for this number of messages.
-        max: u64,
+        /// The bound.
+        bound: Bound,
     },
     /// The system gave no thread to run the engine on.
     #[error("chat template: no thread with a stack of {stack} bytes: {detail}")]
@@ -56,49 +54,20 @@ pub enum Error {
         /// The system's answer.
         detail: String,
     },
-    /// The rendered text grew too long.
-    #[error("chat template writes more than {max} bytes")]
-    OutputTooLong {
-        /// Bytes allowed.
-        max: usize,
+    /// A conversation that is not a list of messages.
+    #[error("chat messages: {detail}")]
+    Messages {
+        /// What was found and what was expected.
+        detail: String,
     },
 }
 
-/// The message of `raise_exception`, carried through the engine's error.
-#[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub(crate) struct RaisedByTemplate(pub String);
-
-/// The line of an error of the engine (1 when it gives none) and its words.
-fn place(error: &minijinja::Error) -> (usize, String) {
-    let mut detail = error.kind().to_string();
-    if let Some(d) = error.detail() {
-        detail = format!("{detail}: {d}");
+/// An error of a render.
+pub(crate) fn from_fail(line: u32, fail: Fail) -> Error {
+    let line = line as usize;
+    match fail.kind {
+        FailKind::Bound(bound) => Error::Exceeded { line, bound },
+        FailKind::Raised => Error::Raised { line, message: fail.message },
+        _ => Error::Render { line, detail: fail.message },
     }
-    (error.line().unwrap_or(1), detail)
-}
-
-/// An error while parsing.
-pub(crate) fn from_parse(error: &minijinja::Error) -> Error {
-    let (line, detail) = place(error);
-    Error::Syntax { line, detail }
-}
-
-/// An error while rendering with `fuel` instructions.
-pub(crate) fn from_render(error: &minijinja::Error, fuel: u64) -> Error {
-    let (line, mut detail) = place(error);
-    let mut cause: Option<&(dyn StdError + 'static)> = Some(error);
-    while let Some(e) = cause {
-        if let Some(RaisedByTemplate(message)) = e.downcast_ref() {
-            return Error::Raised { line, message: message.clone() };
-        }
-        if let Some(inner) = e.downcast_ref::<minijinja::Error>() {
-            if inner.kind() == ErrorKind::OutOfFuel {
-                return Error::TooMuchWork { line, max: fuel };
-            }
-            detail = place(inner).1;
-        }
-        cause = e.source();
-    }
-    Error::Render { line, detail }
 }

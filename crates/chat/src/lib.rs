@@ -1,10 +1,11 @@
 //! Chat templates: from a list of messages to the prompt text a model was trained on.
 //!
-//! A model file carries its template as Jinja source (`tokenizer.chat_template`). It is rendered by `minijinja` with the
-//! environment that Hugging Face's `apply_chat_template` gives it. Tokenising the text does not happen here, nor does
-//! deciding whether a beginning-of-sequence token that the template already wrote is added once more.
+//! A model file carries its template as Jinja source (`tokenizer.chat_template`). It is rendered as Python's jinja2
+//! renders it in the environment that transformers' `apply_chat_template` sets up, to the byte. [`Capabilities`] says
+//! what a template makes of system texts, tools and content parts, and [`ChatTemplate::apply`] prepares a conversation
+//! accordingly, as the reference's `common/chat` does. Tokenising the text does not happen here.
 //!
-//! A template is input from outside: its work, recursion and output are limited.
+//! A template is input from outside: its steps, memory, output and nesting have hard bounds ([`Limits`]).
 //!
 //! ```
 //! use quipu_chat::{ChatTemplate, Message};
@@ -16,11 +17,14 @@
 
 #![forbid(unsafe_code)]
 
+mod capabilities;
+mod conversation;
 mod error;
-mod json;
-mod strftime;
-mod tags;
+mod jinja;
 mod template;
 
+pub use capabilities::Capabilities;
+pub use conversation::Conversation;
 pub use error::Error;
-pub use template::{ChatTemplate, Message};
+pub use jinja::meter::{Bound, Limits};
+pub use template::{ChatTemplate, Message, Variables};

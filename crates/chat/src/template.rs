@@ -1,30 +1,29 @@
-//! A parsed chat template and its environment.
+//! A parsed chat template and what it is rendered with.
 
-use std::io;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::sync::{Arc, OnceLock};
+use std::time::SystemTime;
 
-use minijinja::syntax::SyntaxConfig;
-use minijinja::value::{Value, ValueKind};
-use minijinja::{Environment, ErrorKind, Output, State, context};
-use minijinja_contrib::pycompat::unknown_method_callback;
+use serde_json::{Map, Value, json};
 
-use crate::error::{Error, RaisedByTemplate, from_parse, from_render};
-use crate::{json, strftime, tags};
-
-const NAME: &str = "chat_template";
+use crate::Limits;
+use crate::capabilities::Capabilities;
+use crate::error::{Error, from_fail};
+use crate::jinja::{self, Host};
 
 /// Longest source: real ones are below 64 KiB.
 const SOURCE_MAX: usize = 256 << 10;
-/// Stack for the engine, which recurses along chains such as `not not x` or `elif` without a limit of its own. A
-/// level costs some hundred bytes and at least one byte of source, so this suffices for the longest source. Only the
-/// pages that are touched become memory.
-const STACK: usize = 512 << 20;
-/// Longest rendered text.
-const OUTPUT_MAX: usize = 64 << 20;
-/// Instructions of the engine allowed for a template, and for each message on top. Real templates use some hundreds
-/// per message. The base is also what bounds how deep a template can nest the values that it builds.
-const FUEL_BASE: u64 = 100_000;
-const FUEL_PER_MESSAGE: u64 = 5_000;
+/// Stack for the interpreter, whose nesting is bounded. Only the pages that are touched become memory.
+const STACK: usize = 64 << 20;
+
+/// Steps of a render, and more for each byte of the input. Real templates use some hundreds per message.
+const STEPS_BASE: u64 = 5_000_000;
+const STEPS_PER_BYTE: u64 = 200;
+/// Bytes of values, and more for each byte of the input, which is copied once.
+const MEMORY_BASE: usize = 128 << 20;
+const MEMORY_PER_BYTE: usize = 16;
+/// Bytes of output.
+const OUTPUT_BASE: usize = 64 << 20;
+const OUTPUT_PER_BYTE: usize = 4;
 
 /// ChatML, for models without a template of their own.
 const CHATML: &str = "{% for message in messages %}\
@@ -46,14 +45,51 @@ impl Message {
     pub fn new(role: impl Into<String>, content: impl Into<String>) -> Self {
         Self { role: role.into(), content: content.into() }
     }
+
+    /// The turn as templates see it.
+    pub fn to_json(&self) -> Value {
+        json!({ "role": self.role, "content": self.content })
+    }
+}
+
+/// What a template sees, exactly: nothing is added and nothing is changed.
+#[derive(Debug, Clone)]
+pub struct Variables {
+    /// The variables by name. `messages` and `add_generation_prompt` are among them.
+    pub values: Map<String, Value>,
+    /// What `strftime_now` takes for the present.
+    pub now: SystemTime,
+    /// The bounds; None for those that fit the input's size.
+    pub limits: Option<Limits>,
+}
+
+impl Variables {
+    /// The variables that transformers gives a template; `tools` only where there are some, `kwargs` over all.
+    pub fn new(
+        messages: Value,
+        tools: Option<Value>,
+        add_generation_prompt: bool,
+        kwargs: Map<String, Value>,
+    ) -> Self {
+        let mut values = Map::new();
+        values.insert("messages".to_owned(), messages);
+        if let Some(tools) = tools {
+            values.insert("tools".to_owned(), tools);
+        }
+        values.insert("add_generation_prompt".to_owned(), Value::Bool(add_generation_prompt));
+        values.extend(kwargs);
+        Self { values, now: SystemTime::now(), limits: None }
+    }
 }
 
 /// A parsed chat template, ready to render any number of conversations.
 #[derive(Debug, Clone)]
 pub struct ChatTemplate {
-    environment: Environment<'static>,
-    bos: String,
-    eos: String,
+    template: Arc<jinja::ast::Template>,
+    source: Arc<str>,
+    bos: Value,
+    eos: Value,
+    capabilities: OnceLock<Capabilities>,
 }
 
 impl ChatTemplate {
@@ -66,8 +102,17 @@ impl ChatTemplate {
         if source.len() > SOURCE_MAX {
             return Err(Error::SourceTooLong { len: source.len(), max: SOURCE_MAX });
         }
-        let environment = on_deep_stack(|| parse(source))?;
-        Ok(Self { environment, bos: bos.to_string(), eos: eos.to_string() })
+        let template = on_deep_stack(|| {
+            jinja::parse(source)
+                .map_err(|error| Error::Syntax { line: error.line as usize, detail: error.detail })
+        })?;
+        Ok(Self {
+            template: Arc::new(template),
+            source: source.into(),
+            bos: bos.into(),
+            eos: eos.into(),
+            capabilities: OnceLock::new(),
+        })
     }
 
     /// ChatML, which the reference falls back on when a model has no template.
@@ -75,62 +120,80 @@ impl ChatTemplate {
     /// # Panics
     /// Never: the source is a constant that the tests parse.
     pub fn default_chatml() -> Self {
-        let environment = parse(CHATML).expect("the built-in template parses");
-        Self { environment, bos: String::new(), eos: String::new() }
+        let template = jinja::parse(CHATML).expect("the built-in template parses");
+        Self {
+            template: Arc::new(template),
+            source: CHATML.into(),
+            bos: "".into(),
+            eos: "".into(),
+            capabilities: OnceLock::new(),
+        }
     }
 
-    /// Renders a conversation; `add_generation_prompt` appends the opening of the assistant's turn.
+    /// The template's text.
+    pub fn source(&self) -> &str {
+        &self.source
+    }
+
+    /// The text of the beginning-of-sequence token.
+    pub fn bos(&self) -> &str {
+        self.bos.as_str().unwrap_or_default()
+    }
+
+    /// The text of the end-of-sequence token.
+    pub fn eos(&self) -> &str {
+        self.eos.as_str().unwrap_or_default()
+    }
+
+    /// What the template can do; found by rendering small conversations, once.
+    pub fn capabilities(&self) -> Capabilities {
+        *self.capabilities.get_or_init(|| Capabilities::probe(self))
+    }
+
+    /// Renders texts; `add_generation_prompt` appends the opening of the assistant's turn.
     ///
     /// The template sees `messages` (each with `role` and `content`), `bos_token`, `eos_token` and
     /// `add_generation_prompt`; `tools` and other variables are undefined. Dates are UTC.
     ///
-    /// Not limited: strings that a template doubles in a variable without writing them.
+    /// # Errors
+    /// Those of [`ChatTemplate::render_with`].
+    pub fn render(&self, messages: &[Message], add_generation_prompt: bool) -> Result<String, Error> {
+        let messages = messages.iter().map(Message::to_json).collect();
+        self.render_with(&Variables::new(messages, None, add_generation_prompt, Map::new()))
+    }
+
+    /// Renders with these variables, and `bos_token` and `eos_token` where they are not among them: what
+    /// transformers' `apply_chat_template` gives.
     ///
     /// # Errors
     /// [`Error::Raised`] when the template refuses the messages, [`Error::Render`] when it fails,
-    /// [`Error::TooMuchWork`] and [`Error::OutputTooLong`] when it exceeds its limits.
-    pub fn render(&self, messages: &[Message], add_generation_prompt: bool) -> Result<String, Error> {
-        on_deep_stack(|| self.render_here(messages, add_generation_prompt))
-    }
-
-    fn render_here(&self, messages: &[Message], add_generation_prompt: bool) -> Result<String, Error> {
-        let fuel = FUEL_BASE + FUEL_PER_MESSAGE * messages.len() as u64;
-        let mut environment = self.environment.clone();
-        environment.set_fuel(Some(fuel));
-        let template = environment.get_template(NAME).map_err(|e| from_parse(&e))?;
-        let messages: Vec<Value> = messages
-            .iter()
-            .map(|m| context! { role => m.role.as_str(), content => m.content.as_str() })
-            .collect();
-        let values = context! {
-            messages => messages,
-            bos_token => self.bos.as_str(),
-            eos_token => self.eos.as_str(),
-            add_generation_prompt => add_generation_prompt,
-        };
-        let mut text = LimitedText { bytes: Vec::new(), exceeded: false };
-        let result = template.render_captured_to(values, &mut text).map(|_| ());
-        if text.exceeded {
-            return Err(Error::OutputTooLong { max: OUTPUT_MAX });
-        }
-        result.map_err(|e| from_render(&e, fuel))?;
-        String::from_utf8(text.bytes).map_err(|e| Error::Render { line: 1, detail: e.to_string() })
+    /// [`Error::Exceeded`] when it meets one of its bounds.
+    pub fn render_with(&self, variables: &Variables) -> Result<String, Error> {
+        let mut values: Vec<(&str, &Value)> = vec![("bos_token", &self.bos), ("eos_token", &self.eos)];
+        values.extend(variables.values.iter().map(|(name, value)| (name.as_str(), value)));
+        let limits = variables.limits.unwrap_or_else(|| {
+            let bytes: usize = variables.values.values().map(size).sum::<usize>() + self.source.len();
+            Limits {
+                steps: STEPS_BASE.saturating_add(STEPS_PER_BYTE.saturating_mul(bytes as u64)),
+                memory: MEMORY_BASE.saturating_add(MEMORY_PER_BYTE.saturating_mul(bytes)),
+                output: OUTPUT_BASE.saturating_add(OUTPUT_PER_BYTE.saturating_mul(bytes)),
+            }
+        });
+        let host = Host { variables: &values, now: variables.now };
+        on_deep_stack(|| {
+            jinja::render(&self.template, &host, limits).map_err(|(line, fail)| from_fail(line, fail))
+        })
     }
 }
 
-/// The environment of chat templates with `source` in it.
-fn parse(source: &str) -> Result<Environment<'static>, Error> {
-    let mut environment = Environment::new();
-    let syntax = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build();
-    environment.set_syntax(syntax.map_err(|e| from_parse(&e))?);
-    environment.set_unknown_method_callback(unknown_method_callback);
-    environment.set_formatter(write_python_like);
-    environment.add_function("raise_exception", raise_exception);
-    environment.add_function("strftime_now", strftime_now);
-    environment.add_filter("tojson", json::tojson);
-    let source = tags::neutralise_generation(source).into_owned();
-    environment.add_template_owned(NAME, source).map_err(|e| from_parse(&e))?;
-    Ok(environment)
+/// Bytes of a JSON value, roughly as it is held.
+fn size(value: &Value) -> usize {
+    match value {
+        Value::String(text) => text.len() + 16,
+        Value::Array(items) => items.iter().map(size).sum::<usize>() + 16,
+        Value::Object(map) => map.iter().map(|(key, value)| key.len() + 16 + size(value)).sum::<usize>() + 16,
+        _ => 16,
+    }
 }
 
 /// Runs `work` on a thread of its own with a stack of [`STACK`] bytes.
@@ -142,52 +205,4 @@ fn on_deep_stack<T: Send>(work: impl FnOnce() -> Result<T, Error> + Send) -> Res
             .map_err(|e| Error::NoThread { stack: STACK, detail: e.to_string() })?;
         thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
     })
-}
-
-/// Output of the engine, up to [`OUTPUT_MAX`] bytes.
-struct LimitedText {
-    bytes: Vec<u8>,
-    exceeded: bool,
-}
-
-impl io::Write for LimitedText {
-    fn write(&mut self, piece: &[u8]) -> io::Result<usize> {
-        if piece.len() > OUTPUT_MAX - self.bytes.len() {
-            self.exceeded = true;
-            return Err(io::Error::other("rendered text is too long"));
-        }
-        self.bytes.extend_from_slice(piece);
-        Ok(piece.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-/// Python writes `True`, `False` and `None`; templates are written for it.
-fn write_python_like(
-    out: &mut Output<'_>,
-    state: &mut State<'_, '_>,
-    value: &Value,
-) -> Result<(), minijinja::Error> {
-    let word = match value.kind() {
-        ValueKind::None => "None",
-        ValueKind::Bool if value.is_true() => "True",
-        ValueKind::Bool => "False",
-        _ => return minijinja::escape_formatter(out, state, value),
-    };
-    out.write_str(word).map_err(minijinja::Error::from)
-}
-
-/// The function with which a template refuses a conversation.
-fn raise_exception(message: String) -> Result<Value, minijinja::Error> {
-    let error = minijinja::Error::new(ErrorKind::InvalidOperation, message.clone());
-    Err(error.with_source(RaisedByTemplate(message)))
-}
-
-/// The function with which a template asks for the date.
-fn strftime_now(pattern: &str) -> String {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs());
-    strftime::format(pattern, now)
 }

@@ -4,6 +4,7 @@
 //! failure is one line on stderr and exit code 1.
 #![forbid(unsafe_code)]
 
+mod chat_template;
 mod commands;
 mod fail;
 mod generation;
@@ -34,6 +35,8 @@ enum Command {
     Run(commands::run::Args),
     /// Talk with the model through its chat template.
     Chat(commands::chat::Args),
+    /// Print the prompt that a chat template makes of a conversation.
+    Render(commands::render::Args),
     /// Print the token ids of a text, one line per input.
     Tokenize(commands::tokenize::Args),
     /// Turn the ids on stdin into text.
@@ -88,6 +91,7 @@ fn main() -> ExitCode {
     let done: Result<(), Failure> = match cli.command {
         Command::Run(args) => commands::run::run(&args),
         Command::Chat(args) => commands::chat::run(&args),
+        Command::Render(args) => commands::render::run(&args),
         Command::Tokenize(args) => commands::tokenize::run(&args),
         Command::Detokenize(args) => commands::detokenize::run(&args),
         Command::Logits(args) => commands::logits::run(&args),

@@ -45,6 +45,14 @@ pub enum Error {
     /// Sampling parameters or logits out of range.
     #[error(transparent)]
     Sampler(#[from] quipu_sampler::Error),
+    /// What stands in the place of a chat template is none.
+    #[error("{key} is {found}, expected a string")]
+    ChatTemplateType {
+        /// Metadata key.
+        key: String,
+        /// What it holds.
+        found: String,
+    },
     /// The chat template failed.
     #[error(transparent)]
     Chat(#[from] quipu_chat::Error),

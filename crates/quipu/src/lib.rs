@@ -54,6 +54,7 @@
 #![forbid(unsafe_code)]
 
 mod bench;
+mod chat;
 mod embed;
 mod engine;
 mod error;
@@ -72,6 +73,7 @@ pub mod telemetry;
 mod vocabulary;
 
 pub use bench::{BenchTest, run_bench};
+pub use chat::{open_chat_template, template_for as chat_template_for};
 pub use engine::{Engine, EngineOptions, SequenceKey};
 pub use error::Error;
 pub use generate::{
@@ -85,7 +87,7 @@ pub use model::Model;
 pub use perplexity::Perplexity;
 pub use plan::{MemoryPlan, PlanOptions};
 pub use quantize::{FileType, QuantizeParams, QuantizePlan, Quantizer, TensorPlan};
-pub use quipu_chat::{ChatTemplate, Message};
+pub use quipu_chat::{Capabilities, ChatTemplate, Conversation, Message, Variables};
 pub use quipu_decoder::Pooling;
 pub use quipu_gguf::LoadMode;
 pub use quipu_model::quantize::Imatrix;

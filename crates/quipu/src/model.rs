@@ -14,6 +14,7 @@ use quipu_model::{Hparams, LoadParams, LoadStats};
 use quipu_sampler::{Pieces, Vocabulary};
 use quipu_tokenizer::Tokenizer;
 
+use crate::chat::ChatTemplates;
 use crate::engine::{Engine, EngineOptions};
 use crate::error::Error;
 use crate::session::{Session, SessionOptions};
@@ -37,7 +38,7 @@ struct Inner {
     offload: Option<Arc<dyn Device>>,
     weights: Arc<quipu_model::Model>,
     tokenizer: Option<Tokenizer>,
-    chat_template: Option<String>,
+    chat_templates: ChatTemplates,
     /// Made for the first grammar.
     pieces: OnceLock<Arc<Pieces>>,
     load_time: Duration,
@@ -133,7 +134,7 @@ impl Model {
         let metadata = set.metadata();
         // Test models carry weights only: everything but text works on them.
         let tokenizer = vocabulary::find(metadata, path)?;
-        let chat_template = metadata.optional::<&str>("tokenizer.chat_template")?.map(str::to_owned);
+        let chat_templates = ChatTemplates::find(metadata);
         // The type most bytes are in says what kind of file it is.
         let mut bytes_of: Vec<(u64, &'static str)> = Vec::new();
         for tensor in set.tensors() {
@@ -154,7 +155,7 @@ impl Model {
                 offload,
                 weights,
                 tokenizer,
-                chat_template,
+                chat_templates,
                 pieces: OnceLock::new(),
                 load_time,
             }),
@@ -226,22 +227,28 @@ impl Model {
         Ok(self.inner.pieces.get_or_init(|| Arc::new(Pieces::new(vocabulary))))
     }
 
-    /// The model's chat template, or ChatML where it has none.
+    /// The model's chat template (the one for tools where it has no other), or ChatML where it has none.
     ///
     /// # Errors
-    /// The template does not parse, or the file has no vocabulary.
+    /// What the file has in its place is no text or does not parse, or the file has no vocabulary.
     pub fn chat_template(&self) -> Result<ChatTemplate, Error> {
-        let tokenizer = self.tokenizer()?;
-        let text = |id: Option<u32>| {
-            let bytes = id.and_then(|id| tokenizer.text(id).ok()).unwrap_or(b"");
-            String::from_utf8_lossy(bytes).into_owned()
-        };
-        let special = tokenizer.special_tokens();
-        let (bos, eos) = (text(special.bos), text(special.eos));
-        match &self.inner.chat_template {
-            Some(source) => Ok(ChatTemplate::new(source, &bos, &eos)?),
-            None => Ok(ChatTemplate::default_chatml()),
-        }
+        self.inner.chat_templates.default_template(self.tokenizer()?)
+    }
+
+    /// The model's template of this name (`tool_use`, `rag`, ...), if it has one.
+    ///
+    /// # Errors
+    /// As [`Model::chat_template`].
+    pub fn named_chat_template(&self, name: &str) -> Result<Option<ChatTemplate>, Error> {
+        self.inner.chat_templates.named_template(name, self.tokenizer()?)
+    }
+
+    /// A chat template of the user's, with this model's special tokens.
+    ///
+    /// # Errors
+    /// It does not parse, or the file has no vocabulary.
+    pub fn chat_template_from(&self, source: &str) -> Result<ChatTemplate, Error> {
+        crate::chat::template_for(source, self.tokenizer()?)
     }
 
     /// Makes a session: a context with its own cache (`llama_init_from_model`).

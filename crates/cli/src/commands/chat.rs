@@ -2,8 +2,10 @@
 
 use std::io::{BufRead, IsTerminal, Write};
 
-use quipu::{Flow, Message};
+use quipu::{Conversation, Flow, Message};
+use serde_json::Value;
 
+use crate::chat_template::TemplateArgs;
 use crate::commands::run::timing_line;
 use crate::fail::{Failure, writing};
 use crate::generation::GenerationArgs;
@@ -22,6 +24,8 @@ pub(crate) struct Args {
     #[arg(short = 'n', long = "n-predict", default_value_t = -1, allow_negative_numbers = true)]
     n_predict: i64,
     #[command(flatten)]
+    template: TemplateArgs,
+    #[command(flatten)]
     context: ContextArgs,
     #[command(flatten)]
     generation: GenerationArgs,
@@ -35,12 +39,14 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     let mut inputs = args.model.inputs();
     args.sampling.add_inputs(&mut inputs);
     let recorder = args.generation.recorder(&inputs)?;
+    let kwargs = args.template.kwargs()?;
     let model = args.model.open()?;
     SamplingArgs::check_grammar(&options, &model)?;
-    let template = model.chat_template()?;
+    let template = args.template.template(&model)?;
     let tokenizer = model.tokenizer()?;
     let mut session = model.session(&args.context.session())?;
-    let mut messages: Vec<Message> = args.system.iter().map(|text| Message::new("system", text)).collect();
+    let mut messages: Vec<Value> =
+        args.system.iter().map(|text| Message::new("system", text).to_json()).collect();
     let interactive = std::io::stdin().is_terminal();
     let mut stdout = std::io::stdout().lock();
     let mut lines = std::io::stdin().lock().lines();
@@ -53,9 +59,16 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
         if line.trim().is_empty() {
             continue;
         }
-        messages.push(Message::new("user", &line));
-        // The template writes the special tokens itself, the first included.
-        let prompt = tokenizer.encode(&template.render(&messages, true)?, false, true)?;
+        messages.push(Message::new("user", &line).to_json());
+        let mut conversation = Conversation::new(messages.clone());
+        conversation.kwargs.clone_from(&kwargs);
+        // What the tokenizer adds at the ends is not in the text, whether the template wrote it or not. An answer
+        // follows, so nothing is added behind the prompt.
+        let text = template.apply(&conversation, tokenizer.add_bos(), tokenizer.add_eos())?;
+        let mut prompt = tokenizer.encode(&text, true, true)?;
+        if tokenizer.add_eos() && prompt.last().copied() == tokenizer.special_tokens().eos {
+            prompt.pop();
+        }
         let mut failed = None;
         let outcome = session.generate_from(&prompt, &options, |text| {
             failed = write!(stdout, "{text}").and_then(|()| stdout.flush()).err();
@@ -64,7 +77,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
         if let Some(error) = failed.or(writeln!(stdout).err()) {
             return Err(writing(error));
         }
-        messages.push(Message::new("assistant", &outcome.text));
+        messages.push(Message::new("assistant", &outcome.text).to_json());
     }
     args.model.report(&mut session);
     note(timing_line(&session.timings()));

@@ -13,6 +13,7 @@ pub(crate) mod merge;
 pub(crate) mod perplexity;
 pub(crate) mod plan;
 pub(crate) mod quantize;
+pub(crate) mod render;
 pub(crate) mod run;
 pub(crate) mod split;
 pub(crate) mod tokenize;

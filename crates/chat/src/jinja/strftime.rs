@@ -1,6 +1,7 @@
 //! `strftime_now`: the date a template may write into a system prompt.
 
 use std::fmt::Write as _;
+use std::time::SystemTime;
 
 const WEEKDAYS: [&str; 7] = ["Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday"];
 const MONTHS: [&str; 12] = [
@@ -20,17 +21,36 @@ const MONTHS: [&str; 12] = [
 
 /// Formats seconds since 1970 (UTC: the standard library knows no time zone) like C's `strftime` in the C locale.
 ///
-/// Known: `%a %A %b %B %d %e %H %I %j %m %M %p %S %y %Y %F %T %Z %%`, and `-` before a number drops its padding. Others
-/// are left as they are.
-pub(crate) fn format(pattern: &str, unix_seconds: u64) -> String {
+/// Known: every directive of Python's `strftime` in the C locale, and `-` before a number drops its padding. Others are
+/// left as they are. The time zone is that of a Python `datetime` without one: `%z` and `%Z` are empty.
+pub(crate) fn format(pattern: &str, now: SystemTime) -> String {
+    // A clock before 1970 shows 1970; one beyond the year 9999 shows its end, as Python knows no later date.
+    let since = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    let moment = Moment { seconds: since.as_secs().min(253_402_300_799), micros: since.subsec_micros() };
+    format_moment(pattern, moment)
+}
+
+#[derive(Clone, Copy)]
+struct Moment {
+    seconds: u64,
+    micros: u32,
+}
+
+fn format_moment(pattern: &str, moment: Moment) -> String {
+    let unix_seconds = moment.seconds;
     let days = unix_seconds / 86_400;
     let second_of_day = unix_seconds % 86_400;
     let (year, month, day) = civil(days);
     let (hour, minute, second) = (second_of_day / 3600, second_of_day / 60 % 60, second_of_day % 60);
-    let weekday = WEEKDAYS[((days + 4) % 7) as usize];
+    let weekday_number = (days + 4) % 7;
+    let weekday = WEEKDAYS[weekday_number as usize];
     let month_name = MONTHS[(month - 1) as usize];
     let day_of_year = days - days_before(year) + 1;
     let hour12 = (hour + 11) % 12 + 1;
+    // The week's Thursday decides to which year it belongs.
+    let thursday = days + 3 - (weekday_number + 6) % 7;
+    let iso_year = civil(thursday).0;
+    let iso_week = (thursday - days_before(iso_year)) / 7 + 1;
 
     let mut out = String::new();
     let mut chars = pattern.chars();
@@ -58,18 +78,35 @@ pub(crate) fn format(pattern: &str, unix_seconds: u64) -> String {
             Some('S') => number(second, 2),
             Some('y') => number(year % 100, 2),
             Some('Y') => number(year, 4),
-            Some('e') => {
-                out.push_str(if day < 10 { " " } else { "" });
-                number_into(&mut out, day, 0);
-            }
+            Some('e') => spaced(&mut out, day),
             Some('a') => out.push_str(&weekday[..3]),
             Some('A') => out.push_str(weekday),
             Some('b') => out.push_str(&month_name[..3]),
             Some('B') => out.push_str(month_name),
             Some('p') => out.push_str(if hour < 12 { "AM" } else { "PM" }),
-            Some('F') => out.push_str(&format("%Y-%m-%d", unix_seconds)),
-            Some('T') => out.push_str(&format("%H:%M:%S", unix_seconds)),
-            Some('Z') => out.push_str("UTC"),
+            Some('h') => out.push_str(&month_name[..3]),
+            Some('F') => out.push_str(&format_moment("%Y-%m-%d", moment)),
+            Some('T' | 'X') => out.push_str(&format_moment("%H:%M:%S", moment)),
+            Some('D' | 'x') => out.push_str(&format_moment("%m/%d/%y", moment)),
+            Some('R') => out.push_str(&format_moment("%H:%M", moment)),
+            Some('r') => out.push_str(&format_moment("%I:%M:%S %p", moment)),
+            Some('c') => out.push_str(&format_moment("%a %b %e %H:%M:%S %Y", moment)),
+            Some('C') => number(year / 100, 2),
+            Some('G') => number(iso_year, 4),
+            Some('g') => number(iso_year % 100, 2),
+            Some('V') => number(iso_week, 2),
+            Some('u') => number((weekday_number + 6) % 7 + 1, 1),
+            Some('w') => number(weekday_number, 1),
+            Some('U') => number((day_of_year + 6 - weekday_number) / 7, 2),
+            Some('W') => number((day_of_year + 6 - (weekday_number + 6) % 7) / 7, 2),
+            Some('k') => spaced(&mut out, hour),
+            Some('l') => spaced(&mut out, hour12),
+            Some('P') => out.push_str(if hour < 12 { "am" } else { "pm" }),
+            Some('s') => number(unix_seconds, 1),
+            Some('f') => number(u64::from(moment.micros), 6),
+            Some('n') => out.push('\n'),
+            Some('t') => out.push('\t'),
+            Some('z' | 'Z') => {}
             Some('%') => out.push('%'),
             other => {
                 out.push_str(if padded { "%" } else { "%-" });
@@ -83,6 +120,12 @@ pub(crate) fn format(pattern: &str, unix_seconds: u64) -> String {
 /// Appends a number with zeros up to `width`.
 fn number_into(out: &mut String, value: u64, width: usize) {
     write!(out, "{value:0width$}").expect("writing to a string does not fail");
+}
+
+/// Appends a number with a space up to two characters.
+fn spaced(out: &mut String, value: u64) {
+    out.push_str(if value < 10 { " " } else { "" });
+    number_into(out, value, 0);
 }
 
 /// Days from 1970-01-01 to January 1st of `year`, which is at least 1970.
@@ -107,7 +150,13 @@ fn civil(days: u64) -> (u64, u64, u64) {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use std::time::Duration;
+
+    fn format(pattern: &str, seconds: u64) -> String {
+        super::format(pattern, SystemTime::UNIX_EPOCH + Duration::from_secs(seconds))
+    }
+
+    use super::SystemTime;
 
     #[test]
     fn known_dates() {
@@ -124,8 +173,19 @@ mod tests {
     }
 
     #[test]
+    fn weeks_are_those_of_python() {
+        // 2021-01-03, a Sunday of the last week of 2020; 2024-12-30, a Monday of the first week of 2025.
+        assert_eq!(format("%G %V %g %u %w %U %W", 1_609_632_000), "2020 53 20 7 0 01 00");
+        assert_eq!(format("%G %V %U %W", 1_735_516_800), "2025 01 52 53");
+        assert_eq!(
+            format("%c|%x|%X|%D|%R|%r|%h|%C|%f|%z%Z|", 0),
+            "Thu Jan  1 00:00:00 1970|01/01/70|00:00:00|01/01/70|00:00|12:00:00 AM|Jan|19|000000||"
+        );
+    }
+
+    #[test]
     fn strange_patterns_are_kept() {
         assert_eq!(format("%Q%%%-Q %", 0), "%Q%%-Q %");
-        assert!(!format("%F", u64::MAX / 2).is_empty());
+        assert_eq!(format("%F", 1 << 60), "9999-12-31");
     }
 }

@@ -142,4 +142,7 @@ pub enum Error {
         /// One line for each thing found.
         message: String,
     },
+    /// A JSON schema accepts no value at all, so no text can be made under it.
+    #[error("JSON schema: no value satisfies it")]
+    SchemaEmpty,
 }

@@ -2,8 +2,9 @@
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use quipu_backend::BufferTable;
+use quipu_batch::Ubatch;
 use quipu_cpu_backend::CpuBufferType;
-use quipu_kv_cache::{KvCache, KvLayerShape, KvParams, MaskScratch, SeqSet, SlotPlan, UbatchView};
+use quipu_kv_cache::{KvCache, KvLayerShape, KvParams, MaskScratch, SeqSet, SlotPlan};
 use quipu_quant::DType;
 
 fn slots_and_masks(c: &mut Criterion) {
@@ -12,21 +13,22 @@ fn slots_and_masks(c: &mut Criterion) {
     let mut cache = KvCache::new(&params, &CpuBufferType, &mut BufferTable::new()).expect("a small cache");
     let mut seq = SeqSet::default();
     seq.insert(0);
-    let (seq_id, seq_set) = (vec![0; 2048], vec![seq; 2048]);
-    let pos: Vec<i32> = (0..2560).collect();
-    let view = |first: usize, n: usize| UbatchView {
-        pos: &pos[first..first + n],
-        seq_id: &seq_id[..n],
-        seq_set: &seq_set[..n],
+    let ubatch = |first: i32, n: usize| Ubatch {
+        n_tokens: n,
+        pos: (first..).take(n).collect(),
+        seq_id: vec![0; n],
+        seq_set: vec![seq; n],
+        ..Ubatch::default()
     };
     let mut plan = SlotPlan::new();
-    cache.prepare([view(0, 2048)], &mut plan).expect("room for half");
-    cache.apply_ubatch(plan.slot(0), &view(0, 2048));
+    let half = ubatch(0, 2048);
+    cache.prepare([&half], &mut plan).expect("room for half");
+    cache.apply_ubatch(plan.slot(0), &half);
     let (mut scratch, mut mask) = (MaskScratch::default(), Vec::new());
     for n in [1, 512] {
-        let ubatch = view(2048, n);
+        let ubatch = ubatch(2048, n);
         c.bench_function(&format!("kv-cache/prepare {n} tokens"), |b| {
-            b.iter(|| cache.prepare([ubatch], &mut plan).expect("room"));
+            b.iter(|| cache.prepare([&ubatch], &mut plan).expect("room"));
         });
         c.bench_function(&format!("kv-cache/mask {n} tokens x 2304 cells"), |b| {
             b.iter(|| cache.fill_mask(&ubatch, 2304, true, &mut scratch, &mut mask));

@@ -7,7 +7,7 @@ use std::process::Command;
 use serde_json::Value;
 
 /// From the ground up: each crate may use those before it.
-const ORDER: [&str; 16] = [
+const ORDER: [&str; 17] = [
     "quipu-quant",
     "quipu-gguf",
     "quipu-graph",
@@ -16,6 +16,7 @@ const ORDER: [&str; 16] = [
     "quipu-cpu-backend",
     "quipu-cuda-driver-shim",
     "quipu-cuda-backend",
+    "quipu-batch",
     "quipu-tokenizer",
     "quipu-sampler",
     "quipu-kv-cache",

@@ -5,18 +5,16 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use quipu_backend::{BufferTable, BufferType, Device, Observer, Scheduler, SchedulerStats};
-use quipu_kv_cache::{KvCache, KvParams, Memory, Pos, SeqId, SlotPlan};
+use quipu_batch::{Batch, BatchLimits, CheckedBatch, Pos, SeqId, Ubatch};
+use quipu_kv_cache::{KvCache, KvParams, Memory, SlotPlan};
 use quipu_model::{BuiltGraph, GraphParams, Model, RopeConfig};
 use tracing::field::Empty;
 
-use crate::batch::Batch;
-use crate::check::{BatchLimits, CheckedBatch};
 use crate::error::Error;
 use crate::inputs::InputScratch;
 use crate::output::Outputs;
 use crate::params::ContextParams;
 use crate::perf::Perf;
-use crate::split::Ubatch;
 
 /// Asked between nodes of a graph; `true` stops the call with [`Error::Aborted`].
 type AbortCallback = Box<dyn Fn() -> bool + Send + Sync>;
@@ -226,12 +224,11 @@ impl Context {
         self.batch.init(batch, &limits, Some(&self.cache))?;
         self.apply_shift()?;
         let n_ubatches = self.split();
-        let views = self.ubatches[..n_ubatches].iter().map(Ubatch::view);
-        self.cache.prepare(views, &mut self.plan).map_err(Error::NoSlot)?;
+        self.cache.prepare(&self.ubatches[..n_ubatches], &mut self.plan).map_err(Error::NoSlot)?;
         self.outputs.start(self.batch.n_outputs());
         let mut row = 0;
         for k in 0..n_ubatches {
-            self.cache.apply_ubatch(self.plan.slot(k), &self.ubatches[k].view());
+            self.cache.apply_ubatch(self.plan.slot(k), &self.ubatches[k]);
             if let Err(error) = self.process(k, row) {
                 self.roll_back(k)?;
                 return Err(error);

@@ -1,12 +1,12 @@
 //! Values of a graph's inputs for one ubatch.
 
 use quipu_backend::BufferTable;
+use quipu_batch::Ubatch;
 use quipu_graph::{Graph, TensorId};
 use quipu_kv_cache::{KvCache, MaskScratch};
 use quipu_model::BuiltGraph;
 
 use crate::error::Error;
-use crate::split::Ubatch;
 
 /// Working memory for inputs, kept from token to token.
 #[derive(Debug, Default)]
@@ -49,7 +49,7 @@ impl InputScratch {
         cache.fill_idxs(slot, &mut self.idxs);
         write(graph, inputs.kv_idxs, &self.idxs, buffers)?;
         let n_kv = graph[inputs.kq_mask].ne[0];
-        cache.fill_mask(&ubatch.view(), n_kv, true, &mut self.mask_scratch, &mut self.mask);
+        cache.fill_mask(ubatch, n_kv, true, &mut self.mask_scratch, &mut self.mask);
         write(graph, inputs.kq_mask, &self.mask, buffers)
     }
 

@@ -1,12 +1,11 @@
 //! Results of the last batch: rows of logits and embeddings, found by batch index.
 
 use quipu_backend::BufferTable;
-use quipu_kv_cache::SeqId;
+use quipu_batch::{SeqId, Ubatch};
 use quipu_model::BuiltGraph;
 
 use crate::error::Error;
 use crate::params::Pooling;
-use crate::split::Ubatch;
 
 /// Output memory of a context; grows to the largest batch seen.
 #[derive(Debug)]

@@ -1,7 +1,7 @@
 //! Parameters of a context, checked and completed.
 
+use quipu_batch::MAX_SEQ;
 use quipu_graph::DType;
-use quipu_kv_cache::MAX_SEQ;
 use quipu_model::RopeOverrides;
 
 use crate::error::Error;
@@ -84,7 +84,7 @@ impl ContextParams {
             return Err(param("n_batch", 0, "at least 1"));
         }
         if self.n_seq_max > MAX_SEQ {
-            return Err(Error::TooManySequences(self.n_seq_max));
+            return Err(quipu_batch::Error::TooManySequences(self.n_seq_max).into());
         }
         for (name, found) in [("n_threads", self.n_threads), ("n_threads_batch", self.n_threads_batch)] {
             if found == 0 {

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use common::{
     N_EMBD, assert_close, context, logits_alone, model, params, sequence, token_embeddings, tokens,
 };
-use quipu_decoder::{Batch, Context, ContextParams, Error, Pooling};
+use quipu_decoder::{Batch, BatchError, Context, ContextParams, Error, Pooling};
 use quipu_graph::DType;
 
 /// Rounding of f16 keys and values, and sums in another order.
@@ -143,7 +143,10 @@ fn removed_positions_can_be_decoded_again() {
     assert!(context.memory_mut().seq_rm(0, 6, -1).unwrap());
     assert_eq!(context.memory().seq_pos_max(0), 5);
     let error = context.decode(&sequence(&right, 0, 7)).unwrap_err();
-    assert!(matches!(error, Error::NotConsecutive { seq_id: 0, pos_min: 7, memory_max: 5 }));
+    assert!(matches!(
+        error,
+        Error::Batch(BatchError::NotConsecutive { seq_id: 0, pos_min: 7, memory_max: 5 })
+    ));
     context.decode(&sequence(&right, 0, 6)).unwrap();
 
     let mut fresh = self::context(&model, &params());
@@ -291,16 +294,19 @@ fn refused_batches_leave_the_session_as_it_was() {
     context.decode(&Batch::single(&[1, 2, 3])).unwrap();
     let logits = context.logits(2).unwrap().to_vec();
     let before = context.cache().cells().clone();
-    assert!(matches!(context.decode(&Batch::new()), Err(Error::EmptyBatch)));
+    assert!(matches!(context.decode(&Batch::new()), Err(Error::Batch(BatchError::EmptyBatch))));
     assert!(matches!(
         context.decode(&Batch::single(&[48])),
-        Err(Error::InvalidToken { index: 0, token: 48, .. })
+        Err(Error::Batch(BatchError::InvalidToken { index: 0, token: 48, .. }))
     ));
     assert!(matches!(
         context.decode(&Batch::single(&[1; 9])),
         Err(Error::BatchTooLarge { n_tokens: 9, n_batch: 8 })
     ));
-    assert!(matches!(context.decode(&sequence(&[1], 4, 0)), Err(Error::InvalidSeqId { seq_id: 4, .. })));
+    assert!(matches!(
+        context.decode(&sequence(&[1], 4, 0)),
+        Err(Error::Batch(BatchError::InvalidSeqId { seq_id: 4, .. }))
+    ));
     assert!(matches!(context.embeddings(0), Err(Error::NotKept { .. })));
     assert!(matches!(context.embeddings_seq(0), Err(Error::NotKept { .. })));
     assert_eq!(*context.cache().cells(), before);

@@ -1,10 +1,11 @@
 //! The cache itself: cells, head, and the memory of all layers.
 
 use quipu_backend::{BufferTable, BufferType};
+use quipu_batch::Ubatch;
 use quipu_graph::{BufferId, DType, Storage};
 
-use crate::slot::{self, SlotPlan, UbatchView};
-use crate::{Error, KvCells, KvGraph, MAX_SEQ, Memory, Pos, SeqId};
+use crate::slot::{self, SlotPlan};
+use crate::{Error, KvCells, KvGraph, MAX_SEQ, Memory, Pos, SeqId, SeqPositions};
 
 /// Attention sees this many cells or a multiple, so that a graph stays valid for many tokens.
 const N_KV_PAD: usize = 256;
@@ -162,14 +163,14 @@ impl KvCache {
     /// [`Error::NoSlot`] if one does not fit; the plan is then empty.
     pub fn prepare<'a>(
         &mut self,
-        ubatches: impl IntoIterator<Item = UbatchView<'a>>,
+        ubatches: impl IntoIterator<Item = &'a Ubatch>,
         plan: &mut SlotPlan,
     ) -> Result<(), Error> {
         slot::prepare(&mut self.cells, self.head, ubatches, plan)
     }
 
     /// Takes the planned cells for a ubatch (`apply_ubatch`).
-    pub fn apply_ubatch(&mut self, slot: &[u32], ubatch: &UbatchView<'_>) {
+    pub fn apply_ubatch(&mut self, slot: &[u32], ubatch: &Ubatch) {
         self.head = slot::apply(&mut self.cells, slot, ubatch).unwrap_or(self.head);
     }
 
@@ -197,6 +198,16 @@ impl KvCache {
     fn freed(&mut self, first: Option<usize>) {
         self.head = first.map_or(self.head, |first| first.min(self.head));
         self.cells.settle();
+    }
+}
+
+impl SeqPositions for KvCache {
+    fn seq_pos_min(&self, seq_id: SeqId) -> Pos {
+        self.cells.seq_pos_min(seq_id)
+    }
+
+    fn seq_pos_max(&self, seq_id: SeqId) -> Pos {
+        self.cells.seq_pos_max(seq_id)
     }
 }
 
@@ -295,14 +306,6 @@ impl Memory for KvCache {
         }
         self.cells.settle();
         Ok(())
-    }
-
-    fn seq_pos_min(&self, seq_id: SeqId) -> Pos {
-        self.cells.seq_pos_min(seq_id)
-    }
-
-    fn seq_pos_max(&self, seq_id: SeqId) -> Pos {
-        self.cells.seq_pos_max(seq_id)
     }
 
     fn can_shift(&self) -> bool {

@@ -1,6 +1,8 @@
 //! Values of the inputs that come from the cache: cell numbers, mask, shifts.
 
-use crate::{KvCache, MAX_SEQ, Pos, UbatchView};
+use quipu_batch::Ubatch;
+
+use crate::{KvCache, MAX_SEQ, Pos};
 
 /// f16 bits of 0: attend.
 const KEEP: u16 = 0x0000;
@@ -28,17 +30,17 @@ impl KvCache {
     /// later than the token's. `n_kv` is cut to the number of cells.
     pub fn fill_mask(
         &self,
-        ubatch: &UbatchView<'_>,
+        ubatch: &Ubatch,
         n_kv: usize,
         causal: bool,
         scratch: &mut MaskScratch,
         out: &mut Vec<u16>,
     ) {
         let cells = self.cells();
-        let n_tokens = ubatch.pos.len();
+        let n_tokens = ubatch.n_tokens;
         let n_kv = n_kv.min(cells.len());
         let mut pos_min = [Pos::MAX; MAX_SEQ];
-        for (pos, seq_id) in ubatch.pos.iter().zip(ubatch.seq_id) {
+        for (pos, seq_id) in ubatch.pos.iter().zip(&ubatch.seq_id) {
             if let Some(min) = pos_min.get_mut(*seq_id as usize) {
                 *min = (*min).min(*pos);
             }

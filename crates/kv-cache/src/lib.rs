@@ -14,7 +14,6 @@ mod error;
 mod graph;
 mod input;
 mod memory;
-mod seq_set;
 mod slot;
 
 pub use cache::{KvCache, KvLayerShape, KvParams};
@@ -23,14 +22,5 @@ pub use error::Error;
 pub use graph::KvGraph;
 pub use input::MaskScratch;
 pub use memory::Memory;
-pub use seq_set::SeqSet;
-pub use slot::{SlotPlan, UbatchView};
-
-/// Position of a token in its sequence (`llama_pos`); -1 = none, or an open end of a range.
-pub type Pos = i32;
-
-/// Number of a sequence (`llama_seq_id`); -1 = any, where an operation allows it.
-pub type SeqId = i32;
-
-/// Sequences a cell can tell apart (`LLAMA_MAX_SEQ`).
-pub const MAX_SEQ: usize = 256;
+pub use quipu_batch::{MAX_SEQ, Pos, SeqId, SeqPositions, SeqSet};
+pub use slot::SlotPlan;

@@ -1,11 +1,11 @@
 //! What every kind of memory of a context offers, whatever it keeps per token.
 
-use crate::{Error, Pos, SeqId};
+use crate::{Error, Pos, SeqId, SeqPositions};
 
 /// Sequence operations on a context's memory. Answers to `llama_memory_i`.
 ///
 /// Ranges are `[p0, p1)`; a negative `p0` means 0, a negative `p1` means no end.
-pub trait Memory: std::fmt::Debug {
+pub trait Memory: SeqPositions + std::fmt::Debug {
     /// Forgets every token (`clear(false)`); bytes of empty cells are masked, so they need no clearing.
     fn clear(&mut self);
 
@@ -25,12 +25,6 @@ pub trait Memory: std::fmt::Debug {
 
     /// Divides the positions by `divisor` (`seq_div`).
     fn seq_div(&mut self, seq_id: SeqId, p0: Pos, p1: Pos, divisor: i32) -> Result<(), Error>;
-
-    /// Smallest position of a sequence, -1 if it is empty or no sequence has that number (`seq_pos_min`).
-    fn seq_pos_min(&self, seq_id: SeqId) -> Pos;
-
-    /// Largest position of a sequence, -1 if it is empty or no sequence has that number (`seq_pos_max`).
-    fn seq_pos_max(&self, seq_id: SeqId) -> Pos;
 
     /// Whether positions can be shifted (`get_can_shift`).
     fn can_shift(&self) -> bool;

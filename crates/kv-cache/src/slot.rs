@@ -1,18 +1,9 @@
 //! Finding cells for the tokens of a ubatch, and taking them.
 
-use crate::cells::SeqRange;
-use crate::{Error, KvCells, Pos, SeqId, SeqSet};
+use quipu_batch::Ubatch;
 
-/// What the cache must know of a ubatch: one entry per token in every slice.
-#[derive(Clone, Copy, Debug)]
-pub struct UbatchView<'a> {
-    /// Positions.
-    pub pos: &'a [Pos],
-    /// First sequence of each token, as given; it decides what the token may attend to.
-    pub seq_id: &'a [SeqId],
-    /// All sequences of each token.
-    pub seq_set: &'a [SeqSet],
-}
+use crate::cells::SeqRange;
+use crate::{Error, KvCells};
 
 /// Cells for all ubatches of a batch. Reused from batch to batch, so that planning allocates nothing.
 #[derive(Clone, Debug, Default)]
@@ -80,8 +71,8 @@ pub(crate) fn find_slot(
 }
 
 /// Puts the tokens of a ubatch into their cells and returns the new head (`apply_ubatch`).
-pub(crate) fn apply(cells: &mut KvCells, slot: &[u32], ubatch: &UbatchView<'_>) -> Option<usize> {
-    for ((cell, pos), seqs) in slot.iter().zip(ubatch.pos).zip(ubatch.seq_set) {
+pub(crate) fn apply(cells: &mut KvCells, slot: &[u32], ubatch: &Ubatch) -> Option<usize> {
+    for ((cell, pos), seqs) in slot.iter().zip(&ubatch.pos).zip(&ubatch.seq_set) {
         cells.place(*cell as usize, *pos, *seqs);
     }
     slot.last().map(|last| *last as usize + 1)
@@ -91,7 +82,7 @@ pub(crate) fn apply(cells: &mut KvCells, slot: &[u32], ubatch: &UbatchView<'_>) 
 pub(crate) fn prepare<'a>(
     cells: &mut KvCells,
     mut head: usize,
-    ubatches: impl IntoIterator<Item = UbatchView<'a>>,
+    ubatches: impl IntoIterator<Item = &'a Ubatch>,
     plan: &mut SlotPlan,
 ) -> Result<(), Error> {
     plan.idxs.clear();
@@ -100,12 +91,12 @@ pub(crate) fn prepare<'a>(
     let mut result = Ok(());
     for ubatch in ubatches {
         let start = plan.idxs.len();
-        result = find_slot(cells, head, ubatch.pos.len(), &mut plan.idxs);
+        result = find_slot(cells, head, ubatch.n_tokens, &mut plan.idxs);
         if result.is_err() {
             plan.idxs.truncate(start);
             break;
         }
-        head = apply(cells, &plan.idxs[start..], &ubatch).unwrap_or(head);
+        head = apply(cells, &plan.idxs[start..], ubatch).unwrap_or(head);
         plan.ends.push(plan.idxs.len());
     }
     cells.unplace(&plan.idxs, &plan.ranges);

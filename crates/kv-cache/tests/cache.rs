@@ -4,10 +4,9 @@ mod common;
 
 use common::TestMemory;
 use quipu_backend::BufferTable;
+use quipu_batch::Ubatch;
 use quipu_graph::{BufferId, DType, Graph, Storage};
-use quipu_kv_cache::{
-    Error, KvCache, KvLayerShape, KvParams, MaskScratch, Memory, SeqSet, SlotPlan, UbatchView,
-};
+use quipu_kv_cache::{Error, KvCache, KvLayerShape, KvParams, MaskScratch, Memory, SeqPositions, SlotPlan};
 
 fn params(n_cells: usize) -> KvParams {
     let layer = KvLayerShape { n_embd_k_gqa: 8, n_embd_v_gqa: 4 };
@@ -18,13 +17,18 @@ fn cache(n_cells: usize) -> KvCache {
     KvCache::new(&params(n_cells), &TestMemory, &mut BufferTable::new()).expect("memory for a test")
 }
 
+/// Tokens of one sequence each.
+fn ubatch(pos: &[i32], seq_id: &[i32]) -> Ubatch {
+    let seq_set = seq_id.iter().map(|s| [*s].into_iter().collect()).collect();
+    Ubatch { n_tokens: pos.len(), pos: pos.to_vec(), seq_id: seq_id.to_vec(), seq_set, ..Ubatch::default() }
+}
+
 /// Tokens of one sequence at consecutive positions, placed; the cells they got.
 fn place(cache: &mut KvCache, seq_id: i32, first: i32, n: usize) -> Result<Vec<u32>, Error> {
     let pos: Vec<i32> = (first..).take(n).collect();
-    let (seq_id, seq_set) = (vec![seq_id; n], vec![SeqSet::from_iter([seq_id]); n]);
-    let ubatch = UbatchView { pos: &pos, seq_id: &seq_id, seq_set: &seq_set };
+    let ubatch = ubatch(&pos, &vec![seq_id; n]);
     let mut plan = SlotPlan::new();
-    cache.prepare([ubatch], &mut plan)?;
+    cache.prepare([&ubatch], &mut plan)?;
     cache.apply_ubatch(plan.slot(0), &ubatch);
     Ok(plan.slot(0).to_vec())
 }
@@ -80,14 +84,12 @@ fn planning_changes_nothing_and_sees_earlier_ubatches() {
     let mut cache = cache(8);
     place(&mut cache, 0, 0, 2).unwrap();
     let before = (cache.cells().clone(), cache.head());
-    let seq_set = [SeqSet::from_iter([0]); 3];
-    let view = |pos: &'static [i32]| UbatchView { pos, seq_id: &[0, 0, 0], seq_set: &seq_set };
     let mut plan = SlotPlan::new();
-    cache.prepare([view(&[2, 3, 4]), view(&[5, 6, 7])], &mut plan).unwrap();
+    let batch = [[2, 3, 4], [5, 6, 7], [8, 9, 10]].map(|pos| ubatch(&pos, &[0; 3]));
+    cache.prepare(&batch[..2], &mut plan).unwrap();
     assert_eq!((plan.slot(0), plan.slot(1), plan.len()), (&[2, 3, 4][..], &[5, 6, 7][..], 2));
     assert_eq!((cache.cells().clone(), cache.head()), before);
-    let batch = [view(&[2, 3, 4]), view(&[5, 6, 7]), view(&[8, 9, 10])];
-    assert!(matches!(cache.prepare(batch, &mut plan), Err(Error::NoSlot { n_tokens: 3, n_free: 0, .. })));
+    assert!(matches!(cache.prepare(&batch, &mut plan), Err(Error::NoSlot { n_tokens: 3, n_free: 0, .. })));
     assert!(plan.is_empty() && plan.slot(0).is_empty());
     assert_eq!((cache.cells().clone(), cache.head()), before);
 }
@@ -161,10 +163,9 @@ fn a_mask_shows_own_and_earlier_cells() {
     let mut cache = cache(8);
     place(&mut cache, 0, 0, 2).unwrap();
     place(&mut cache, 1, 0, 1).unwrap();
-    let seq_set = [0, 0, 1, 0].map(|s| SeqSet::from_iter([s]));
-    let ubatch = UbatchView { pos: &[2, 3, 1, 4], seq_id: &[0, 0, 1, 0], seq_set: &seq_set };
+    let ubatch = ubatch(&[2, 3, 1, 4], &[0, 0, 1, 0]);
     let mut plan = SlotPlan::new();
-    cache.prepare([ubatch], &mut plan).unwrap();
+    cache.prepare([&ubatch], &mut plan).unwrap();
     cache.apply_ubatch(plan.slot(0), &ubatch);
     let (mut idxs, mut mask) = (Vec::new(), Vec::new());
     cache.fill_idxs(plan.slot(0), &mut idxs);

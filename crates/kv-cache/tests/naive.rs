@@ -7,8 +7,9 @@ use std::collections::BTreeSet;
 use common::TestMemory;
 use proptest::prelude::*;
 use quipu_backend::BufferTable;
+use quipu_batch::Ubatch;
 use quipu_graph::DType;
-use quipu_kv_cache::{KvCache, KvLayerShape, KvParams, Memory, SeqSet, SlotPlan, UbatchView};
+use quipu_kv_cache::{KvCache, KvLayerShape, KvParams, Memory, SeqPositions, SeqSet, SlotPlan};
 
 const N_CELLS: usize = 70;
 const N_SEQ: i32 = 4;
@@ -100,31 +101,33 @@ fn run(steps: &[Step]) {
                 let n: usize = ubatches.iter().sum();
                 let pos: Vec<i32> = (*first..).take(n).collect();
                 let (seq_id, seq_set) = (vec![seqs[0]; n], vec![seqs.iter().copied().collect::<SeqSet>(); n]);
-                let mut views = Vec::new();
+                let mut batch = Vec::new();
                 let mut at = 0;
                 for len in ubatches {
                     let range = at..at + len;
                     at = range.end;
-                    views.push(UbatchView {
-                        pos: &pos[range.clone()],
-                        seq_id: &seq_id[range.clone()],
-                        seq_set: &seq_set[range],
+                    batch.push(Ubatch {
+                        n_tokens: *len,
+                        pos: pos[range.clone()].to_vec(),
+                        seq_id: seq_id[range.clone()].to_vec(),
+                        seq_set: seq_set[range].to_vec(),
+                        ..Ubatch::default()
                     });
                 }
                 let before = (cache.cells().clone(), cache.head());
-                let result = cache.prepare(views.iter().copied(), &mut plan);
+                let result = cache.prepare(&batch, &mut plan);
                 assert_eq!((cache.cells().clone(), cache.head()), before, "planning left traces");
                 let mut planned = naive.clone();
                 let mut fits = true;
-                for (k, view) in views.iter().enumerate() {
-                    let Some(slot) = planned.find(view.pos.len()) else {
+                for (k, ubatch) in batch.iter().enumerate() {
+                    let Some(slot) = planned.find(ubatch.pos.len()) else {
                         fits = false;
                         break;
                     };
                     if result.is_ok() {
                         assert_eq!(plan.slot(k), slot);
                     }
-                    for (cell, pos) in slot.iter().zip(view.pos) {
+                    for (cell, pos) in slot.iter().zip(&ubatch.pos) {
                         let seqs = seqs.iter().copied().collect();
                         planned.cells[*cell as usize] = Some(Cell { pos: *pos, shift: 0, seqs });
                     }
@@ -133,7 +136,7 @@ fn run(steps: &[Step]) {
                 assert_eq!(result.is_ok(), fits);
                 if fits && *keep {
                     naive = planned;
-                    views.iter().enumerate().for_each(|(k, view)| cache.apply_ubatch(plan.slot(k), view));
+                    batch.iter().enumerate().for_each(|(k, ubatch)| cache.apply_ubatch(plan.slot(k), ubatch));
                 }
             }
             Step::Rm(seq, p0, p1) => {

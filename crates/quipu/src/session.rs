@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use quipu_decoder::{Batch, Context, ContextParams, Pooling, RopeOverrides};
+use quipu_decoder::{Batch, BatchError, Context, ContextParams, Pooling, RopeOverrides};
 
 use crate::TokenId;
 use crate::error::Error;
@@ -218,7 +218,8 @@ impl Session {
         let n_vocab = self.model.hparams().n_vocab;
         match prompt.iter().position(|token| *token as usize >= n_vocab) {
             Some(index) => {
-                Err(quipu_decoder::Error::InvalidToken { index, token: prompt[index], n_vocab }.into())
+                let error = BatchError::InvalidToken { index, token: prompt[index], n_vocab };
+                Err(quipu_decoder::Error::from(error).into())
             }
             None => Ok(()),
         }

@@ -3,8 +3,7 @@
 use std::collections::HashMap;
 
 use proptest::prelude::*;
-use quipu_decoder::{Batch, BatchLimits, CheckedBatch, Error, Memory, Pos, SeqId, Ubatch};
-use quipu_kv_cache::Error as MemoryError;
+use quipu_batch::{Batch, BatchLimits, CheckedBatch, Error, Pos, SeqId, SeqPositions, Ubatch};
 
 const N_EMBD: usize = 2;
 
@@ -12,41 +11,13 @@ const N_EMBD: usize = 2;
 #[derive(Debug, Default)]
 struct Ranges(HashMap<SeqId, (Pos, Pos)>);
 
-impl Memory for Ranges {
-    fn clear(&mut self) {
-        self.0.clear();
-    }
-
-    fn seq_rm(&mut self, _: SeqId, _: Pos, _: Pos) -> Result<bool, MemoryError> {
-        Ok(false)
-    }
-
-    fn seq_cp(&mut self, _: SeqId, _: SeqId, _: Pos, _: Pos) -> Result<(), MemoryError> {
-        Ok(())
-    }
-
-    fn seq_keep(&mut self, _: SeqId) -> Result<(), MemoryError> {
-        Ok(())
-    }
-
-    fn seq_add(&mut self, _: SeqId, _: Pos, _: Pos, _: Pos) -> Result<(), MemoryError> {
-        Ok(())
-    }
-
-    fn seq_div(&mut self, _: SeqId, _: Pos, _: Pos, _: i32) -> Result<(), MemoryError> {
-        Ok(())
-    }
-
+impl SeqPositions for Ranges {
     fn seq_pos_min(&self, seq_id: SeqId) -> Pos {
         self.0.get(&seq_id).map_or(-1, |range| range.0)
     }
 
     fn seq_pos_max(&self, seq_id: SeqId) -> Pos {
         self.0.get(&seq_id).map_or(-1, |range| range.1)
-    }
-
-    fn can_shift(&self) -> bool {
-        false
     }
 }
 
@@ -75,7 +46,7 @@ fn sequences(n: &[Pos]) -> Batch {
     batch
 }
 
-fn checked(batch: &Batch, memory: Option<&dyn Memory>) -> Result<CheckedBatch, Error> {
+fn checked(batch: &Batch, memory: Option<&dyn SeqPositions>) -> Result<CheckedBatch, Error> {
     let mut checked = CheckedBatch::new();
     checked.init(batch, &limits(4), memory).map(|()| checked)
 }
@@ -170,6 +141,12 @@ fn init_checks_positions_against_memory() {
         error.to_string(),
         "sequence 0 starts at position 9 in the batch, expected 10: its last position in memory is 9"
     );
+    // Nothing follows the last position there is.
+    let full = Ranges([(0, (0, Pos::MAX))].into());
+    let error = checked(&rows(&[(0, &[0], true)]), Some(&full)).unwrap_err();
+    assert!(error.to_string().contains("expected 2147483648"), "{error}");
+    let next = Batch { pos: vec![], ..rows(&[(0, &[0], true)]) };
+    assert!(matches!(checked(&next, Some(&full)), Err(Error::InvalidPosition { pos: Pos::MAX, .. })));
     assert!(checked(&rows(&[(77, &[1], true)]), Some(&memory)).is_ok(), "an empty sequence starts anywhere");
 }
 

@@ -1,9 +1,15 @@
 //! Checking and completing a batch.
 
-use quipu_kv_cache::{MAX_SEQ, Memory, Pos, SeqId, SeqSet};
+use crate::{Batch, Error, MAX_SEQ, Pos, SeqId, SeqIds, SeqSet, TokenId};
 
-use crate::batch::{Batch, SeqIds, TokenId};
-use crate::error::Error;
+/// What a memory holds of each sequence: all that checking a batch asks of it (`seq_pos_min`, `seq_pos_max` of `llama_memory_i`).
+pub trait SeqPositions {
+    /// Smallest position of a sequence, -1 if it is empty or no sequence has that number.
+    fn seq_pos_min(&self, seq_id: SeqId) -> Pos;
+
+    /// Largest position of a sequence, -1 if it is empty or no sequence has that number.
+    fn seq_pos_max(&self, seq_id: SeqId) -> Pos;
+}
 
 /// What a batch is checked against.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -102,7 +108,7 @@ impl CheckedBatch {
         &mut self,
         batch: &Batch,
         limits: &BatchLimits,
-        memory: Option<&dyn Memory>,
+        memory: Option<&dyn SeqPositions>,
     ) -> Result<(), Error> {
         self.clear();
         let n_tokens = check_fields(batch, limits)?;
@@ -206,7 +212,7 @@ impl CheckedBatch {
         batch: &Batch,
         n_tokens: usize,
         n_seq_max: usize,
-        memory: Option<&dyn Memory>,
+        memory: Option<&dyn SeqPositions>,
     ) -> Result<(), Error> {
         if batch.pos.is_empty() {
             let mut next = [0; MAX_SEQ];
@@ -251,7 +257,7 @@ impl CheckedBatch {
         }
     }
 
-    fn check_continuity(&mut self, n_seq_max: usize, memory: Option<&dyn Memory>) -> Result<(), Error> {
+    fn check_continuity(&mut self, n_seq_max: usize, memory: Option<&dyn SeqPositions>) -> Result<(), Error> {
         for s in 0..n_seq_max {
             let seq_id = s as SeqId;
             let SeqSpan { min, max, n_distinct, ordered, .. } = self.spans[s];
@@ -259,7 +265,7 @@ impl CheckedBatch {
                 continue;
             }
             let memory_max = memory.map_or(-1, |memory| memory.seq_pos_max(seq_id));
-            if memory_max >= 0 && min != memory_max + 1 {
+            if memory_max >= 0 && i64::from(min) != i64::from(memory_max) + 1 {
                 return Err(Error::NotConsecutive { seq_id, pos_min: min, memory_max });
             }
             let n_distinct = if ordered { n_distinct } else { self.count_distinct(seq_id) };
@@ -270,7 +276,7 @@ impl CheckedBatch {
         Ok(())
     }
 
-    fn check_coupling(&self, n_seq_max: usize, memory: Option<&dyn Memory>) -> Result<(), Error> {
+    fn check_coupling(&self, n_seq_max: usize, memory: Option<&dyn SeqPositions>) -> Result<(), Error> {
         let Some(memory) = memory.filter(|_| self.has_coupled) else { return Ok(()) };
         for first in 0..n_seq_max as SeqId {
             for second in self.coupled[first as usize].iter() {

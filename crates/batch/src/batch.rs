@@ -1,10 +1,8 @@
 //! What a caller hands in: tokens with positions, sequences and output marks.
 
-use quipu_kv_cache::{Pos, SeqId};
 use smallvec::SmallVec;
 
-/// A token's number in the vocabulary (`llama_token`, which is never negative here).
-pub type TokenId = u32;
+use crate::{Pos, SeqId, TokenId};
 
 /// The sequences a token belongs to; the first decides what it attends to.
 pub type SeqIds = SmallVec<[SeqId; 4]>;

@@ -33,14 +33,14 @@ impl TokenSampler {
 
     /// Tells the chain of the prompt, in which repetitions count; a grammar is not asked.
     pub fn accept_prompt(&mut self, prompt: &[TokenId]) -> Result<(), Error> {
-        prompt.iter().try_for_each(|token| Ok(self.0.accept(*token as i32, false)?))
+        prompt.iter().try_for_each(|token| Ok(self.0.accept(*token, false)?))
     }
 
     /// Chooses a token and accepts it.
     pub fn sample(&mut self, logits: &[f32]) -> Result<TokenId, Error> {
         let token = self.0.sample(logits)?;
         self.0.accept(token, true)?;
-        Ok(token as TokenId)
+        Ok(token)
     }
 
     /// What the samplers left of the last row, by descending probability.

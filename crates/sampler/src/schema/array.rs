@@ -49,7 +49,11 @@ struct State {
 
 impl Converter<'_> {
     /// Arrays that meet all demands; `None` if there are none.
-    pub(super) fn array_shape(&mut self, owner: SchemaId, case: &[Atom]) -> Result<Option<ArrayShape>, Error> {
+    pub(super) fn array_shape(
+        &mut self,
+        owner: SchemaId,
+        case: &[Atom],
+    ) -> Result<Option<ArrayShape>, Error> {
         let (mut min, mut max, mut unique) = (0u64, None, false);
         let mut counts = Vec::new();
         let mut lists: Vec<(&[Literal], Literal)> = Vec::new();
@@ -86,7 +90,8 @@ impl Converter<'_> {
         let n_first = lists.iter().map(|list| list.0.len() as u64).chain(at.iter().map(|(i, _)| i + 1));
         let n_first = n_first.max().unwrap_or(0);
         if n_first > MAX_PLACES {
-            return self.refuse(owner, format_args!("more than {MAX_PLACES} items told apart by their place"));
+            return self
+                .refuse(owner, format_args!("more than {MAX_PLACES} items told apart by their place"));
         }
         let rest = goal(lists.iter().map(|list| list.1).collect());
         let mut first = Vec::new();
@@ -113,7 +118,8 @@ impl Converter<'_> {
         for count in &counts {
             // Is there a place for so many?
             let places = max.map(|max| max.saturating_sub(count.from));
-            if places.is_some_and(|places| places < count.min) || count.max.is_some_and(|max| max < count.min) {
+            if places.is_some_and(|places| places < count.min) || count.max.is_some_and(|max| max < count.min)
+            {
                 return Ok(None);
             }
             if count.min > 0 {
@@ -240,7 +246,8 @@ impl Converter<'_> {
     fn distinct_items(&mut self, owner: SchemaId, shape: &ArrayShape) -> Result<RuleId, Error> {
         let refused = format!("'uniqueItems' cannot be expressed for more than {MAX_DISTINCT} values");
         if !shape.counts.is_empty() || !shape.first.is_empty() {
-            return self.refuse(owner, "'uniqueItems' beside 'prefixItems' or 'contains' cannot be expressed");
+            return self
+                .refuse(owner, "'uniqueItems' beside 'prefixItems' or 'contains' cannot be expressed");
         }
         let Some(values) = self.few_values(&shape.rest, MAX_DISTINCT)? else {
             return self.refuse(owner, refused);
@@ -256,7 +263,11 @@ impl Converter<'_> {
             if shape.max.is_none_or(|max| n_items < max) {
                 for (i, value) in values.iter().enumerate().filter(|(i, _)| used >> i & 1 == 0) {
                     let mut symbols = if used > 0 { self.comma() } else { Vec::new() };
-                    symbols.extend([value.clone(), Symbol::Rule(self.space), Symbol::Rule(rules[used | 1 << i])]);
+                    symbols.extend([
+                        value.clone(),
+                        Symbol::Rule(self.space),
+                        Symbol::Rule(rules[used | 1 << i]),
+                    ]);
                     alternatives.push(symbols);
                 }
             }

@@ -35,8 +35,6 @@ pub(super) struct Converter<'a> {
     /// The schemas that are being looked at, about one value.
     pub(super) open: Vec<(SchemaId, bool, Kind)>,
     pub(super) n_visits: usize,
-    /// Whether the numbers looked at cannot have an exponent.
-    pub(super) plain_numbers: bool,
 }
 
 impl<'a> Converter<'a> {
@@ -60,7 +58,6 @@ impl<'a> Converter<'a> {
             search_depth: 0,
             open: Vec::new(),
             n_visits: 0,
-            plain_numbers: false,
         };
         let value = converter.value(goal(vec![(root, true)]));
         let space = Symbol::Rule(space);
@@ -68,7 +65,10 @@ impl<'a> Converter<'a> {
         while let Some((goal, rule)) = converter.todo.pop_front() {
             converter.build(&goal, rule)?;
             if converter.rules.is_crowded() || converter.goals.len() > MAX_GOALS {
-                return fail("", format_args!("needs more than {MAX_GOALS} kinds of values, or too many rules"));
+                return fail(
+                    "",
+                    format_args!("needs more than {MAX_GOALS} kinds of values, or too many rules"),
+                );
             }
         }
         let gbnf = converter.rules.to_gbnf(top);
@@ -102,7 +102,6 @@ impl<'a> Converter<'a> {
         let owner = Self::owner(goal);
         let mut alternatives = Vec::new();
         for kind in KINDS {
-            self.plain_numbers = false;
             let formula = self.asked(goal, kind)?;
             if formula.is(false) {
                 continue;
@@ -114,7 +113,8 @@ impl<'a> Converter<'a> {
                 Kind::Number => {
                     let lang = self.number_texts(&formula);
                     let dfa = self.languages.dfa(lang);
-                    let dfa = dfa.or_else(|TooLarge| self.refuse(owner, "its numbers need too many states"))?;
+                    let dfa =
+                        dfa.or_else(|TooLarge| self.refuse(owner, "its numbers need too many states"))?;
                     let number = self.rules.automaton(&dfa, &[], false);
                     alternatives.push(vec![Symbol::Rule(number)]);
                 }
@@ -147,7 +147,9 @@ impl<'a> Converter<'a> {
             Some(cases) => Ok(cases),
             None => self.refuse(
                 owner,
-                format_args!("'anyOf', 'oneOf', 'not' and the like make more than {MAX_CASES} cases of {what}"),
+                format_args!(
+                    "'anyOf', 'oneOf', 'not' and the like make more than {MAX_CASES} cases of {what}"
+                ),
             ),
         }
     }
@@ -173,9 +175,8 @@ impl<'a> Converter<'a> {
 
     fn number_texts(&mut self, formula: &Formula) -> Lang {
         let lang = self.to_lang(formula);
-        let l = &mut self.languages;
-        let all = if self.plain_numbers { number::decimals(l) } else { number::numbers(l) };
-        l.and(&[all, lang])
+        let all = number::numbers(&mut self.languages);
+        self.languages.and(&[all, lang])
     }
 
     /// The rule of a string in its quotation marks.
@@ -185,7 +186,10 @@ impl<'a> Converter<'a> {
         }
         let body = self.string_body(lang);
         let body = body.or_else(|TooLarge| {
-            self.refuse(owner, "'pattern', 'format', lengths and the like need more than 20000 states together")
+            self.refuse(
+                owner,
+                "'pattern', 'format', lengths and the like need more than 20000 states together",
+            )
         })?;
         let rule = self.rules.rule(vec![body]);
         self.strings.insert(lang, rule);
@@ -238,9 +242,7 @@ impl<'a> Converter<'a> {
         }
         match kind {
             Kind::Number => {
-                let lang = self.to_lang(formula);
-                let all = number::decimals(&mut self.languages);
-                let lang = self.languages.and(&[all, lang]);
+                let lang = self.number_texts(formula);
                 Ok(self.languages.is_empty(lang).unwrap_or(false))
             }
             Kind::String => {
@@ -284,11 +286,10 @@ impl<'a> Converter<'a> {
         // Meanwhile it counts as possible: what refers to itself may have values.
         self.possible.insert(goal.clone(), true);
         self.search_depth += 1;
-        let (open, plain) = (std::mem::take(&mut self.open), self.plain_numbers);
+        let open = std::mem::take(&mut self.open);
         let found = self.find_possible(goal);
         self.search_depth -= 1;
         self.open = open;
-        self.plain_numbers = plain;
         let found = found?;
         self.possible.insert(goal.clone(), found);
         Ok(found)
@@ -309,7 +310,6 @@ impl<'a> Converter<'a> {
         let owner = Self::owner(goal);
         let mut out = Vec::new();
         for kind in KINDS {
-            self.plain_numbers = false;
             let formula = self.asked(goal, kind)?;
             if self.is_empty(owner, kind, &formula)? {
                 continue;

@@ -70,7 +70,10 @@ impl<'a> Document<'a> {
                 match drafts.iter().find(|(uri, _)| same(uri) == same(named)) {
                     Some((_, draft)) => *draft,
                     None => {
-                        return fail("", format_args!("'$schema' names '{named}', expected drafts 4 to 2020-12"));
+                        return fail(
+                            "",
+                            format_args!("'$schema' names '{named}', expected drafts 4 to 2020-12"),
+                        );
                     }
                 }
             }
@@ -86,6 +89,10 @@ impl<'a> Document<'a> {
     }
 
     fn add(&mut self, value: &'a Value, is_constant: bool, base: String, place: String) -> SchemaId {
+        let says_nothing = matches!(value, Value::Bool(true)) || value.as_object().is_some_and(Map::is_empty);
+        if says_nothing && !is_constant && !self.schemas.is_empty() {
+            return TRUE;
+        }
         if let Some(&known) = self.ids.get(&(std::ptr::from_ref(value), is_constant)) {
             return known;
         }
@@ -190,7 +197,9 @@ impl<'a> Document<'a> {
         let Some((mut value, mut base, mut path)) = named.cloned() else {
             return fail(
                 &place,
-                format_args!("'$ref' to '{reference}': nothing of that name is in the schema, and nothing is fetched"),
+                format_args!(
+                    "'$ref' to '{reference}': nothing of that name is in the schema, and nothing is fetched"
+                ),
             );
         };
         if fragment.starts_with('/') {

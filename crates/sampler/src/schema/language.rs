@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use super::charset::{CharSet, END};
+use super::dfa::Dfa;
 
 /// Number of a set of strings.
 pub(super) type Lang = u32;
@@ -22,10 +23,12 @@ const ALL: Lang = 3;
 
 /// Most states of one automaton.
 const MAX_STATES: usize = 20_000;
+/// And of one that reads a list of words.
+const MAX_LIST_STATES: usize = 100_000;
 /// Most nodes kept.
 const MAX_NODES: usize = 2_000_000;
 /// Most derivatives of all automata.
-const MAX_WORK: usize = 20_000_000;
+const MAX_WORK: usize = 10_000_000;
 
 /// More states, nodes or steps than are allowed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -75,111 +78,6 @@ pub(super) struct Languages {
     lists: Vec<Vec<Vec<u32>>>,
     list_ids: HashMap<Vec<Vec<u32>>, u32>,
     work: usize,
-}
-
-/// An automaton: state 0 is the start. Only states from which an end can be reached are there.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(super) struct Dfa {
-    /// For each state the sets of code points that lead on, and where to.
-    pub(super) next: Vec<Vec<(CharSet, usize)>>,
-    pub(super) accepts: Vec<bool>,
-}
-
-impl Dfa {
-    /// Whether no string is accepted.
-    pub(super) fn is_empty(&self) -> bool {
-        self.next.is_empty()
-    }
-
-    /// Lengths of the shortest and the longest string; `None` where there is no longest.
-    pub(super) fn lengths(&self) -> (u64, Option<u64>) {
-        // Breadth first for the shortest.
-        let n = self.next.len();
-        let mut seen = vec![false; n];
-        let (mut level, mut shortest) = (vec![0], 0);
-        while !level.is_empty() && !level.iter().any(|&state| self.accepts[state]) {
-            let mut below = Vec::new();
-            for state in level {
-                for &(_, to) in &self.next[state] {
-                    if !std::mem::replace(&mut seen[to], true) {
-                        below.push(to);
-                    }
-                }
-            }
-            level = below;
-            shortest += 1;
-        }
-        // States in topological order for the longest.
-        let mut n_before = vec![0usize; n];
-        for &(_, to) in self.next.iter().flatten() {
-            n_before[to] += 1;
-        }
-        let mut longest = vec![0u64; n];
-        let mut todo: Vec<usize> = (0..n).filter(|&state| n_before[state] == 0).collect();
-        let mut n_done = 0;
-        while let Some(state) = todo.pop() {
-            n_done += 1;
-            for &(_, to) in &self.next[state] {
-                longest[to] = longest[to].max(longest[state] + 1);
-                n_before[to] -= 1;
-                if n_before[to] == 0 {
-                    todo.push(to);
-                }
-            }
-        }
-        (shortest, (n_done == n).then(|| longest.into_iter().max().unwrap_or(0)))
-    }
-
-    /// The characters and the bounds, if the strings are all those of so many characters of one set.
-    pub(super) fn as_run(&self) -> Option<(CharSet, u64, Option<u64>)> {
-        let (set, _) = self.next.first()?.first()?;
-        let (mut at, mut n, mut least) = (0, 0u64, None);
-        loop {
-            if self.accepts[at] {
-                least = least.or(Some(n));
-            } else if least.is_some() {
-                return None;
-            }
-            match &self.next[at][..] {
-                [] => return Some((set.clone(), least?, Some(n))),
-                [(same, to)] if same == set && *to == at => {
-                    return Some((set.clone(), least.filter(|least| *least == n)?, None));
-                }
-                [(same, to)] if same == set && *to > at => at = *to,
-                _ => return None,
-            }
-            n += 1;
-        }
-    }
-
-    /// All strings, if there are no more than `most`.
-    pub(super) fn words(&self, most: usize) -> Option<Vec<String>> {
-        let mut out = Vec::new();
-        let mut todo = if self.is_empty() { Vec::new() } else { vec![(0, String::new())] };
-        while let Some((state, text)) = todo.pop() {
-            if text.len() > 1000 || todo.len() > 4 * most {
-                return None;
-            }
-            if self.accepts[state] {
-                out.push(text.clone());
-                if out.len() > most {
-                    return None;
-                }
-            }
-            for (set, to) in &self.next[state] {
-                for &(low, high) in set.ranges() {
-                    if (high - low) as usize >= most {
-                        return None;
-                    }
-                    for c in (low..=high).filter_map(char::from_u32) {
-                        todo.push((*to, format!("{text}{c}")));
-                    }
-                }
-            }
-        }
-        out.sort_unstable();
-        Some(out)
-    }
 }
 
 impl Languages {
@@ -268,7 +166,6 @@ impl Languages {
             }
         }
     }
-
 
     /// All strings of so many characters.
     pub(super) fn length(&mut self, min: u64, max: Option<u64>) -> Lang {
@@ -620,6 +517,8 @@ impl Languages {
     /// The set's automaton.
     pub(super) fn dfa(&mut self, lang: Lang) -> Made<Dfa> {
         let alphabet = self.alphabet(lang);
+        let is_list = matches!(self.nodes[lang as usize], Node::Words { .. });
+        let most = if is_list { MAX_LIST_STATES } else { MAX_STATES };
         let mut states = vec![lang];
         let mut numbers = HashMap::from([(lang, 0usize)]);
         let mut next: Vec<Vec<usize>> = Vec::new();
@@ -637,90 +536,13 @@ impl Languages {
                 });
             }
             next.push(row);
-            if states.len() > MAX_STATES {
+            if states.len() > most {
                 return Err(TooLarge);
             }
         }
         let accepts: Vec<bool> = states.iter().map(|&state| self.is_nullable(state)).collect();
-        let blocks = merge(&next, &accepts);
-        Ok(assemble(&next, &accepts, &blocks, &alphabet))
+        Ok(Dfa::new(&next, &accepts, &alphabet))
     }
-}
-
-/// States up to which equal ones are looked for.
-const MERGE_UP_TO: usize = 2000;
-
-/// The block of each state: states of a block accept the same strings.
-fn merge(next: &[Vec<usize>], accepts: &[bool]) -> Vec<usize> {
-    if next.len() > MERGE_UP_TO {
-        return (0..next.len()).collect();
-    }
-    let mut blocks: Vec<usize> = accepts.iter().map(|&a| usize::from(a)).collect();
-    let mut n = 0;
-    loop {
-        let mut known: HashMap<(usize, Vec<usize>), usize> = HashMap::new();
-        let fresh: Vec<usize> = (0..next.len())
-            .map(|i| {
-                let row = next[i].iter().map(|&to| blocks.get(to).copied().unwrap_or(usize::MAX)).collect();
-                let n = known.len();
-                *known.entry((blocks[i], row)).or_insert(n)
-            })
-            .collect();
-        blocks = fresh;
-        if known.len() == n {
-            return blocks;
-        }
-        n = known.len();
-    }
-}
-
-/// The automaton of the blocks, without those that lead nowhere.
-fn assemble(next: &[Vec<usize>], accepts: &[bool], blocks: &[usize], alphabet: &[(u32, CharSet)]) -> Dfa {
-    let n_blocks = blocks.iter().max().map_or(0, |most| most + 1);
-    let mut first = vec![usize::MAX; n_blocks];
-    for (state, &block) in blocks.iter().enumerate().rev() {
-        first[block] = state;
-    }
-    // Alive: an end can be reached, found backwards.
-    let mut back: Vec<Vec<usize>> = vec![Vec::new(); n_blocks];
-    let mut alive = vec![false; n_blocks];
-    let mut todo = Vec::new();
-    for block in 0..n_blocks {
-        for &to in next[first[block]].iter().filter(|to| **to != usize::MAX) {
-            back[blocks[to]].push(block);
-        }
-        if accepts[first[block]] {
-            alive[block] = true;
-            todo.push(block);
-        }
-    }
-    while let Some(block) = todo.pop() {
-        for &from in &back[block] {
-            if !alive[from] {
-                alive[from] = true;
-                todo.push(from);
-            }
-        }
-    }
-    let mut out = Dfa { next: Vec::new(), accepts: Vec::new() };
-    let Some(&start) = blocks.first().filter(|start| alive[**start]) else { return out };
-    let mut order = vec![start];
-    let mut numbers = HashMap::from([(start, 0usize)]);
-    while let Some(&block) = order.get(out.next.len()) {
-        let mut targets: BTreeMap<usize, Vec<(u32, u32)>> = BTreeMap::new();
-        for (to, (_, set)) in next[first[block]].iter().zip(alphabet) {
-            if let Some(&to) = blocks.get(*to).filter(|to| alive[**to]) {
-                let to = *numbers.entry(to).or_insert_with(|| {
-                    order.push(to);
-                    order.len() - 1
-                });
-                targets.entry(to).or_default().extend_from_slice(set.ranges());
-            }
-        }
-        out.next.push(targets.into_iter().map(|(to, ranges)| (CharSet::new(ranges), to)).collect());
-        out.accepts.push(accepts[first[block]]);
-    }
-    out
 }
 
 #[cfg(test)]
@@ -734,7 +556,8 @@ mod tests {
     fn accepts(dfa: &Dfa, text: &str) -> bool {
         let mut at = 0;
         for c in text.chars() {
-            let Some((_, to)) = dfa.next.get(at).and_then(|row| row.iter().find(|(set, _)| set.has(c as u32)))
+            let Some((_, to)) =
+                dfa.next.get(at).and_then(|row| row.iter().find(|(set, _)| set.has(c as u32)))
             else {
                 return false;
             };
@@ -755,9 +578,15 @@ mod tests {
         let no_words = l.not(words);
         let both = l.and(&[number, no_zeros, no_words]);
         let dfa = l.dfa(both).unwrap();
-        for (text, want) in
-            [("1", true), ("7", false), ("70", false), ("700", true), ("001", false), ("01", true), ("", false)]
-        {
+        for (text, want) in [
+            ("1", true),
+            ("7", false),
+            ("70", false),
+            ("700", true),
+            ("001", false),
+            ("01", true),
+            ("", false),
+        ] {
             assert_eq!(l.has(both, text), Ok(want), "{text}");
             assert_eq!(accepts(&dfa, text), want, "{text}");
         }

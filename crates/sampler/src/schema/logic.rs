@@ -47,7 +47,12 @@ pub(super) enum Atom {
     MinItems(u64),
     MaxItems(u64),
     /// So many items from a place on satisfy this.
-    Contains { from: u64, what: Literal, min: u64, max: Option<u64> },
+    Contains {
+        from: u64,
+        what: Literal,
+        min: u64,
+        max: Option<u64>,
+    },
     /// No two items are equal (or some are).
     Unique(bool),
     /// A member of this name, if there is one, satisfies this.

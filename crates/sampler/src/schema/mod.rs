@@ -4,8 +4,8 @@
 //! [`crate::json_schema`] is the reference's conversion, which leaves out what it does not know and is wrong in places.
 //! Here what cannot be expressed is an error that names the keyword and its place, and nothing is left out:
 //!
-//! - Schemas are taken apart by the kind of value (`keywords`), with `allOf`, `oneOf`, `not`, `if` and references as
-//!   plain logic (`logic`), so that a rule stands for all that one value must satisfy (`convert`, `array`, `object`).
+//! - Schemas are taken apart by the kind of value, with `allOf`, `oneOf`, `not`, `if` and references as
+//!   plain logic (`keywords`, `members`, `logic`), so that a rule stands for all that one value must satisfy (`convert`, `array`, `object`).
 //! - Strings and numbers are sets of texts, closed under intersection and complement (`language`): patterns, formats,
 //!   lengths, lists, names of members, bounds and steps are all such sets (`pattern`, `formats`, `number`), and
 //!   become deterministic automata. Characters may be written in every way that JSON has.
@@ -18,11 +18,13 @@
 mod array;
 mod charset;
 mod convert;
+mod dfa;
 mod document;
 mod formats;
 mod keywords;
 mod language;
 mod logic;
+mod members;
 mod number;
 mod object;
 mod pattern;
@@ -64,8 +66,8 @@ const STACK: usize = 64 << 20;
 ///
 /// # Errors
 /// [`Error::Schema`] for what is no schema or cannot be expressed, with the keyword and its place;
-/// [`Error::SchemaEmpty`] for a schema that accepts nothing. Work and memory are bounded: 300,000 subschemas visited,
-/// 20,000 states of one set of strings, 4 MiB of grammar; what passes them is refused.
+/// [`Error::SchemaEmpty`] for a schema that accepts nothing. Work and memory are bounded: 1,000,000 subschemas visited,
+/// 20,000 states of one set of strings (100,000 of a list), 4 MiB of grammar; what passes them is refused.
 pub fn schema_to_grammar(schema: &Value) -> Result<String, Error> {
     let converted = std::thread::scope(|scope| {
         let thread = std::thread::Builder::new().stack_size(STACK);

@@ -80,7 +80,11 @@ impl<'c> Demands<'c> {
 
 impl Converter<'_> {
     /// Objects that meet all demands, as cases; none if there are no such objects.
-    pub(super) fn object_shapes(&mut self, owner: SchemaId, case: &[Atom]) -> Result<Vec<ObjectShape>, Error> {
+    pub(super) fn object_shapes(
+        &mut self,
+        owner: SchemaId,
+        case: &[Atom],
+    ) -> Result<Vec<ObjectShape>, Error> {
         let large = |this: &Self| this.refuse(owner, "its members' names need too many states");
         let mut todo = vec![Demands::of(case)];
         let mut shapes = Vec::new();
@@ -128,7 +132,10 @@ impl Converter<'_> {
         Ok(shapes)
     }
 
-    fn object_shape(&mut self, demands: &Demands<'_>) -> Result<Result<Option<ObjectShape>, Error>, TooLarge> {
+    fn object_shape(
+        &mut self,
+        demands: &Demands<'_>,
+    ) -> Result<Result<Option<ObjectShape>, Error>, TooLarge> {
         let mut named = Vec::with_capacity(demands.named.len());
         for (name, literals, required) in &demands.named {
             let mut literals = literals.clone();
@@ -223,7 +230,8 @@ impl Converter<'_> {
         // What may follow, from the last named member back: `entries[n]` after n members (0, or any other number
         // where they are not counted), with another member possible; `skips[n]` with a named one or the end.
         let top = if counts { most.max(1) } else { 1 };
-        let after = |n: u64| if counts { (n + 1).min(if shape.max.is_some() { n + 1 } else { top }) } else { 1 };
+        let after =
+            |n: u64| if counts { (n + 1).min(if shape.max.is_some() { n + 1 } else { top }) } else { 1 };
         let is_full = |n: u64| shape.max.is_some_and(|max| n >= max);
         let mut entries: Vec<RuleId> = Vec::new();
         for i in (0..=shape.named.len()).rev() {

@@ -315,7 +315,9 @@ impl Parser<'_> {
             let high = if c == '\\' { self.escape(true)? } else { CharSet::of(c as u32) };
             match (single(&low), single(&high)) {
                 (Some(low), Some(high)) if low <= high => set = set.union(&CharSet::new(vec![(low, high)])),
-                (Some(_), Some(_)) => return Err(format!("a range at character {} is out of order", self.at)),
+                (Some(_), Some(_)) => {
+                    return Err(format!("a range at character {} is out of order", self.at));
+                }
                 // Between classes it is a sign like others.
                 _ => set = set.union(&low).union(&high).union(&CharSet::of('-' as u32)),
             }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::fmt::Write as _;
 
 use super::charset::CharSet;
-use super::language::Dfa;
+use super::dfa::Dfa;
 
 /// Longest text of a grammar, as GBNF is read.
 const MAX_TEXT: usize = 4 << 20;
@@ -12,6 +12,9 @@ const MAX_TEXT: usize = 4 << 20;
 const MAX_RULES: usize = 400_000;
 /// Repetitions up to this number are written out one after the other.
 const CHAIN: u64 = 256;
+
+/// From here on a number of repetitions is as good as any: no text is so long.
+const UNBOUNDED: u64 = 1 << 40;
 
 pub(super) type RuleId = usize;
 
@@ -71,9 +74,9 @@ impl Rules {
 
     /// `min` to `max` times the unit.
     pub(super) fn counted(&mut self, unit: RuleId, min: u64, max: Option<u64>) -> RuleId {
-        let tail = match max {
-            Some(max) => self.up_to(unit, max - min),
-            None => self.any_number(unit),
+        let tail = match max.map(|max| max.saturating_sub(min)) {
+            Some(more) if more < UNBOUNDED => self.up_to(unit, more),
+            _ => self.any_number(unit),
         };
         self.times(unit, min, tail)
     }
@@ -150,7 +153,8 @@ impl Rules {
             alternatives.push(vec![Symbol::Class(plain)]);
         }
         let mut escapes = Vec::new();
-        let short = [('"', 0x22), ('\\', 0x5C), ('/', 0x2F), ('b', 8), ('f', 12), ('n', 10), ('r', 13), ('t', 9)];
+        let short =
+            [('"', 0x22), ('\\', 0x5C), ('/', 0x2F), ('b', 8), ('f', 12), ('n', 10), ('r', 13), ('t', 9)];
         let short = short.iter().filter(|(_, c)| set.has(*c)).map(|(sign, _)| (*sign as u32, *sign as u32));
         let short = CharSet::new(short.collect());
         if !short.is_empty() {
@@ -257,7 +261,8 @@ impl Rules {
         for (i, row) in dfa.next.iter().enumerate() {
             let mut alternatives = Vec::with_capacity(row.len() + 1);
             for (set, to) in row {
-                let symbol = if spelled { Symbol::Rule(self.spelled(set)) } else { Symbol::Class(set.clone()) };
+                let symbol =
+                    if spelled { Symbol::Rule(self.spelled(set)) } else { Symbol::Class(set.clone()) };
                 alternatives.push(vec![symbol, Symbol::Rule(states[*to])]);
             }
             if dfa.accepts[i] {
@@ -415,7 +420,9 @@ mod tests {
 
     #[test]
     fn counts_are_exact() {
-        for (min, max) in [(0, Some(0)), (2, Some(5)), (3, None), (0, Some(300)), (257, Some(900)), (600, Some(600))] {
+        for (min, max) in
+            [(0, Some(0)), (2, Some(5)), (3, None), (0, Some(300)), (257, Some(900)), (600, Some(600))]
+        {
             let mut rules = Rules::default();
             let unit = rules.rule(vec![vec![text("ab")]]);
             let root = rules.counted(unit, min, max);
@@ -435,10 +442,32 @@ mod tests {
         let mut rules = Rules::default();
         let set = CharSet::new(vec![(0x22, 0x22), (0x41, 0x41), (10, 10), (0x1_F600, 0x1_FA00)]);
         let root = rules.spelled(&set);
-        for yes in ["\\\"", "\\u0022", "A", "\\u0041", "\\n", "\\u000a", "\\u000A", "😀", "\\ud83d\\uDE00", "\\uD83E\\ude00"] {
+        for yes in [
+            "\\\"",
+            "\\u0022",
+            "A",
+            "\\u0041",
+            "\\n",
+            "\\u000a",
+            "\\u000A",
+            "😀",
+            "\\ud83d\\uDE00",
+            "\\uD83E\\ude00",
+        ] {
             assert!(accepts(&rules, root, yes), "{yes}");
         }
-        for no in ["\"", "\n", "B", "\\u0042", "\\t", "\\ud83d", "\\ud83d\\ud83d", "\\ud83d\\udd00", "\\ud83e\\ude01", "😁a"] {
+        for no in [
+            "\"",
+            "\n",
+            "B",
+            "\\u0042",
+            "\\t",
+            "\\ud83d",
+            "\\ud83d\\ud83d",
+            "\\ud83d\\udd00",
+            "\\ud83e\\ude01",
+            "😁a",
+        ] {
             assert!(!accepts(&rules, root, no), "{no}");
         }
         let any = rules.spelled(&CharSet::any());

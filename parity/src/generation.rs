@@ -14,7 +14,6 @@ use std::collections::BTreeMap;
 
 use quipu_decoder::{Batch, Context};
 use quipu_quant::DType;
-use quipu_sampler::TokenId;
 use serde::{Deserialize, Serialize};
 
 use self::proof::{Evidence, Finding};
@@ -159,7 +158,7 @@ fn generate(
             Some(chain) => chain,
             None => chain.insert(chains::parse(&request.chain, logits.len(), subject.texts().as_ref())?),
         };
-        let id = chain.sample(logits).map_err(Error::engine(&subject.name))? as u32;
+        let id = chain.sample(logits).map_err(Error::engine(&subject.name))?;
         ids.push(id);
         if subject.is_end(id) {
             break;
@@ -338,6 +337,6 @@ fn near_tie(
     let mut random = SplitMix::new(1);
     Ok((0..1000).any(|_| {
         let moved: Vec<f32> = last.iter().map(|l| l + sigma * random.normal()).collect();
-        chain.clone().sample(&moved).is_ok_and(|id| id == *expected as TokenId)
+        chain.clone().sample(&moved).is_ok_and(|id| id == *expected)
     }))
 }

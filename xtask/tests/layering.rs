@@ -96,6 +96,22 @@ fn only_the_cuda_backend_uses_cust_and_nothing_of_it_is_built_by_default() {
 }
 
 #[test]
+fn tokenizer_and_sampler_are_small_alone() {
+    for package in ["quipu-tokenizer", "quipu-sampler"] {
+        let output = Command::new(env!("CARGO"))
+            .args(["tree", "-p", package, "--no-default-features", "--edges", "normal", "--prefix", "none"])
+            .arg("--offline")
+            .current_dir(root())
+            .output()
+            .expect("cargo runs");
+        let tree = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success() && tree.starts_with(package), "{tree}");
+        let large = |line: &str| ["quipu-gguf", "regex", "memmap2"].iter().any(|name| line.starts_with(name));
+        assert!(!tree.lines().any(large), "{tree}");
+    }
+}
+
+#[test]
 fn the_allocator_knows_no_graphs_and_no_buffers() {
     let used = &dependencies()["quipu-alloc"];
     assert!(!used.iter().any(|name| name.starts_with("quipu")), "quipu-alloc uses {used:?}");

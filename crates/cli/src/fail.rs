@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::io;
+use std::process::ExitCode;
 
 /// A command's failure.
 #[derive(Debug)]
@@ -12,6 +13,8 @@ pub(crate) enum Failure {
     Io { what: String, error: io::Error },
     /// Input that makes no sense.
     Input(String),
+    /// What the input was to be judged by makes no sense.
+    Refused(String),
     /// Whoever read stdout went away.
     Pipe,
 }
@@ -21,11 +24,18 @@ impl fmt::Display for Failure {
         let text = match self {
             Failure::Engine(error) => error.to_string(),
             Failure::Io { what, error } => format!("{what}: {error}"),
-            Failure::Input(message) => message.clone(),
+            Failure::Input(message) | Failure::Refused(message) => message.clone(),
             Failure::Pipe => "stdout was closed before everything was written".to_owned(),
         };
         // Messages quote input, and input may hold line breaks.
         f.write_str(&text.replace(['\n', '\r'], " "))
+    }
+}
+
+impl Failure {
+    /// 1, or 2 where 1 is an answer.
+    pub(crate) fn exit_code(&self) -> ExitCode {
+        if matches!(self, Failure::Refused(_)) { ExitCode::from(2) } else { ExitCode::FAILURE }
     }
 }
 

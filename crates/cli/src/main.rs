@@ -1,7 +1,7 @@
 //! The `quipu` command line: a thin shell over the `quipu` crate.
 //!
 //! Results go to stdout and nothing else does; what a person should know beside them goes to stderr. Every
-//! failure is one line on stderr and exit code 1.
+//! failure is one line on stderr and exit code 1 (2 where `grammar-check` refuses a grammar: 1 is an answer there).
 #![forbid(unsafe_code)]
 
 mod chat_template;
@@ -49,7 +49,7 @@ enum Command {
     Perplexity(commands::perplexity::Args),
     /// Show a GGUF file's metadata, tensors and type histogram.
     Inspect(commands::inspect::Args),
-    /// Tell whether a text is a sentence of a GBNF grammar, as llama's gbnf-validator does.
+    /// Tell whether a text is a sentence of a GBNF grammar, as llama's gbnf-validator does, or JSON of a schema.
     GrammarCheck(commands::grammar_check::Args),
     /// Convert a model to another mixture of tensor types, as llama-quantize does.
     Quantize(commands::quantize::Args),
@@ -112,7 +112,7 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             output::note(format_args!("quipu: {failure}"));
-            ExitCode::FAILURE
+            failure.exit_code()
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use quipu::gguf::{GgufFile, Inputs, Value};
-use quipu::sampler::{GrammarParams, SamplerKind};
+use quipu::sampler::{GrammarParams, SamplerKind, SchemaMode};
 use quipu::{GenerateOptions, Model, SamplerParams};
 
 use crate::fail::Failure;
@@ -123,6 +123,9 @@ pub(crate) struct SamplingArgs {
     /// File with the JSON schema of the text; also -jf.
     #[arg(long, value_name = "FILE", overrides_with_all = GRAMMAR_FLAGS)]
     json_schema_file: Option<PathBuf>,
+    /// How a JSON schema is taken: exact = exactly the JSON it accepts, or refused; llama = as llama.cpp converts it.
+    #[arg(long, value_name = "MODE", value_parser = schema_mode, default_value = "exact", overrides_with = "json_schema_mode")]
+    json_schema_mode: SchemaMode,
 }
 
 /// They all say what the text must be: the last one counts.
@@ -205,7 +208,9 @@ impl SamplingArgs {
         set(&mut p.mirostat, self.mirostat);
         set(&mut p.mirostat_eta, self.mirostat_lr);
         set(&mut p.mirostat_tau, self.mirostat_ent);
-        p.logit_bias.clone_from(&self.logit_bias);
+        // A negative id is no token's: the reference keeps it and finds none.
+        let known = |(token, bias): &(i32, f32)| Some((u32::try_from(*token).ok()?, *bias));
+        p.logit_bias = self.logit_bias.iter().filter_map(known).collect();
         p.grammar = self.grammar()?;
         Ok(())
     }
@@ -216,9 +221,9 @@ impl SamplingArgs {
         } else if let Some(path) = &self.grammar_file {
             GrammarParams::gbnf(read_text(path)?)
         } else if let Some(schema) = &self.json_schema {
-            GrammarParams::json_schema(schema)
+            GrammarParams::json_schema_as(schema, self.json_schema_mode)
         } else if let Some(path) = &self.json_schema_file {
-            GrammarParams::json_schema(read_text(path)?)
+            GrammarParams::json_schema_as(read_text(path)?, self.json_schema_mode)
         } else {
             return Ok(None);
         };
@@ -259,6 +264,11 @@ fn number(text: &str) -> Result<f32, String> {
         return Err("out of range, expected a 32-bit float".to_owned());
     }
     Ok(number)
+}
+
+/// A way to make a grammar of a JSON schema.
+pub(crate) fn schema_mode(text: &str) -> Result<SchemaMode, String> {
+    SchemaMode::from_name(text).ok_or_else(|| "expected exact or llama".to_owned())
 }
 
 fn count(text: &str) -> Result<i32, String> {
@@ -460,6 +470,8 @@ mod tests {
         let letters = |flag| params(&[flag, "tkai"]).samplers.iter().map(|k| k.letter()).collect::<String>();
         assert_eq!((letters("--sampler-seq"), letters("--sampling-seq")), ("tkai".into(), "tkai".into()));
         let schema = GrammarParams::json_schema("{}");
+        let llama = GrammarParams::json_schema_as("{}", SchemaMode::Llama);
+        assert_eq!(params(&["-j", "{}", "--json-schema-mode", "llama"]).grammar, Some(llama));
         assert_eq!(params(&["-j", "{}"]).grammar.as_ref(), Some(&schema));
         assert_eq!(params(&["--json-schema", "{}"]).grammar, Some(schema));
     }
@@ -502,6 +514,9 @@ mod tests {
             (["-l", "3*1"], "expected TOKEN+BIAS"),
             (["-j", "{"], "JSON schema: not JSON"),
             (["-j", "{\"type\": \"x\"}"], "JSON schema:"),
+            (["-j", "false"], "no value satisfies it"),
+            (["-j", "{\"uniqueItems\": true}"], "'uniqueItems' cannot be expressed"),
+            (["--json-schema-mode", "strict"], "expected exact or llama"),
             (["--grammar-file", "/nonexistent"], "/nonexistent"),
         ] {
             let error = try_params(&flags).expect_err("a mistake");

@@ -21,9 +21,13 @@ fn stdout(args: &[&str]) -> String {
 
 /// Asserts exit code 1 and nothing on stdout, and returns stderr.
 fn failure(args: &[&str]) -> String {
+    failure_with(1, args)
+}
+
+fn failure_with(code: i32, args: &[&str]) -> String {
     let output = quipu(args);
     let text = String::from_utf8(output.stderr).expect("UTF-8");
-    assert_eq!(output.status.code(), Some(1), "{args:?}: {text}");
+    assert_eq!(output.status.code(), Some(code), "{args:?}: {text}");
     assert!(output.stdout.is_empty() && !text.contains("panicked"), "{text}");
     text
 }
@@ -237,13 +241,39 @@ fn grammar_check_says_valid_or_where() {
     let file = written(dir.path(), "text", "1+2");
     assert_eq!(stdout(&["grammar-check", "--root", "sum", &grammar, &file]), "valid\n");
 
-    let missing = failure(&["grammar-check", "--root", "total", &grammar, &file]);
+    let refused = |args: &[&str]| failure_with(2, &[&["grammar-check"], args].concat());
+    let missing = refused(&["--root", "total", &grammar, &file]);
     assert!(missing.contains("grammar rule 'total' is not defined"), "{missing}");
     let broken = written(dir.path(), "broken.gbnf", "root ::= \"a\"\nother ::= ]");
-    assert!(failure(&["grammar-check", &broken, &file]).contains("line 2 column 11"));
-    assert!(failure(&["grammar-check", "/nonexistent", &file]).contains("/nonexistent"));
+    assert!(refused(&[&broken, &file]).contains("line 2 column 11"));
+    assert!(refused(&["/nonexistent", &file]).contains("/nonexistent"));
+    assert!(refused(&[&grammar, "/nonexistent"]).contains("/nonexistent"));
+    assert!(refused(&[&grammar]).contains("expected a grammar and a file"));
     let latin1 = written(dir.path(), "latin1", b"1\xff");
     assert!(failure(&["grammar-check", &grammar, &latin1]).contains("byte 1 is not UTF-8"));
+}
+
+#[test]
+fn grammar_check_takes_schemas() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let schema = written(dir.path(), "schema.json", r#"{"type": "string", "pattern": "^\\d+$"}"#);
+    let check = |schema: &str, text: &str, mode: &str| {
+        let file = written(dir.path(), "text", text);
+        let args = ["grammar-check", "--json-schema", schema, "--json-schema-mode", mode, &file];
+        let output = quipu(&args);
+        (output.status.code(), String::from_utf8(output.stderr).expect("UTF-8"))
+    };
+    assert_eq!(check(&schema, "\"12\"", "exact"), (Some(0), String::new()));
+    let (code, text) = check(&schema, "\"1x\"", "exact");
+    assert!(code == Some(1) && text.contains("position 2") && text.contains("'x'"), "{text}");
+    // The reference's conversion takes the escape for the letter.
+    assert_eq!(check(&schema, "\"dd\"", "llama").0, Some(0));
+    let (code, text) = check(&written(dir.path(), "none.json", "false"), "1", "exact");
+    assert!(code == Some(1) && text.contains("no value satisfies"), "{text}");
+    let unique = written(dir.path(), "unique.json", r#"{"properties": {"a": {"uniqueItems": true}}}"#);
+    let (code, text) = check(&unique, "1", "exact");
+    assert!(code == Some(2) && text.contains("#/properties/a: 'uniqueItems'"), "{text}");
+    assert_eq!(check(&written(dir.path(), "broken.json", "{"), "1", "exact").0, Some(2));
 }
 
 #[test]
@@ -262,7 +292,7 @@ fn grammar_check_ends_on_grammars_that_do_not() {
         let grammar = written(dir.path(), "grammar", grammar);
         let started = Instant::now();
         let output = quipu(&["grammar-check", &grammar, &text]);
-        assert!(output.status.code().is_some_and(|code| code < 2), "{:?}", output.status);
+        assert!(output.status.code().is_some_and(|code| code <= 2), "{:?}", output.status);
         assert!(started.elapsed() < Duration::from_mins(1), "{:?}", started.elapsed());
     }
 }

@@ -82,7 +82,7 @@ fn a_reasoning_budget_ends_the_thoughts() {
         let forced = options.sampling.reasoning.forced.clone();
         assert!(forced.len() > 2);
         let outcome = generate(&mut session, "Once upon a time. Let me think:", &options);
-        let said: Vec<i32> = outcome.tokens.iter().map(|id| *id as i32).collect();
+        let said = outcome.tokens.clone();
         let at = budget as usize;
         assert_eq!(said[at..at + forced.len()], forced, "{}", outcome.text);
         assert!(outcome.text.contains("Enough. So it was."), "{}", outcome.text);

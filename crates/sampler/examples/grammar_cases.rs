@@ -323,7 +323,7 @@ fn run_tokens(line: &str, pieces: &Arc<Pieces>) -> String {
             out.push_str("stuck");
             break;
         }
-        let allowed: Vec<i32> = c.data.iter().filter(|c| c.logit == 0.0).map(|c| c.id).collect();
+        let allowed: Vec<u32> = c.data.iter().filter(|c| c.logit == 0.0).map(|c| c.id).collect();
         let hash = allowed
             .iter()
             .flat_map(|id| id.to_le_bytes())

@@ -54,10 +54,14 @@ impl Candidates {
     }
 
     /// Replaces the content by one candidate per logit, ids counting from 0, unsorted, nothing selected. Logits
-    /// that an `i32` id cannot name are left out.
+    /// that the reference's ids (`i32`) cannot name are left out.
     pub fn load(&mut self, logits: &[f32]) {
         self.data.clear();
-        self.data.extend((0..=i32::MAX).zip(logits).map(|(id, &logit)| TokenData { id, logit, p: 0.0 }));
+        self.data.extend((0..=i32::MAX as TokenId).zip(logits).map(|(id, &logit)| TokenData {
+            id,
+            logit,
+            p: 0.0,
+        }));
         self.sorted = false;
         self.selected = None;
     }

@@ -132,7 +132,7 @@ impl Dry {
 fn add_breakers(vocabulary: &dyn Vocabulary, text: &[u8], breakers: &mut Breakers) {
     // The rest of the text after each number of bytes already spelt, tokenized when first needed.
     let mut tails: Vec<Option<Vec<TokenId>>> = vec![None; text.len() + 1];
-    for token in 0..i32::try_from(vocabulary.n_tokens()).unwrap_or(i32::MAX) {
+    for token in 0..TokenId::try_from(vocabulary.n_tokens()).unwrap_or(TokenId::MAX) {
         let word = vocabulary.detokenize(token);
         if word.windows(text.len()).any(|window| window == text) {
             breakers.entry(token).or_default().push(Vec::new());

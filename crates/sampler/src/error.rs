@@ -19,7 +19,7 @@ pub enum Error {
         /// Index of the first NaN.
         token: usize,
     },
-    /// More logits than token ids (`i32`) can name.
+    /// More logits than the reference's token ids (`i32`) can name.
     #[error("{n_logits} logits in one row, expected at most {}", i32::MAX)]
     TooManyLogits {
         /// Length of the row.
@@ -142,4 +142,7 @@ pub enum Error {
         /// One line for each thing found.
         message: String,
     },
+    /// A JSON schema accepts no value at all, so no text can be made under it.
+    #[error("JSON schema: no value satisfies it")]
+    SchemaEmpty,
 }

@@ -377,16 +377,14 @@ fn constraint(
     vocabulary: &Arc<dyn Vocabulary>,
     pieces: &mut dyn FnMut() -> Arc<Pieces>,
 ) -> Result<Constraint, Error> {
-    let text = params.to_gbnf()?;
     if params.is_llguidance() {
-        return llguidance(&text, vocabulary);
+        return llguidance(&params.to_gbnf()?, vocabulary);
     }
-    let grammar = if params.lazy {
-        Grammar::lazy(&pieces(), &text, &params.root, &params.to_triggers())
-    } else {
-        Grammar::new(&pieces(), &text, &params.root)
-    };
-    Ok(Constraint::Gbnf(Box::new(grammar?)))
+    let mut grammar = Grammar::of(&pieces(), params.parse(Some(vocabulary.as_ref()))?)?;
+    if params.lazy {
+        grammar = grammar.waiting_for(&params.to_triggers())?;
+    }
+    Ok(Constraint::Gbnf(Box::new(grammar)))
 }
 
 #[cfg(feature = "llguidance")]

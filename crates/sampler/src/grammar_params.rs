@@ -4,8 +4,8 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use crate::{
-    BudgetParams, BudgetState, Error, Gbnf, ReasoningBudget, TokenId, Triggers, Vocabulary,
-    json_schema_to_grammar,
+    BudgetParams, BudgetState, Error, Gbnf, ReasoningBudget, SchemaMode, TokenId, Triggers, Vocabulary,
+    json_schema_to_grammar, schema_to_grammar,
 };
 
 /// What a grammar for llguidance begins with.
@@ -16,8 +16,8 @@ const LLGUIDANCE: &str = "%llguidance";
 pub enum GrammarText {
     /// GBNF; or for llguidance, if it begins with `%llguidance`.
     Gbnf(String),
-    /// A JSON schema, of which a grammar is made.
-    JsonSchema(String),
+    /// A JSON schema, of which a grammar is made in this way.
+    JsonSchema(String, SchemaMode),
 }
 
 /// What wakes a lazy grammar (`common_grammar_trigger`).
@@ -55,9 +55,14 @@ impl GrammarParams {
         Self::of(GrammarText::Gbnf(text.into()), false)
     }
 
-    /// A grammar made of a JSON schema (`COMMON_GRAMMAR_TYPE_OUTPUT_FORMAT`).
+    /// A grammar of exactly the JSON that a schema accepts (`COMMON_GRAMMAR_TYPE_OUTPUT_FORMAT`).
     pub fn json_schema(schema: impl Into<String>) -> Self {
-        Self::of(GrammarText::JsonSchema(schema.into()), true)
+        Self::json_schema_as(schema, SchemaMode::Exact)
+    }
+
+    /// A grammar made of a JSON schema in the way that `mode` says.
+    pub fn json_schema_as(schema: impl Into<String>, mode: SchemaMode) -> Self {
+        Self::of(GrammarText::JsonSchema(schema.into(), mode), true)
     }
 
     fn of(text: GrammarText, prefill: bool) -> Self {
@@ -72,14 +77,18 @@ impl GrammarParams {
     /// The grammar's text, made of the schema if that is what was given.
     ///
     /// # Errors
-    /// [`Error::Schema`], also for what is not JSON.
+    /// [`Error::Schema`], also for what is not JSON; [`Error::SchemaEmpty`].
     pub fn to_gbnf(&self) -> Result<Cow<'_, str>, Error> {
         match &self.text {
             GrammarText::Gbnf(text) => Ok(Cow::Borrowed(text)),
-            GrammarText::JsonSchema(schema) => {
+            GrammarText::JsonSchema(schema, mode) => {
                 let schema = serde_json::from_str(schema)
                     .map_err(|error| Error::Schema { message: format!("not JSON: {error}") })?;
-                json_schema_to_grammar(&schema).map(Cow::Owned)
+                match mode {
+                    SchemaMode::Exact => schema_to_grammar(&schema),
+                    SchemaMode::Llama => json_schema_to_grammar(&schema),
+                }
+                .map(Cow::Owned)
             }
         }
     }
@@ -96,7 +105,17 @@ impl GrammarParams {
         if self.is_empty() {
             return Ok(());
         }
-        Gbnf::parse(&self.to_gbnf()?, &self.root, Some(vocabulary)).map(|_| ())
+        self.parse(Some(vocabulary)).map(|_| ())
+    }
+
+    /// The grammar, ready to be matched; of an exact schema strictly ([`Gbnf::strict`]).
+    ///
+    /// # Errors
+    /// As [`GrammarParams::to_gbnf`] and [`Gbnf::parse`].
+    pub fn parse(&self, vocabulary: Option<&dyn Vocabulary>) -> Result<Gbnf, Error> {
+        let gbnf = Gbnf::parse(&self.to_gbnf()?, &self.root, vocabulary)?;
+        let is_exact = matches!(self.text, GrammarText::JsonSchema(_, SchemaMode::Exact));
+        Ok(if is_exact { gbnf.strict() } else { gbnf })
     }
 
     /// Whether the text is meant for llguidance.
@@ -215,8 +234,11 @@ mod tests {
 
     #[test]
     fn a_schema_is_turned_into_a_grammar() {
-        let schema = GrammarParams::json_schema("{\"type\": \"boolean\"}");
-        assert!(schema.to_gbnf().unwrap().contains("root ::= (\"true\" | \"false\")"));
+        let schema = "{\"type\": \"boolean\"}";
+        let llama = GrammarParams::json_schema_as(schema, SchemaMode::Llama);
+        assert!(llama.to_gbnf().unwrap().contains("root ::= (\"true\" | \"false\")"));
+        let schema = GrammarParams::json_schema(schema);
+        assert!(schema.parse(None).unwrap().strict && !llama.parse(None).unwrap().strict);
         assert!(schema.prefill && !schema.is_empty() && GrammarParams::gbnf("").is_empty());
         assert!(matches!(GrammarParams::json_schema("{").to_gbnf(), Err(Error::Schema { .. })));
     }

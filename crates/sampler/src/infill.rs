@@ -118,7 +118,7 @@ mod tests {
     use super::*;
     use crate::testing::Texts;
 
-    fn after(probs: &[f32]) -> Vec<(i32, f32)> {
+    fn after(probs: &[f32]) -> Vec<(crate::TokenId, f32)> {
         let vocabulary = Texts::new(&["a", "ab", "abc", "x", "</s>"]);
         let logits: Vec<f32> = probs.iter().map(|p| p.ln()).collect();
         let mut c = Candidates::from_logits(&logits);

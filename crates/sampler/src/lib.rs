@@ -2,7 +2,7 @@
 //!
 //! Here live the candidate array, the [`Sampler`] trait, one file per sampler, the [`Chain`] that runs them in
 //! order, the command-line defaults as data ([`SamplerParams`]), GBNF grammars ([`grammar`]) and their making from
-//! JSON schemas ([`json_schema`]); [`GenerationSampler`] joins a chain, a grammar and a reasoning budget. Decoding and logits do not live here: a chain sees `&[f32]` and answers with a
+//! JSON schemas (exactly in [`schema`], with the reference's text in [`json_schema`]); [`GenerationSampler`] joins a chain, a grammar and a reasoning budget. Decoding and logits do not live here: a chain sees `&[f32]` and answers with a
 //! token id. What a few samplers need to know of token texts they ask through [`Vocabulary`].
 //!
 //! A fixed seed gives the reference's token ids. That holds as long as `expf`, `logf` and `powf` are the same
@@ -44,6 +44,7 @@ mod params;
 mod penalties;
 mod reasoning_budget;
 mod sampler;
+pub mod schema;
 mod seed;
 mod sort;
 mod temp;
@@ -80,6 +81,7 @@ pub use params::SamplerParams;
 pub use penalties::Penalties;
 pub use reasoning_budget::{BudgetParams, BudgetState, ReasoningBudget};
 pub use sampler::{Sampler, TokenId};
+pub use schema::{SchemaMode, schema_to_grammar};
 pub use seed::{DEFAULT_SEED, resolve_seed};
 pub use temp::Temp;
 pub use temp_ext::TempExt;

@@ -46,10 +46,7 @@ impl TokenizerEnv for Environment {
     }
 
     fn tokenize_bytes(&self, text: &[u8]) -> Vec<LlgToken> {
-        let tokenize = |text: &str| -> Vec<LlgToken> {
-            let ids = self.vocabulary.tokenize(text.as_bytes(), true);
-            ids.into_iter().filter_map(|id| LlgToken::try_from(id).ok()).collect()
-        };
+        let tokenize = |text: &str| -> Vec<LlgToken> { self.vocabulary.tokenize(text.as_bytes(), true) };
         self.trie.tokenize_with_greedy_fallback(text, tokenize)
     }
 }
@@ -62,7 +59,7 @@ impl LlTokens {
     pub fn new(vocabulary: &Arc<dyn Vocabulary>) -> Result<Self, Error> {
         let n_tokens = TokenId::try_from(vocabulary.n_tokens()).unwrap_or(TokenId::MAX);
         let words: Vec<Vec<u8>> = (0..n_tokens).map(|token| word(vocabulary.as_ref(), token)).collect();
-        let eos = vocabulary.end_of_turn().and_then(|token| LlgToken::try_from(token).ok());
+        let eos = vocabulary.end_of_turn();
         let vocabulary = Arc::clone(vocabulary);
         let factory = catch_unwind(std::panic::AssertUnwindSafe(|| {
             let info = TokRxInfo::new(words.len() as u32, eos.unwrap_or(INVALID_TOKEN));
@@ -177,7 +174,7 @@ impl LlGuidance {
             return if ends { Ok(()) } else { Err(self.fail(&"the text has ended, expected the end token")) };
         }
         self.mask = None;
-        let taken = self.now.consume_token(LlgToken::try_from(token).unwrap_or(INVALID_TOKEN));
+        let taken = self.now.consume_token(token);
         taken.map_err(|error| self.fail(&error))
     }
 
@@ -212,7 +209,7 @@ impl LlGuidance {
 }
 
 fn is_allowed(mask: &SimpleVob, token: TokenId) -> bool {
-    usize::try_from(token).is_ok_and(|i| i < mask.len()) && mask.is_allowed(token as LlgToken)
+    (token as usize) < mask.len() && mask.is_allowed(token)
 }
 
 /// The first line: more of it shows the parser's state.

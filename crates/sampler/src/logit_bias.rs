@@ -30,8 +30,7 @@ impl Sampler for LogitBias {
     fn apply(&mut self, candidates: &mut Candidates) -> Result<(), Error> {
         self.elsewhere.clear();
         for &(token, bias) in &self.biases {
-            let place = usize::try_from(token).ok().and_then(|i| candidates.data.get_mut(i));
-            match place {
+            match candidates.data.get_mut(token as usize) {
                 Some(c) if c.id == token => c.logit += bias,
                 _ => {
                     self.elsewhere.entry(token).or_insert(bias);
@@ -59,7 +58,7 @@ mod tests {
 
     #[test]
     fn in_place_and_shuffled() {
-        let mut s = LogitBias::new(&[(1, 10.0), (1, 5.0), (-1, 3.0), (7, 1.0)]);
+        let mut s = LogitBias::new(&[(1, 10.0), (1, 5.0), (TokenId::MAX, 3.0), (7, 1.0)]);
         let mut c = Candidates::from_logits(&[0.0, 1.0, 2.0]);
         s.apply(&mut c).unwrap();
         assert_eq!(c.data.iter().map(|c| c.logit).collect::<Vec<_>>(), [0.0, 16.0, 2.0]);

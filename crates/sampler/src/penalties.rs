@@ -54,7 +54,7 @@ impl Penalties {
     }
 
     fn count_mut(&mut self, token: TokenId) -> Option<&mut u32> {
-        usize::try_from(token).ok().and_then(|i| self.counts.get_mut(i))
+        self.counts.get_mut(token as usize)
     }
 }
 
@@ -68,7 +68,7 @@ impl Sampler for Penalties {
             return Ok(());
         }
         for c in &mut candidates.data {
-            let count = usize::try_from(c.id).ok().and_then(|i| self.counts.get(i)).copied().unwrap_or(0);
+            let count = self.counts.get(c.id as usize).copied().unwrap_or(0);
             if count > 0 {
                 self.penalise(c, count);
             }
@@ -85,7 +85,7 @@ impl Sampler for Penalties {
         self.window.sort_unstable();
         self.window.dedup();
         for &token in &self.window {
-            let Ok(i) = usize::try_from(token) else { continue };
+            let i = token as usize;
             if let (Some(c), Some(&count)) = (candidates.data.get_mut(i), self.counts.get(i)) {
                 self.penalise(c, count);
             }
@@ -165,7 +165,7 @@ mod tests {
     fn a_row_is_penalised_like_the_candidates_of_it() {
         let row: Vec<f32> = (0..50).map(|i| i as f32 - 25.0).collect();
         let mut s = Penalties::new(50, 8, 1.3, 0.2, 0.1);
-        accept_all(&mut s, &[3, 3, 49, -1, 70, 12, 3]);
+        accept_all(&mut s, &[3, 3, 49, TokenId::MAX, 70, 12, 3]);
         let mut got = Candidates::new();
         s.apply_to_row(&row, &mut got).unwrap();
         assert_eq!(got.data.iter().map(|c| c.logit).collect::<Vec<_>>(), logits(&mut s, &row));
@@ -176,7 +176,7 @@ mod tests {
         assert_eq!(Penalties::new(4, 64, 1.0, 0.0, 0.0).name(), "?penalties");
         assert_eq!(Penalties::new(4, -1, 2.0, 0.0, 0.0).name(), "?penalties");
         let mut s = Penalties::new(4, 2, 2.0, 0.0, 0.0);
-        accept_all(&mut s, &[-1, i32::MIN, i32::MAX, 4]);
+        accept_all(&mut s, &[TokenId::MAX, 1 << 31, i32::MAX as TokenId, 4]);
         assert_eq!(logits(&mut s, &[1.0; 4]), [1.0; 4]);
     }
 }

@@ -2,8 +2,7 @@
 
 use crate::{Candidates, Error};
 
-/// Token id, the reference's `llama_token`.
-pub type TokenId = i32;
+pub use quipu_batch::TokenId;
 
 /// One step of a chain: reads and rewrites the candidate array.
 ///

@@ -195,7 +195,7 @@ mod tests {
     use super::*;
 
     fn array(logits: impl Iterator<Item = f32>) -> Vec<TokenData> {
-        logits.enumerate().map(|(i, logit)| TokenData { id: i as i32, logit, p: 0.0 }).collect()
+        logits.enumerate().map(|(i, logit)| TokenData { id: i as u32, logit, p: 0.0 }).collect()
     }
 
     fn pattern(n: usize, kind: usize) -> Vec<TokenData> {
@@ -226,9 +226,9 @@ mod tests {
                     }
                     let got: Vec<f32> = data.iter().take(k).map(|c| c.logit).collect();
                     assert_eq!(got, want[..k.min(n)]);
-                    let mut ids: Vec<i32> = data.iter().map(|c| c.id).collect();
+                    let mut ids: Vec<u32> = data.iter().map(|c| c.id).collect();
                     ids.sort_unstable();
-                    assert!(ids.iter().enumerate().all(|(i, &id)| i as i32 == id), "a permutation");
+                    assert!(ids.iter().enumerate().all(|(i, &id)| i as u32 == id), "a permutation");
                 }
             }
         }

@@ -52,7 +52,7 @@ impl Sampler for TopK {
 mod tests {
     use super::*;
 
-    fn ids(k: i32, logits: &[f32]) -> Vec<i32> {
+    fn ids(k: i32, logits: &[f32]) -> Vec<crate::TokenId> {
         let mut c = Candidates::from_logits(logits);
         TopK::new(k).apply(&mut c).unwrap();
         c.data.iter().map(|c| c.id).collect()

@@ -88,7 +88,7 @@ impl Sampler for TopP {
 mod tests {
     use super::*;
 
-    fn ids(p: f32, min_keep: usize, probs: &[f32]) -> Vec<i32> {
+    fn ids(p: f32, min_keep: usize, probs: &[f32]) -> Vec<crate::TokenId> {
         let logits: Vec<f32> = probs.iter().map(|p| p.ln()).collect();
         let mut c = Candidates::from_logits(&logits);
         TopP::new(p, min_keep).apply(&mut c).unwrap();

@@ -66,7 +66,7 @@ impl Sampler for Typical {
 mod tests {
     use super::*;
 
-    fn ids(p: f32, min_keep: usize, probs: &[f32]) -> Vec<i32> {
+    fn ids(p: f32, min_keep: usize, probs: &[f32]) -> Vec<crate::TokenId> {
         let logits: Vec<f32> = probs.iter().map(|p| p.ln()).collect();
         let mut c = Candidates::from_logits(&logits);
         Typical::new(p, min_keep).apply(&mut c).unwrap();

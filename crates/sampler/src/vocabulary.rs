@@ -1,7 +1,5 @@
 //! What DRY, infill and grammars ask a vocabulary, and the tokenizer's answer.
 
-use quipu_tokenizer::Tokenizer;
-
 use crate::TokenId;
 
 /// Texts and roles of tokens. Ids run from 0 to `n_tokens() - 1`; others give the empty answer.
@@ -39,47 +37,42 @@ pub trait Vocabulary: Send + Sync {
     fn detokenize(&self, token: TokenId) -> Vec<u8>;
 }
 
-/// An id of the tokenizer, which counts without sign.
-fn unsigned(token: TokenId) -> quipu_tokenizer::TokenId {
-    quipu_tokenizer::TokenId::try_from(token).unwrap_or(quipu_tokenizer::TokenId::MAX)
-}
-
-impl Vocabulary for Tokenizer {
+#[cfg(feature = "tokenizer")]
+impl Vocabulary for quipu_tokenizer::Tokenizer {
     fn n_tokens(&self) -> usize {
-        Tokenizer::n_tokens(self)
+        quipu_tokenizer::Tokenizer::n_tokens(self)
     }
 
     fn piece(&self, token: TokenId) -> &[u8] {
-        Tokenizer::piece(self, unsigned(token), true).unwrap_or_default()
+        quipu_tokenizer::Tokenizer::piece(self, token, true).unwrap_or_default()
     }
 
     fn plain_piece(&self, token: TokenId) -> &[u8] {
-        Tokenizer::piece(self, unsigned(token), false).unwrap_or_default()
+        quipu_tokenizer::Tokenizer::piece(self, token, false).unwrap_or_default()
     }
 
     fn is_eog(&self, token: TokenId) -> bool {
-        Tokenizer::is_eog(self, unsigned(token))
+        quipu_tokenizer::Tokenizer::is_eog(self, token)
     }
 
     fn end_of_turn(&self) -> Option<TokenId> {
         let special = self.special_tokens();
-        special.eot.or(special.eos).and_then(|token| TokenId::try_from(token).ok())
+        special.eot.or(special.eos)
     }
 
     fn end_of_sequence(&self) -> Option<TokenId> {
-        self.special_tokens().eos.and_then(|token| TokenId::try_from(token).ok())
+        self.special_tokens().eos
     }
 
     fn suppressed(&self) -> Vec<TokenId> {
-        self.suppressed_tokens().iter().filter_map(|&token| TokenId::try_from(token).ok()).collect()
+        self.suppressed_tokens().to_vec()
     }
 
     fn tokenize(&self, text: &[u8], parse_special: bool) -> Vec<TokenId> {
-        let ids = self.encode_bytes(text, false, parse_special).unwrap_or_default();
-        ids.into_iter().filter_map(|id| TokenId::try_from(id).ok()).collect()
+        self.encode_bytes(text, false, parse_special).unwrap_or_default()
     }
 
     fn detokenize(&self, token: TokenId) -> Vec<u8> {
-        Tokenizer::detokenize(self, &[unsigned(token)], false, true).unwrap_or_default()
+        quipu_tokenizer::Tokenizer::detokenize(self, &[token], false, true).unwrap_or_default()
     }
 }

@@ -59,7 +59,7 @@ impl Sampler for Xtc {
 mod tests {
     use super::*;
 
-    fn ids(probability: f32, threshold: f32, min_keep: usize, probs: &[f32]) -> Vec<i32> {
+    fn ids(probability: f32, threshold: f32, min_keep: usize, probs: &[f32]) -> Vec<crate::TokenId> {
         let logits: Vec<f32> = probs.iter().map(|p| p.ln()).collect();
         let mut c = Candidates::from_logits(&logits);
         Xtc::new(probability, threshold, min_keep, 1).apply(&mut c).unwrap();

@@ -70,7 +70,7 @@ fn all_samplers(vocabulary: &Arc<dyn Vocabulary>) -> Vec<Named> {
         add(format!("dry last {m}"), Box::new(dry));
     }
     add("mirostat of nothing".into(), Box::new(Mirostat::new(0, 1, 5.0, 0.1, 100)));
-    let biases = [(0, INF), (0, -INF), (1, NAN), (-1, 1.0), (i32::MAX, 1.0)];
+    let biases = [(0, INF), (0, -INF), (1, NAN), (TokenId::MAX, 1.0), (1 << 31, 1.0)];
     add("logit-bias".into(), Box::new(LogitBias::new(&biases)));
     add("logit-bias of nothing".into(), Box::new(LogitBias::new(&[])));
     add("infill".into(), Box::new(Infill::new(Arc::clone(vocabulary))));
@@ -82,7 +82,7 @@ fn all_samplers(vocabulary: &Arc<dyn Vocabulary>) -> Vec<Named> {
         "lazy grammar".into(),
         Box::new(Grammar::lazy(&pieces, "root ::= [0-9]+", "root", &triggers).unwrap()),
     );
-    for forced in [vec![], vec![0], vec![-1, 99]] {
+    for forced in [vec![], vec![0], vec![TokenId::MAX, 99]] {
         let params = BudgetParams { start: vec![vec![0]], end: vec![vec![1]], forced, budget: 0 };
         let budget = ReasoningBudget::new(params, Some(Arc::clone(vocabulary)), BudgetState::Counting);
         add("reasoning-budget".into(), Box::new(budget));
@@ -125,7 +125,7 @@ fn strange_candidates() -> Vec<(String, Candidates)> {
             out.push((format!("{name} {n}, said to be sorted"), sorted));
             let mut ids = c.clone();
             for (i, d) in ids.data.iter_mut().enumerate() {
-                d.id = [-1, i32::MAX, i32::MIN, 0][i % 4];
+                d.id = [TokenId::MAX, i32::MAX as TokenId, 1 << 31, 0][i % 4];
                 d.p = [NAN, INF, -1.0, 0.5][i % 4];
             }
             out.push((format!("{name} {n}, strange ids"), ids));
@@ -169,7 +169,7 @@ fn every_sampler_on_every_strange_array() {
                 let done = sampler.apply(&mut after);
                 check(&name, on, before, &after, &done);
             }
-            for token in [0, 1, -1, i32::MAX, i32::MIN, 0, 0, 3] {
+            for token in [0, 1, TokenId::MAX, i32::MAX as TokenId, 1 << 31, 0, 0, 3] {
                 sampler.accept(token);
             }
             let mut copy = sampler.clone_box();
@@ -355,7 +355,7 @@ proptest! {
                 (0..n).map(|_| if random.below(8) == 0 { odd } else { random.logit() }).collect();
             match sampler.sample(&row) {
                 Ok(token) => {
-                    prop_assert!(usize::try_from(token).is_ok_and(|t| t < n.max(256)));
+                    prop_assert!((token as usize) < n.max(256));
                     let _ = sampler.accept(token, true);
                 }
                 Err(error) => {
@@ -376,7 +376,7 @@ proptest! {
 fn tokens_that_are_none_are_taken_in_stride() {
     let vocabulary = vocabulary(16);
     let mut sampler = GenerationSampler::new(&params(0.8), &vocabulary).unwrap();
-    for token in [-1, 16, TokenId::MAX, TokenId::MIN] {
+    for token in [1 << 31, 16, TokenId::MAX, TokenId::MIN] {
         sampler.accept(token, true).unwrap();
     }
     assert!((0..16).contains(&sampler.sample(&[0.5; 16]).unwrap()));

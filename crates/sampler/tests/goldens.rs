@@ -14,8 +14,8 @@ use std::sync::Arc;
 
 use quipu_sampler::{
     AdaptiveP, Candidates, Chain, Dist, Dry, Error, Grammar, Greedy, Infill, LogitBias, MinP, Mirostat,
-    MirostatV2, Penalties, Pieces, Sampler, Temp, TempExt, TokenData, TopK, TopNSigma, TopP, Triggers,
-    Typical, Xtc,
+    MirostatV2, Penalties, Pieces, Sampler, Temp, TempExt, TokenData, TokenId, TopK, TopNSigma, TopP,
+    Triggers, Typical, Xtc,
 };
 
 struct SplitMix(u64);
@@ -81,7 +81,8 @@ fn add_sampler(chain: &mut Chain, text: &str, n_vocab: usize, pieces: Option<&Ar
         "mirostat_v2" => chain.add(MirostatV2::new(words[1].parse().expect("seed"), float(2), float(3))),
         "adaptive_p" => chain.add(AdaptiveP::new(float(1), float(2), words[3].parse().expect("seed"))),
         "logit_bias" => {
-            let biases: Vec<_> = (2..words.len()).step_by(2).map(|i| (int(i), float(i + 1))).collect();
+            let biases: Vec<_> =
+                (2..words.len()).step_by(2).map(|i| (int(i) as TokenId, float(i + 1))).collect();
             chain.add(LogitBias::new(&biases))
         }
         "dry" => {
@@ -89,7 +90,7 @@ fn add_sampler(chain: &mut Chain, text: &str, n_vocab: usize, pieces: Option<&Ar
             let mut breakers = Vec::new();
             for _ in 0..int(5) {
                 let n = int(at) as usize;
-                breakers.push((at + 1..=at + n).map(int).collect());
+                breakers.push((at + 1..=at + n).map(|i| int(i) as TokenId).collect());
                 at += n + 1;
             }
             chain.add(Dry::with_token_breakers(float(1), float(2), int(3), int(4), &breakers))
@@ -132,7 +133,7 @@ fn vocabulary() -> Option<Arc<Pieces>> {
 }
 
 /// What the probe's `accept` tells the chain.
-fn accept(chain: &mut Chain, token: i32, eog_of: Option<&Arc<Pieces>>) {
+fn accept(chain: &mut Chain, token: TokenId, eog_of: Option<&Arc<Pieces>>) {
     if !eog_of.is_some_and(|pieces| pieces.vocabulary().is_eog(token)) {
         chain.accept(token);
     }
@@ -149,8 +150,8 @@ fn fnv(h: u64, v: u32) -> u64 {
 const FNV_START: u64 = 0xcbf2_9ce4_8422_2325;
 
 /// The fields of a result line up to the hash of ids and logits, and the hash of probabilities.
-fn result_of(c: &Candidates, chosen: i32) -> (String, String) {
-    let hash_logits = c.data.iter().fold(FNV_START, |h, d| fnv(fnv(h, d.id as u32), bits(d.logit)));
+fn result_of(c: &Candidates, chosen: i64) -> (String, String) {
+    let hash_logits = c.data.iter().fold(FNV_START, |h, d| fnv(fnv(h, d.id), bits(d.logit)));
     let hash_p = c.data.iter().fold(FNV_START, |h, d| fnv(h, bits(d.p)));
     let mut exact = String::new();
     write!(exact, "{chosen} {} {} {hash_logits:016x}", c.data.len(), u8::from(c.sorted))
@@ -193,7 +194,7 @@ fn the_reference_agrees() {
         let mut rng = SplitMix(seed);
         let eog_of = pieces.as_ref().filter(|_| case.contains("; grammar"));
         for _ in 0..head[3] {
-            accept(&mut chain, (rng.next() % n_vocab as u64) as i32, eog_of);
+            accept(&mut chain, (rng.next() % n_vocab as u64) as TokenId, eog_of);
         }
         let mut candidates = Candidates::new();
         let mut case_ok = true;
@@ -210,7 +211,7 @@ fn the_reference_agrees() {
                 break;
             }
             applied.expect("no case is empty");
-            let chosen = candidates.selected_token().unwrap_or(-1);
+            let chosen = candidates.selected_token().map_or(-1, i64::from);
             if chosen >= 0 {
                 accept(&mut chain, chosen, eog_of);
             }

@@ -48,7 +48,7 @@ proptest! {
     fn no_bit_pattern_panics(
         row in prop::collection::vec(any_bits(), 0..1500),
         samplers in prop::collection::vec(any_sampler(), 1..6),
-        tokens in prop::collection::vec(any::<i32>(), 0..20),
+        tokens in prop::collection::vec(any::<u32>(), 0..20),
     ) {
         let mut c = Candidates::from_logits(&row);
         for mut s in samplers {
@@ -111,7 +111,7 @@ proptest! {
         let params = SamplerParams { seed, penalty_repeat: 1.1, ..SamplerParams::default() };
         let mut chain = Chain::from_params(&params, row.len()).unwrap();
         match chain.sample(&row) {
-            Ok(token) => prop_assert!((0..row.len() as i32).contains(&token)),
+            Ok(token) => prop_assert!((0..row.len() as u32).contains(&token)),
             Err(Error::NanLogit { token }) => prop_assert!(row[token].is_nan()),
             Err(e) => prop_assert!(false, "{e}"),
         }

@@ -139,7 +139,7 @@ impl Vocabulary for Characters {
     }
 
     fn piece(&self, token: TokenId) -> &[u8] {
-        usize::try_from(token).ok().and_then(|i| self.0.get(i)).map_or(&[], |piece| piece.as_bytes())
+        self.0.get(token as usize).map_or(&[], |piece| piece.as_bytes())
     }
 
     fn plain_piece(&self, token: TokenId) -> &[u8] {

@@ -31,6 +31,7 @@ pub enum Error {
     #[error("{0}: missing, the vocabulary needs it")]
     MissingKey(&'static str),
     /// The metadata has a key with another type than expected.
+    #[cfg(feature = "gguf")]
     #[error(transparent)]
     Gguf(#[from] quipu_gguf::Error),
     /// A per-token array has fewer entries than there are tokens.

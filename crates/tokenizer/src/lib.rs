@@ -5,6 +5,8 @@
 //! streaming decoder. A vocabulary comes in as [`VocabData`], plain data that a GGUF file's metadata can fill. Not
 //! here: chat templates and sampling.
 //!
+//! Features: `gguf` (on by default) reads a vocabulary from a GGUF file's metadata, `hf-json` runs a `tokenizer.json`.
+//!
 //! Differences from the reference, all where it throws, aborts, hangs or leaves an order undefined: code points
 //! beyond U+10FFFF count as invalid bytes, missing tokens are errors of the call, duplicate token texts are an
 //! error of the vocabulary.
@@ -15,6 +17,7 @@ mod cache;
 mod charsmap;
 mod dialect;
 mod error;
+#[cfg(feature = "gguf")]
 mod from_gguf;
 mod hash;
 #[cfg(feature = "hf-json")]
@@ -52,5 +55,4 @@ pub use tokenizer::Tokenizer;
 pub use vocab::{TokenAttr, VocabType};
 pub use vocab_data::{SpecialIds, VocabData};
 
-/// A token id, an index into the vocabulary (`llama_token`, without its negative null).
-pub type TokenId = u32;
+pub use quipu_batch::TokenId;

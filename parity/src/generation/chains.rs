@@ -108,8 +108,8 @@ fn add(chain: &mut Chain, words: &[&str], n_vocab: usize, texts: Option<&Arc<dyn
         "greedy" => chain.add(Greedy),
         "dist" => chain.add(Dist::new(seed(1)?)),
         "logit_bias" => {
-            let pair = |pair: &[&str]| Some((arg::<i32>(pair, 0)?, arg::<f32>(pair, 1)?));
-            let biases: Vec<(i32, f32)> = words[1..].chunks(2).map(pair).collect::<Option<_>>()?;
+            let pair = |pair: &[&str]| Some((arg::<i32>(pair, 0)? as u32, arg::<f32>(pair, 1)?));
+            let biases: Vec<(u32, f32)> = words[1..].chunks(2).map(pair).collect::<Option<_>>()?;
             chain.add(LogitBias::new(&biases))
         }
         "top_k" => chain.add(TopK::new(int(1)?)),
@@ -136,8 +136,11 @@ fn add(chain: &mut Chain, words: &[&str], n_vocab: usize, texts: Option<&Arc<dyn
             None => return None,
         },
         "dry_ids" => {
-            let breakers: Vec<Vec<i32>> =
-                words[5..].iter().map(|id| id.parse().map(|id| vec![id])).collect::<Result<_, _>>().ok()?;
+            let breakers: Vec<Vec<u32>> = words[5..]
+                .iter()
+                .map(|id| id.parse().map(|id: i32| vec![id as u32]))
+                .collect::<Result<_, _>>()
+                .ok()?;
             chain.add(Dry::with_token_breakers(float(1)?, float(2)?, int(3)?, int(4)?, &breakers))
         }
         _ => return None,

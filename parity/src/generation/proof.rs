@@ -134,7 +134,7 @@ pub fn examine(evidence: &Evidence<'_>) -> Result<Finding, Error> {
     for (step, ((row, their_row), expected)) in rows.zip(e.ids).enumerate() {
         let chosen = theirs.sample(their_row).map_err(&fail)?;
         let difference = difference(row, their_row);
-        if chosen != *expected as TokenId {
+        if chosen != *expected {
             let cause = Cause::Sampler { expected: *expected, chosen };
             return Ok(Finding { step, cause, error, difference });
         }
@@ -241,7 +241,7 @@ fn filter(
     let fresh = chains::parse(e.chain, e.n_vocab, e.texts)?;
     let hits = (0..N_LONG_TRIES).filter(|_| {
         let mut chain = fresh.clone();
-        let follows = (0..step).all(|i| chain.sample(&noisy(i)).is_ok_and(|id| id == e.ids[i] as TokenId));
+        let follows = (0..step).all(|i| chain.sample(&noisy(i)).is_ok_and(|id| id == e.ids[i]));
         follows && agrees(&mut chain, &noisy(step))
     });
     Ok(Cause::Filter { hits: hits.count(), tries: N_LONG_TRIES, borders })
@@ -274,8 +274,7 @@ mod tests {
     fn draws_near_a_border() {
         let chain = |seed: u32| format!("top_k 4 ; temp 1 ; dist {seed}");
         let row = |x: f32| [1.0, x, 0.3, 0.2];
-        let id =
-            |seed: u32, x: f32| chains::parse(&chain(seed), 4, None).unwrap().sample(&row(x)).unwrap() as u32;
+        let id = |seed: u32, x: f32| chains::parse(&chain(seed), 4, None).unwrap().sample(&row(x)).unwrap();
         let (mut low, mut high) = (0.4, 0.9);
         let seed = (0..100).find(|seed| id(*seed, low) != id(*seed, high)).unwrap();
         while high - low > 1e-4 {

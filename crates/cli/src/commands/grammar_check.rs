@@ -1,43 +1,83 @@
-//! `quipu grammar-check`: whether a text is a sentence of a grammar.
+//! `quipu grammar-check`: whether a text is a sentence of a grammar, or JSON of a schema.
 
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use quipu::sampler::grammar::Verdict;
-use quipu::sampler::{Error, Gbnf};
+use quipu::sampler::{Error, Gbnf, GrammarParams, SchemaMode};
 
 use crate::fail::{Failure, writing};
-use crate::input::read_text;
+use crate::input::{read_bytes, read_text};
+use crate::sampling::schema_mode;
 
-/// Prints `valid`, or fails and says where the text leaves the grammar: the position counts characters from 0, as
-/// llama's gbnf-validator counts them, line and column count from 1.
+/// Prints `valid` and exits with 0, or says where the text leaves the grammar and exits with 1: the position counts
+/// characters from 0, as llama's gbnf-validator counts them, line and column count from 1. Exits with 2 for a grammar
+/// or schema that is refused.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// File with a GBNF grammar.
-    #[arg(value_name = "GRAMMAR")]
-    grammar: PathBuf,
-    /// File with the text.
-    #[arg(value_name = "FILE")]
-    file: PathBuf,
+    /// Files with a GBNF grammar and the text; with --json-schema, with the text alone.
+    #[arg(value_name = "GRAMMAR FILE", num_args = 1..=2, required = true)]
+    files: Vec<PathBuf>,
+    /// File with a JSON schema, in the place of a grammar.
+    #[arg(short = 'j', long, value_name = "SCHEMA.json")]
+    json_schema: Option<PathBuf>,
+    /// How the schema is taken: exact = exactly the JSON it accepts, or refused; llama = as llama.cpp converts it.
+    #[arg(long, value_name = "MODE", value_parser = schema_mode, default_value = "exact")]
+    json_schema_mode: SchemaMode,
     /// Rule to begin with.
     #[arg(long, value_name = "RULE", default_value = "root")]
     root: String,
 }
 
 pub(crate) fn run(args: &Args) -> Result<(), Failure> {
-    let of_grammar = |error: Error| Failure::Input(format!("{}: {error}", args.grammar.display()));
-    let grammar = Gbnf::parse(&read_text(&args.grammar)?, &args.root, None).map_err(of_grammar)?;
-    let text = read_text(&args.file)?;
-    let (at, what) = match grammar.check(&text).map_err(of_grammar)? {
-        Verdict::Accepted => return writeln!(std::io::stdout(), "valid").map_err(writing),
-        Verdict::Incomplete => (text.len(), "unexpected end of the text".to_owned()),
+    let (source, file) = match (&args.json_schema, &args.files[..]) {
+        (Some(schema), [file]) => (schema, file),
+        (None, [grammar, file]) => (grammar, file),
+        (Some(_), _) => return Err(refused("one file is checked by a schema, found two")),
+        (None, _) => return Err(refused("expected a grammar and a file, or --json-schema and a file")),
+    };
+    let of_source = |error: Error| refused(format!("{}: {error}", source.display()));
+    let text = read_text(source).map_err(|failure| refused(failure.to_string()))?;
+    let params = match args.json_schema {
+        Some(_) => GrammarParams::json_schema_as(text, args.json_schema_mode),
+        None => GrammarParams { root: args.root.clone(), ..GrammarParams::gbnf(text) },
+    };
+    let grammar = match params.parse(None) {
+        Ok(grammar) => Some(grammar),
+        // Then it is no sentence, whatever it is.
+        Err(Error::SchemaEmpty) => None,
+        Err(error) => return Err(of_source(error)),
+    };
+    read_bytes(file).map_err(|failure| refused(failure.to_string()))?;
+    let text = read_text(file)?;
+    let verdict = match grammar {
+        Some(grammar) => check(&grammar, &text).map_err(of_source)?,
+        None => Some((0, format!("no value satisfies {}", source.display()))),
+    };
+    match verdict {
+        None => writeln!(std::io::stdout(), "valid").map_err(writing),
+        Some((at, what)) => Err(Failure::Input(told(file, &text[..at], &what))),
+    }
+}
+
+fn refused(message: impl Into<String>) -> Failure {
+    Failure::Refused(message.into())
+}
+
+/// Where and how the text leaves the grammar, if it does.
+fn check(grammar: &Gbnf, text: &str) -> Result<Option<(usize, String)>, Error> {
+    Ok(match grammar.check(text)? {
+        Verdict::Accepted => None,
+        Verdict::Incomplete => Some((text.len(), "unexpected end of the text".to_owned())),
         Verdict::RejectedAt(at) => {
             let found = text[at..].chars().next().unwrap_or_default();
-            (at, format!("unexpected character {found:?}"))
+            Some((at, format!("unexpected character {found:?}")))
         }
-    };
-    let place = Place::of(&text[..at]);
-    Err(Failure::Input(format!("{}: {place}: {what}", args.file.display())))
+    })
+}
+
+fn told(file: &Path, before: &str, what: &str) -> String {
+    format!("{}: {}: {what}", file.display(), Place::of(before))
 }
 
 /// The place behind a text.

@@ -25,7 +25,7 @@ fn run(pool: &ThreadPool, product: &Product, w: &[u8], x: &[f32]) -> Vec<u32> {
         scratch: scratch.as_mut_ptr().cast(),
     };
     // SAFETY: the vectors have the sizes of the product and outlive the run.
-    pool.run(|team| unsafe { product.run(team, &op) }).unwrap();
+    pool.run(pool.n_threads(), |team| unsafe { product.run(team, &op) }).unwrap();
     dst.into_iter().map(f32::to_bits).collect()
 }
 

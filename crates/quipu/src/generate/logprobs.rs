@@ -5,7 +5,7 @@ use quipu_sampler::{Candidates, Error, Sampler, TokenData, TopK};
 use quipu_tokenizer::Tokenizer;
 
 use crate::TokenId;
-use crate::generate::sampling::{TokenSampler, from_sampler};
+use crate::generate::sampling::TokenSampler;
 
 /// Probabilities at one place of the text.
 #[derive(Clone, Debug, PartialEq)]
@@ -53,14 +53,14 @@ impl Logprobs {
     ) -> Result<TokenLogprobs, Error> {
         let special = self.special;
         let named = |c: &TokenData, p: f32| {
-            let id = from_sampler(c.id);
+            let id = c.id;
             let bytes = tokenizer.piece(id, special).unwrap_or_default().to_vec();
             TopToken { id, bytes, logprob: logarithm(p) }
         };
         if self.post_sampling {
             let left = sampler.sorted_candidates();
             // The reference starts from certainty, for samplers that keep no probabilities.
-            let chosen = left.data.iter().find(|c| from_sampler(c.id) == token).map_or(1.0, |c| c.p);
+            let chosen = left.data.iter().find(|c| c.id == token).map_or(1.0, |c| c.p);
             let likely = left.data.iter().take(self.n_probs).take_while(|c| c.p != 0.0);
             return Ok(TokenLogprobs {
                 logprob: logarithm(chosen),

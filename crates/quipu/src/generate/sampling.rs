@@ -33,14 +33,14 @@ impl TokenSampler {
 
     /// Tells the chain of the prompt, in which repetitions count; a grammar is not asked.
     pub fn accept_prompt(&mut self, prompt: &[TokenId]) -> Result<(), Error> {
-        prompt.iter().try_for_each(|token| Ok(self.0.accept(to_sampler(*token), false)?))
+        prompt.iter().try_for_each(|token| Ok(self.0.accept(*token, false)?))
     }
 
     /// Chooses a token and accepts it.
     pub fn sample(&mut self, logits: &[f32]) -> Result<TokenId, Error> {
         let token = self.0.sample(logits)?;
         self.0.accept(token, true)?;
-        Ok(from_sampler(token))
+        Ok(token)
     }
 
     /// What the samplers left of the last row, by descending probability.
@@ -53,16 +53,6 @@ impl From<GenerationSampler> for TokenSampler {
     fn from(sampler: GenerationSampler) -> TokenSampler {
         TokenSampler(sampler)
     }
-}
-
-/// A token as samplers name it.
-fn to_sampler(token: TokenId) -> quipu_sampler::TokenId {
-    token as quipu_sampler::TokenId
-}
-
-/// A token that samplers named.
-pub(crate) fn from_sampler(token: quipu_sampler::TokenId) -> TokenId {
-    token as TokenId
 }
 
 /// Whether end-of-generation tokens do not end the text. As in the reference, a vocabulary without an end of

@@ -47,6 +47,7 @@ pub struct Matcher {
     set: SetId,
     partial: Partial,
     chars: Vec<u32>,
+    strict: bool,
 }
 
 impl Gbnf {
@@ -80,7 +81,8 @@ impl Matcher {
         let mut engine = Engine::new(Arc::clone(&grammar.rules));
         engine.begin();
         let set = engine.start()?;
-        Ok(Self { engine, set, partial: Partial::default(), chars: Vec::new() })
+        let strict = grammar.strict;
+        Ok(Self { engine, set, partial: Partial::default(), chars: Vec::new(), strict })
     }
 
     /// Takes one code point (`llama_grammar_accept`); false when the grammar does not allow it, now and from then
@@ -100,7 +102,10 @@ impl Matcher {
     /// [`Error::GrammarLimit`].
     pub fn accept_bytes(&mut self, bytes: &[u8]) -> Result<bool, Error> {
         let mut chars = std::mem::take(&mut self.chars);
-        self.partial = utf8::decode(bytes, self.partial, &mut chars);
+        self.partial = utf8::decode(bytes, self.partial, &mut chars, self.strict);
+        if self.strict && self.partial.n_remain < 0 {
+            self.set = EMPTY_SET;
+        }
         let done = chars.iter().try_for_each(|&c| self.accept_char(c).map(|_| ()));
         self.chars = chars;
         done?;

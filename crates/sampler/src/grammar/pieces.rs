@@ -31,6 +31,8 @@ pub struct Pieces {
     tokens: Vec<TokenId>,
     /// Tokens that end generation.
     ends: Vec<TokenId>,
+    /// Tokens whose text is not what the reader sees: never allowed strictly.
+    unseen: Vec<TokenId>,
     depth: usize,
 }
 
@@ -46,7 +48,7 @@ pub(crate) struct Mask(Box<[u64]>);
 
 impl Mask {
     pub(crate) fn allows(&self, token: TokenId) -> bool {
-        let Ok(i) = usize::try_from(token) else { return false };
+        let i = token as usize;
         self.0.get(i / 64).is_some_and(|word| word >> (i % 64) & 1 == 1)
     }
 
@@ -54,6 +56,17 @@ impl Mask {
         let i = token as usize;
         self.0[i / 64] |= 1 << (i % 64);
     }
+
+    fn forbid(&mut self, token: TokenId) {
+        let i = token as usize;
+        self.0[i / 64] &= !(1 << (i % 64));
+    }
+}
+
+/// Whether a token's text is what the reader of the output sees of it.
+fn is_seen(vocabulary: &dyn Vocabulary, token: TokenId) -> bool {
+    let piece = vocabulary.piece(token);
+    piece == vocabulary.plain_piece(token) && !piece.contains(&0)
 }
 
 /// Where matching stands within a piece.
@@ -78,7 +91,7 @@ struct IdList {
 
 impl IdList {
     fn allows(&self, token: TokenId) -> bool {
-        let id = token as u32;
+        let id = token;
         let by_but = match self.but[..] {
             [] => false,
             [only] => only != id,
@@ -145,6 +158,9 @@ impl Pieces {
         let mut tokens: Vec<TokenId> = rest.into_iter().filter(|&token| !text(token).is_empty()).collect();
         tokens.sort_by(|&a, &b| text(a).cmp(text(b)).then(a.cmp(&b)));
 
+        let seen = |token| is_seen(vocabulary.as_ref(), token);
+        let unseen = tokens.iter().copied().filter(|&token| !seen(token)).collect();
+
         let mut nodes: Vec<Node> = Vec::new();
         let mut open: Vec<usize> = Vec::new();
         let mut depth = 0;
@@ -168,7 +184,7 @@ impl Pieces {
         for closed in open {
             nodes[closed].skip = nodes.len() as u32;
         }
-        Self { vocabulary, nodes, tokens, ends, depth }
+        Self { vocabulary, nodes, tokens, ends, unseen, depth }
     }
 
     /// The vocabulary asked.
@@ -176,8 +192,14 @@ impl Pieces {
         &self.vocabulary
     }
 
-    /// All tokens that the grammar allows in the state `set` after the bytes `partial`.
-    pub(crate) fn mask(&self, engine: &mut Engine, set: SetId, partial: Partial) -> Result<Mask, Error> {
+    /// All tokens that the grammar allows in the state `set` after the bytes `partial`; see [`crate::Gbnf::strict`].
+    pub(crate) fn mask(
+        &self,
+        engine: &mut Engine,
+        set: SetId,
+        partial: Partial,
+        strict: bool,
+    ) -> Result<Mask, Error> {
         let mut mask = Mask(vec![0; self.vocabulary.n_tokens().div_ceil(64)].into());
         if engine.is_complete(set) {
             self.ends.iter().for_each(|&token| mask.allow(token));
@@ -188,7 +210,7 @@ impl Pieces {
         let mut i = 0;
         while let Some(node) = self.nodes.get(i) {
             let depth = node.depth as usize;
-            let Some(state) = step(engine, &mut by_ids, states[depth], node.byte)? else {
+            let Some(state) = step(engine, &mut by_ids, states[depth], node.byte, strict)? else {
                 i = node.skip as usize;
                 continue;
             };
@@ -198,7 +220,7 @@ impl Pieces {
                 let end = engine.may_end(state.set, state.partial)?;
                 for &token in &self.tokens[from as usize..to as usize] {
                     if self.vocabulary.piece(token).len() > Self::MAX_DEPTH {
-                        if self.allows(engine, set, partial, token)? {
+                        if self.allows(engine, set, partial, token, strict)? {
                             mask.allow(token);
                         }
                     } else if end || by_ids.allows(state.by_id, token) {
@@ -207,6 +229,9 @@ impl Pieces {
                 }
             }
             i += 1;
+        }
+        if strict {
+            self.unseen.iter().for_each(|&token| mask.forbid(token));
         }
         Ok(mask)
     }
@@ -218,9 +243,13 @@ impl Pieces {
         set: SetId,
         partial: Partial,
         token: TokenId,
+        strict: bool,
     ) -> Result<bool, Error> {
         if self.vocabulary.is_eog(token) {
             return Ok(engine.is_complete(set));
+        }
+        if strict && !is_seen(self.vocabulary.as_ref(), token) {
+            return Ok(false);
         }
         let piece = until_nul(self.vocabulary.piece(token));
         if piece.is_empty() {
@@ -229,7 +258,7 @@ impl Pieces {
         let mut by_ids = ByIds::new();
         let mut state = State { set, partial, carried: partial.n_remain > 0, ended: false, by_id: 0 };
         for &byte in piece {
-            match step(engine, &mut by_ids, state, byte)? {
+            match step(engine, &mut by_ids, state, byte, strict)? {
                 Some(next) => state = next,
                 None => return Ok(false),
             }
@@ -239,9 +268,15 @@ impl Pieces {
 }
 
 /// The state after one more byte; `None` where no token that goes on from here can be allowed.
-fn step(engine: &mut Engine, by_ids: &mut ByIds, state: State, byte: u8) -> Result<Option<State>, Error> {
+fn step(
+    engine: &mut Engine,
+    by_ids: &mut ByIds,
+    state: State,
+    byte: u8,
+    strict: bool,
+) -> Result<Option<State>, Error> {
     let mut next = state;
-    match state.partial.step(byte, state.carried) {
+    match state.partial.step(byte, state.carried, strict) {
         Step::Invalid => return Ok(None),
         Step::More(partial) => next.partial = partial,
         Step::Char(c) => {

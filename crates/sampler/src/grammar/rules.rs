@@ -48,6 +48,7 @@ impl Element {
 #[derive(Debug, Clone)]
 pub struct Gbnf {
     pub(crate) rules: Arc<Rules>,
+    pub(crate) strict: bool,
 }
 
 /// The content of a [`Gbnf`].
@@ -76,7 +77,15 @@ impl Gbnf {
         let parsed = parse::parse(text, vocabulary)?;
         let root = parsed.id_of(root).ok_or_else(|| Error::GrammarUndefined { name: root.to_owned() })?;
         parsed.check_left_recursion()?;
-        Ok(Self { rules: Arc::new(Rules::new(&parsed.rules, root)) })
+        Ok(Self { rules: Arc::new(Rules::new(&parsed.rules, root)), strict: false })
+    }
+
+    /// Takes tokens only for what they put into the text: bytes must be UTF-8, where the reference also takes what it
+    /// can decode somehow, and tokens that are not shown (control tokens) or contain a NUL are never allowed.
+    #[must_use]
+    pub fn strict(mut self) -> Self {
+        self.strict = true;
+        self
     }
 
     /// Number of rules, those made for groups and repetitions included.

@@ -55,7 +55,14 @@ impl Grammar {
     /// # Errors
     /// As [`Gbnf::parse`].
     pub fn new(pieces: &Arc<Pieces>, text: &str, root: &str) -> Result<Self, Error> {
-        let gbnf = Gbnf::parse(text, root, Some(pieces.vocabulary().as_ref()))?;
+        Self::of(pieces, Gbnf::parse(text, root, Some(pieces.vocabulary().as_ref()))?)
+    }
+
+    /// As [`Grammar::new`], for a grammar that is there.
+    ///
+    /// # Errors
+    /// [`Error::GrammarLimit`].
+    pub fn of(pieces: &Arc<Pieces>, gbnf: Gbnf) -> Result<Self, Error> {
         let start = Matcher::new(&gbnf)?;
         Ok(Self {
             pieces: Arc::clone(pieces),
@@ -73,7 +80,14 @@ impl Grammar {
     /// # Errors
     /// As [`Gbnf::parse`]; [`Error::TriggerPattern`].
     pub fn lazy(pieces: &Arc<Pieces>, text: &str, root: &str, triggers: &Triggers) -> Result<Self, Error> {
-        let mut grammar = Self::new(pieces, text, root)?;
+        Self::new(pieces, text, root)?.waiting_for(triggers)
+    }
+
+    /// Constrains from a trigger on, as [`Grammar::lazy`].
+    ///
+    /// # Errors
+    /// [`Error::TriggerPattern`].
+    pub fn waiting_for(mut self, triggers: &Triggers) -> Result<Self, Error> {
         let mut patterns = Vec::new();
         if !triggers.words.is_empty() {
             patterns.push(Pattern::for_words(&triggers.words)?);
@@ -81,14 +95,14 @@ impl Grammar {
         for pattern in &triggers.patterns {
             patterns.push(Pattern::new(pattern)?);
         }
-        grammar.lazy = Some(Lazy {
+        self.lazy = Some(Lazy {
             tokens: triggers.tokens.clone(),
             patterns: patterns.into(),
             waiting: true,
             text: Vec::new(),
             read: Vec::new(),
         });
-        Ok(grammar)
+        Ok(self)
     }
 
     /// The grammar.
@@ -119,7 +133,7 @@ impl Grammar {
         }
         let Matcher { engine, set, partial, .. } = &mut self.now;
         engine.begin_mask();
-        self.pieces.allows(engine, *set, *partial, token)
+        self.pieces.allows(engine, *set, *partial, token, self.gbnf.strict)
     }
 
     /// Whether the text so far may end here.
@@ -175,8 +189,11 @@ impl Grammar {
             // The numbers of states have changed.
             self.masks.clear();
         }
-        now.partial = utf8::decode(piece, now.partial, &mut now.chars);
-        now.set = now.engine.after_token(now.set, token as u32, &now.chars)?;
+        now.partial = utf8::decode(piece, now.partial, &mut now.chars, now.strict);
+        if now.strict && now.partial.n_remain < 0 {
+            return Err(rejected(token, piece));
+        }
+        now.set = now.engine.after_token(now.set, token, &now.chars)?;
         if now.set == EMPTY_SET { Err(rejected(token, piece)) } else { Ok(()) }
     }
 
@@ -185,7 +202,7 @@ impl Grammar {
         engine.begin_mask();
         if candidates.data.len() < MASK_FROM {
             for c in &mut candidates.data {
-                if !self.pieces.allows(engine, *set, *partial, c.id)? {
+                if !self.pieces.allows(engine, *set, *partial, c.id, self.gbnf.strict)? {
                     c.logit = f32::NEG_INFINITY;
                 }
             }
@@ -196,7 +213,7 @@ impl Grammar {
         let mask = if let Some(mask) = known {
             mask
         } else {
-            let mask = Arc::new(self.pieces.mask(engine, *set, *partial)?);
+            let mask = Arc::new(self.pieces.mask(engine, *set, *partial, self.gbnf.strict)?);
             if partial.n_remain <= 0 {
                 if self.masks.len() >= MAX_MASKS {
                     self.masks.clear();

@@ -21,9 +21,25 @@ pub(crate) enum Step {
 }
 
 impl Partial {
+    /// Whether UTF-8 allows this byte here; what comes out of it beyond the last code point or between surrogates is
+    /// left to the grammar.
+    fn is_sound(self, byte: u8) -> bool {
+        match (self.n_remain, self.value) {
+            (1.., _) if byte >> 6 != 2 => false,
+            // Longer forms of what has a shorter one.
+            (2, 0) => byte >= 0xA0,
+            (3, 0) => byte >= 0x90,
+            (1.., _) => true,
+            _ => !matches!(byte, 0xC0 | 0xC1 | 0xF5..),
+        }
+    }
+
     /// Takes one byte. Within a sequence that began in an earlier token (`carried`) only continuation bytes
-    /// are taken; within one that began in this token any byte is, as in the reference.
-    pub(crate) fn step(self, byte: u8, carried: bool) -> Step {
+    /// are taken; within one that began in this token any byte is, as in the reference, unless `strict`.
+    pub(crate) fn step(self, byte: u8, carried: bool, strict: bool) -> Step {
+        if strict && !self.is_sound(byte) {
+            return Step::Invalid;
+        }
         let mut next = self;
         if self.n_remain > 0 {
             if carried && byte >> 6 != 2 {
@@ -51,13 +67,13 @@ pub(crate) fn until_nul(bytes: &[u8]) -> &[u8] {
 }
 
 /// Code points of a token's bytes after `start`, and what is left over at its end (`decode_utf8`). No code points
-/// and -1 missing bytes for an invalid token.
-pub(crate) fn decode(bytes: &[u8], start: Partial, chars: &mut Vec<u32>) -> Partial {
+/// and -1 missing bytes for an invalid token. If `strict`, a NUL is a character like others.
+pub(crate) fn decode(bytes: &[u8], start: Partial, chars: &mut Vec<u32>, strict: bool) -> Partial {
     chars.clear();
     let mut partial = start;
     let mut carried = start.n_remain > 0;
-    for &byte in until_nul(bytes) {
-        match partial.step(byte, carried) {
+    for &byte in if strict { bytes } else { until_nul(bytes) } {
+        match partial.step(byte, carried, strict) {
             Step::More(next) => partial = next,
             Step::Char(c) => {
                 chars.push(c);
@@ -79,8 +95,24 @@ mod tests {
 
     fn decoded(bytes: &[u8], start: Partial) -> (Vec<u32>, Partial) {
         let mut chars = Vec::new();
-        let end = decode(bytes, start, &mut chars);
+        let end = decode(bytes, start, &mut chars, false);
         (chars, end)
+    }
+
+    #[test]
+    fn strictly_only_utf8_is_taken() {
+        // Every sequence of up to three bytes, and of four from some that decide.
+        let lead =
+            [0x00, 0x41, 0x7F, 0x80, 0xBF, 0xC0, 0xC1, 0xC2, 0xDF, 0xE0, 0xED, 0xEF, 0xF0, 0xF4, 0xF5, 0xFF];
+        let next = [0x41, 0x7F, 0x80, 0x8F, 0x90, 0x9F, 0xA0, 0xBF, 0xC2];
+        for n in 0..lead.len() * next.len().pow(3) {
+            let at = |i: u32| next[n / lead.len() / next.len().pow(i) % next.len()];
+            let bytes = [lead[n % lead.len()], at(0), at(1), at(2)];
+            let mut chars = Vec::new();
+            let end = decode(&bytes, Partial::default(), &mut chars, true);
+            let sound = end.n_remain == 0 && chars.iter().all(|c| char::from_u32(*c).is_some());
+            assert_eq!(sound, std::str::from_utf8(&bytes).is_ok(), "{bytes:x?}");
+        }
     }
 
     #[test]

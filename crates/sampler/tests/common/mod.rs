@@ -20,7 +20,7 @@ impl Vocabulary for Texts {
     }
 
     fn piece(&self, token: TokenId) -> &[u8] {
-        usize::try_from(token).ok().and_then(|i| self.0.get(i)).map_or(&[], Vec::as_slice)
+        self.0.get(token as usize).map_or(&[], Vec::as_slice)
     }
 
     fn plain_piece(&self, token: TokenId) -> &[u8] {

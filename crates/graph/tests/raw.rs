@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 use quipu_graph::{
     BufferId, DType, Error, Flags, GluOp, Graph, Op, RULES, RawGraph, RawTensor, RopeMode, RopeParams,
-    Storage, TensorId, UnaryOp,
+    SortOrder, Storage, TensorId, UnaryOp,
 };
 
 const ROPE: RopeParams = RopeParams {

@@ -129,13 +129,17 @@ impl Interpreter<'_> {
     fn field_value(&mut self, name: &str, fields: &Fields, numbering: &mut Numbering) -> Res<Value> {
         let first_len = name.find(['.', '[']).unwrap_or(name.len());
         let (first, mut rest) = name.split_at(first_len);
+        if first.is_empty() && !rest.is_empty() {
+            return fail(FailKind::Lookup, "''");
+        }
         let mut value = if first.is_empty() || first.bytes().all(|c| c.is_ascii_digit()) {
             let index = if first.is_empty() {
                 numbering.automatic = true;
                 numbering.next += 1;
                 numbering.next - 1
             } else {
-                numbering.manual = true;
+                // As Python's `string.Formatter` has it, which the sandbox uses.
+                numbering.manual |= rest.is_empty();
                 first.parse().unwrap_or(usize::MAX)
             };
             if numbering.automatic && numbering.manual {
@@ -254,6 +258,9 @@ impl Interpreter<'_> {
             'x' => (16, "0x", 4),
             'X' => (16, "0X", 4),
             'c' => {
+                if spec.sign.is_some() || spec.alternate {
+                    return value_error("Sign and '#' not allowed with integer format specifier 'c'");
+                }
                 let c = num_traits::ToPrimitive::to_u32(n).and_then(char::from_u32);
                 let Some(c) = c else { return fail(FailKind::Overflow, "%c arg not in range(0x110000)") };
                 let align = spec.align.unwrap_or('<');
@@ -274,7 +281,12 @@ impl Interpreter<'_> {
         let mut text = self.heap.buffer();
         let magnitude = x.abs();
         match (spec.kind, spec.precision) {
-            (None, None) => text.push_str(&float_repr(magnitude))?,
+            (None, None) => {
+                let plain = float_repr(magnitude);
+                let pointed =
+                    if spec.alternate && !plain.contains('.') { plain.replace('e', ".e") } else { plain };
+                text.push_str(&pointed)?;
+            }
             (None, Some(precision)) if magnitude.is_finite() => {
                 general(magnitude, precision, spec.alternate, true, 'e', &mut text)?;
             }

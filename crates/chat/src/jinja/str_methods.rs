@@ -388,6 +388,10 @@ impl Interpreter<'_> {
     fn affix(&mut self, s: &str, name: &str, args: Args) -> Res<Value> {
         let [affix, start, end] = args.positional_only(name, 1)?;
         let affix = affix.unwrap_or(Value::None);
+        if !matches!(affix, Value::Str(_) | Value::Tuple(_)) {
+            let found = self.type_of(&affix);
+            return type_error(format!("{name} first arg must be str or a tuple of str, not {found}"));
+        }
         let Some((from, to)) = self.bounds(s, start.as_ref(), end.as_ref())? else {
             return Ok(Value::Bool(false));
         };

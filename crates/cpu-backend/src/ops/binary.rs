@@ -64,7 +64,8 @@ unsafe fn with_row(isa: Isa, op: Op, a: *const f32, b: *const f32, y: *mut f32, 
 pub(super) fn cases(battery: &mut Battery) {
     use quipu_graph::{Graph, TensorId};
     type Build = fn(&mut Graph, TensorId, TensorId) -> Result<TensorId, quipu_graph::Error>;
-    let ops: [(&str, Build, fn(f32, f32) -> f32); 4] = [
+    type Exact = fn(f32, f32) -> f32;
+    let ops: [(&str, Build, Exact); 4] = [
         ("add", Graph::add, |x, y| x + y),
         ("sub", Graph::sub, |x, y| x - y),
         ("mul", Graph::mul, |x, y| x * y),

@@ -158,7 +158,8 @@ fn by_bits(f: impl Fn(f32) -> f32) -> Vec<f16> {
 pub(super) fn cases(battery: &mut Battery) {
     use quipu_graph::{Graph, TensorId};
     type Build = Box<dyn Fn(&mut Graph, TensorId) -> Result<TensorId, quipu_graph::Error>>;
-    let mut ops: Vec<(String, Build, fn(f64) -> f64, f64)> = Vec::new();
+    type Exact = fn(f64) -> f64;
+    let mut ops: Vec<(String, Build, Exact, f64)> = Vec::new();
     for op in UnaryOp::ALL {
         let (f, bound) = exact(op);
         ops.push((format!("{op:?}"), Box::new(move |g, a| g.unary(op, a)), f, bound));

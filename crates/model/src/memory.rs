@@ -1,7 +1,5 @@
 //! What layers remember of each token, and how much memory a model's cache takes at a context length, without taking it.
 
-use std::sync::Arc;
-
 use quipu_backend::BufferType;
 use quipu_gguf::{Array, Metadata, Value};
 use quipu_graph::DType;
@@ -91,15 +89,10 @@ impl KvEstimate {
     ///
     /// # Errors
     /// As [`KvParams::n_bytes`].
-    pub fn n_bytes(
-        &self,
-        n_ctx: usize,
-        dtype: DType,
-        buffer_type: Arc<dyn BufferType>,
-    ) -> Result<usize, Error> {
+    pub fn n_bytes(&self, n_ctx: usize, dtype: DType, buffer_type: &dyn BufferType) -> Result<usize, Error> {
         let n_cells = n_ctx.checked_next_multiple_of(N_CTX_PAD).unwrap_or(n_ctx);
         let params = KvParams { n_cells, type_k: dtype, type_v: dtype, layers: self.layers.clone() };
-        Ok(params.n_bytes(&|_| buffer_type.as_ref())?)
+        Ok(params.n_bytes(&|_| buffer_type)?)
     }
 }
 

@@ -31,7 +31,7 @@ pub fn memory_estimate(set: &GgufSet) -> MemoryEstimate {
     let buffer_type = CpuDevice::default().buffer_type();
     let size = |n_ctx: usize| {
         // A length that no cache can have is left out.
-        let bytes = kv.n_bytes(n_ctx, quipu_model::CACHE_TYPE, buffer_type.clone()).ok()?;
+        let bytes = kv.n_bytes(n_ctx, quipu_model::CACHE_TYPE, buffer_type.as_ref()).ok()?;
         Some((n_ctx, bytes as u64))
     };
     MemoryEstimate {

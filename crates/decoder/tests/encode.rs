@@ -75,8 +75,8 @@ fn sequences_of_an_encoder_do_not_see_each_other() {
     };
     let (alone_a, alone_b) = (alone(&a), alone(&b));
     let mut batch = Batch::new();
-    for i in 0..7 {
-        batch.add(a[i], i as i32, &[0], false);
+    for (i, token) in a.iter().enumerate() {
+        batch.add(*token, i as i32, &[0], false);
         if let Some(token) = b.get(i) {
             batch.add(*token, i as i32, &[3], false);
         }

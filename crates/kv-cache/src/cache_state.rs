@@ -76,15 +76,12 @@ pub(crate) fn read(
     let end = io.n_bytes();
     // Everything is there and fits. From here on the cache changes.
     let mut slot = Vec::new();
-    match seq_id {
-        Some(seq_id) => {
-            cache.seq_rm(seq_id, -1, -1)?;
-            slot::find_slot(cache.cells(), cache.head(), cells.len(), &mut slot)?;
-        }
-        None => {
-            cache.clear();
-            slot.extend(0..cells.len() as u32);
-        }
+    if let Some(seq_id) = seq_id {
+        cache.seq_rm(seq_id, -1, -1)?;
+        slot::find_slot(cache.cells(), cache.head(), cells.len(), &mut slot)?;
+    } else {
+        cache.clear();
+        slot.extend(0..cells.len() as u32);
     }
     io.rewind(data)?;
     read_data(cache, buffers, &slot, io)?;

@@ -254,7 +254,7 @@ fn sizes_are_worked_out_without_memory() {
         assert_eq!(params(n_cells).n_bytes(&memory).unwrap(), cache(n_cells).n_bytes());
     }
     // 2^30 cells: nobody has the memory for their bookkeeping, and nobody needs it.
-    assert_eq!(params(1 << 30).n_bytes(&memory).unwrap(), 2 * (16 + 8) << 30);
+    assert_eq!(params(1 << 30).n_bytes(&memory).unwrap(), (2 * (16 + 8)) << 30);
     assert!(matches!(params(1 << 31).n_bytes(&memory), Err(Error::Shape { .. })));
     assert!(matches!(KvCells::new(usize::MAX / 4), Err(Error::HostMemory { .. })));
     assert_eq!(KvCells::new(70).unwrap().len(), 70);

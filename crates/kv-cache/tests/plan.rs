@@ -94,7 +94,9 @@ proptest! {
         n_applied in 0usize..20,
     ) {
         let mut cache = cache(60);
-        held.iter().for_each(|part| put(&mut cache, &[*part]));
+        for part in &held {
+            put(&mut cache, &[*part]);
+        }
         for (seq_id, pos) in &holes {
             cache.seq_rm(*seq_id, *pos, *pos + 2).unwrap();
         }

@@ -106,7 +106,9 @@ fn the_layout_is_the_references() {
         for start in starts {
             expected.extend(dtype.to_le_bytes());
             expected.extend((row as u64).to_le_bytes());
-            cells.iter().for_each(|cell| expected.extend(&cell[start..start + row]));
+            for cell in &cells {
+                expected.extend(&cell[start..start + row]);
+            }
         }
     }
     assert_eq!(cache.write(None), expected);

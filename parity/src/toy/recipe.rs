@@ -38,6 +38,7 @@ pub(super) enum Ffn {
 
 /// The tensors of an architecture's layers, and its numbers.
 #[derive(Clone, Copy, Debug)]
+#[allow(clippy::struct_excessive_bools)] // independent facts about files
 pub(super) struct Recipe {
     /// `general.architecture`.
     pub name: &'static str,

@@ -15,6 +15,9 @@ use crate::error::Error;
 use crate::hparams::{Hparams, Keys, SizeFacts};
 use crate::loader::Loader;
 
+/// Takes the weights from the file and composes the model.
+type Load = fn(&mut Loader<'_>, &Hparams) -> Result<Box<dyn Network>, Error>;
+
 /// What a file in this directory provides.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Architecture {
@@ -23,7 +26,7 @@ pub(crate) struct Architecture {
     /// Reads and checks the metadata.
     pub hparams: fn(&Keys<'_>) -> Result<Hparams, Error>,
     /// Takes the weights from the file and composes the model.
-    pub load: fn(&mut Loader<'_>, &Hparams) -> Result<Box<dyn Network>, Error>,
+    pub load: Load,
     /// The size class, as the reference has it (`llm_type_name`); quantising asks it too.
     pub size_class: fn(&SizeFacts) -> &'static str,
 }

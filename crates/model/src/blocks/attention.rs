@@ -45,7 +45,7 @@ pub(crate) enum Scale {
 }
 
 /// What an architecture's attention has. The default is what most have.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct AttentionSpec {
     pub projections: Projections,
     /// Biases of the projections.
@@ -253,16 +253,16 @@ fn check(hparams: &Hparams, il: usize) -> Result<(), Error> {
     let LayerHparams { n_head, n_head_kv, window, .. } = hparams.layers[il];
     if n_head == 0 {
         let found = format!("missing or 0 in layer {il}");
-        return Err(hparams.error("attention.head_count", found, "the number of attention heads"));
+        return Err(hparams.error("attention.head_count", &found, "the number of attention heads"));
     }
     if n_head_kv == 0 || !n_head.is_multiple_of(n_head_kv) {
         let found = format!("{n_head_kv} for {n_head} heads in layer {il}");
         let expected = "a positive divisor of the head count";
-        return Err(hparams.error("attention.head_count_kv", found, expected));
+        return Err(hparams.error("attention.head_count_kv", &found, expected));
     }
     if let Some(window) = window {
         let expected = "no sliding window: there is no memory for one yet";
-        return Err(hparams.error("attention.sliding_window", window.n_swa, expected));
+        return Err(hparams.error("attention.sliding_window", &window.n_swa, expected));
     }
     Ok(())
 }

@@ -69,7 +69,7 @@ pub(crate) enum Tied {
 }
 
 /// What an architecture has behind its last layer. The default is what most have.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct OutputSpec {
     /// A bias of the final norm.
     pub norm_bias: Bias,

@@ -27,7 +27,7 @@ pub(crate) enum Gate {
 }
 
 /// What an architecture's network has. The default is SwiGLU.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct FfnSpec {
     pub activation: Activation,
     pub gate: Gate,
@@ -67,7 +67,7 @@ impl Ffn {
         if n_ff == 0 {
             let found = format!("missing or 0 in layer {il}");
             let expected = "the width of the feed-forward network";
-            return Err(hparams.error("feed_forward_length", found, expected));
+            return Err(hparams.error("feed_forward_length", &found, expected));
         }
         let mut load = |name: &str, ne: [usize; 2]| -> Result<Linear, Error> {
             let linear = Linear::load(loader, &block(il, name), ne, spec.bias)?;

@@ -1,5 +1,7 @@
 //! Typed access to the metadata keys of one architecture, as strict as the reference's loader.
 
+use std::fmt::Display;
+
 use quipu_gguf::{Array, Metadata, Value};
 
 use super::{MAX_DIM, MAX_LENGTH, RopeScaling};
@@ -107,7 +109,7 @@ impl<'a> Keys<'a> {
     }
 
     /// The error of a key whose value `found` breaks the rule `expected`.
-    pub fn error(&self, name: &str, found: impl ToString, expected: impl Into<String>) -> Error {
+    pub fn error(&self, name: &str, found: &dyn Display, expected: impl Into<String>) -> Error {
         Error::Hparam { key: self.key(name), found: found.to_string(), expected: expected.into() }
     }
 }

@@ -8,6 +8,8 @@ mod rope;
 mod size;
 mod window;
 
+use std::fmt::Display;
+
 use quipu_graph::RopeMode;
 
 use crate::error::Error;
@@ -156,7 +158,7 @@ impl Hparams {
         }
         if n_rot % 2 != 0 || n_rot > head_k {
             let expected = format!("an even number up to the head size {head_k}");
-            return Err(keys.error("rope.dimension_count", n_rot, expected));
+            return Err(keys.error("rope.dimension_count", &n_rot, expected));
         }
         let n_ctx_train = keys.u32("context_length")?;
         let n_vocab = keys.n_vocab()?;
@@ -165,7 +167,7 @@ impl Hparams {
             None => keys.f32("rope.scale_linear")?.unwrap_or(0.0),
         };
         if keys.optional_u32("expert_count")?.unwrap_or(0) != 0 {
-            return Err(keys.error("expert_count", "a mixture of experts", "a dense model (0 experts)"));
+            return Err(keys.error("expert_count", &"a mixture of experts", "a dense model (0 experts)"));
         }
         let norm_eps = keys.f32(norm.eps_key())?;
         let rope = if rope_mode.is_some() { LayerRope::Context } else { LayerRope::Off };
@@ -186,7 +188,7 @@ impl Hparams {
             n_embd,
             norm,
             norm_eps: norm_eps
-                .ok_or_else(|| keys.error(norm.eps_key(), "missing", "the epsilon of the norms"))?,
+                .ok_or_else(|| keys.error(norm.eps_key(), &"missing", "the epsilon of the norms"))?,
             rope_mode,
             rope_freq_base: keys.f32("rope.freq_base")?.unwrap_or(10000.0),
             rope_freq_scale: if factor == 0.0 { 1.0 } else { 1.0 / factor },
@@ -204,7 +206,7 @@ impl Hparams {
         for layer in &self.layers {
             if layer.n_rot != layer.n_embd_head_k {
                 let expected = format!("the head size {}", layer.n_embd_head_k);
-                return Err(self.error("rope.dimension_count", layer.n_rot, expected));
+                return Err(self.error("rope.dimension_count", &layer.n_rot, expected));
             }
         }
         Ok(self)
@@ -215,7 +217,7 @@ impl Hparams {
         for layer in &self.layers {
             if layer.n_embd_head_v != layer.n_embd_head_k {
                 let expected = format!("the size of keys, {}", layer.n_embd_head_k);
-                return Err(self.error("attention.value_length", layer.n_embd_head_v, expected));
+                return Err(self.error("attention.value_length", &layer.n_embd_head_v, expected));
             }
         }
         Ok(self)
@@ -227,14 +229,14 @@ impl Hparams {
             if layer.n_embd_head_k * layer.n_head != self.n_embd {
                 let found = format!("{} for {} heads", layer.n_embd_head_k, layer.n_head);
                 let expected = format!("heads that are {} wide together", self.n_embd);
-                return Err(self.error("attention.key_length", found, expected));
+                return Err(self.error("attention.key_length", &found, expected));
             }
         }
         self.has_one_head_size()
     }
 
     /// The error of a key whose value `found` breaks the rule `expected`.
-    pub(crate) fn error(&self, name: &str, found: impl ToString, expected: impl Into<String>) -> Error {
+    pub(crate) fn error(&self, name: &str, found: &dyn Display, expected: impl Into<String>) -> Error {
         let key = format!("{}.{name}", self.architecture);
         Error::Hparam { key, found: found.to_string(), expected: expected.into() }
     }

@@ -5,6 +5,7 @@ use super::Hparams;
 /// The numbers that decide a model's size class. Models that are loaded have them, and so does the metadata of files that are only
 /// quantised. Heads are those of the first layer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[allow(clippy::struct_field_names)] // the reference's names
 pub(crate) struct SizeFacts {
     pub n_layer: usize,
     pub n_embd: usize,

@@ -123,7 +123,7 @@ fn json_is_that_of_python() {
         ("{{ {'b': 1, 'a': 2} | tojson(sort_keys=true, separators=[',', ':']) }}", "{\"a\":2,\"b\":1}"),
         ("{{ 'é😀' | tojson(ensure_ascii=true) }}", "\"\\u00e9\\ud83d\\ude00\""),
         ("{{ messages[3] | tojson }}", "{\"role\": \"user\", \"content\": \"Bye?\"}"),
-        ("{{ {1: 2, true: 3} | tojson }}", "{\"1\": 2, \"true\": 3}"),
+        ("{{ {1: 2, false: 3} | tojson }}", "{\"1\": 2, \"false\": 3}"),
     ];
     for (source, want) in cases {
         assert_eq!(render(source, &talk(), false).as_deref(), Ok(want), "{source}");

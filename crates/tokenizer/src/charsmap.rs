@@ -138,10 +138,10 @@ impl Charsmap {
             return Ok(walk);
         }
         let unit = |at: u32| {
-            self.array.get(at as usize).copied().ok_or_else(|| Error::BadCharsmap {
-                what: "an index beyond its array",
-                size: self.array.len(),
-            })
+            self.array
+                .get(at as usize)
+                .copied()
+                .ok_or(Error::BadCharsmap { what: "an index beyond its array", size: self.array.len() })
         };
         let base = |unit: u32| (unit >> 10) << ((unit & (1 << 9)) >> 6);
         let mut at = base(unit(0)?);

@@ -198,8 +198,8 @@ fn masks(probes: &Path, path: &Path) {
             Probe::start(Command::new(probes.join("grammar")).args(["time", vocab, &format!("x{hex}")]));
         let (mut warm, mut c) = (grammar.clone(), Candidates::new());
         let mut before = Vec::new();
-        for token in std::iter::once(None).chain(tokens.iter().map(|t| Some(*t as i32))) {
-            let (ns, allowed) = probe.ask(token.unwrap_or(-1));
+        for token in std::iter::once(None).chain(tokens.iter().map(|t| Some(*t))) {
+            let (ns, allowed) = probe.ask(token.map_or(-1, |token| token as i32));
             theirs.push(ns);
             // A grammar that goes on, and remembers what it has seen.
             c.load(&row);

@@ -77,7 +77,7 @@ fn all_samplers(vocabulary: &Arc<dyn Vocabulary>) -> Vec<Named> {
     for text in ["root ::= [0-9]+", "root ::= \"\"", "root ::= \"x\""] {
         add(format!("grammar {text}"), Box::new(Grammar::new(&pieces, text, "root").unwrap()));
     }
-    let triggers = Triggers { words: vec!["3".into()], tokens: vec![-5], patterns: vec![String::new()] };
+    let triggers = Triggers { words: vec!["3".into()], tokens: vec![TokenId::MAX], patterns: vec![String::new()] };
     add(
         "lazy grammar".into(),
         Box::new(Grammar::lazy(&pieces, "root ::= [0-9]+", "root", &triggers).unwrap()),
@@ -324,7 +324,7 @@ fn any_params() -> impl Strategy<Value = SamplerParams> {
             mirostat_eta: x[17],
             mirostat,
             min_keep,
-            logit_bias: vec![(0, x[0]), (i[0], x[1])],
+            logit_bias: vec![(0, x[0]), (i[0] as TokenId, x[1])],
             ..SamplerParams::default()
         },
     )

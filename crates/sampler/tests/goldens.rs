@@ -106,7 +106,7 @@ fn add_sampler(chain: &mut Chain, text: &str, n_vocab: usize, pieces: Option<&Ar
             chain.add(Grammar::new(pieces.expect("a vocabulary"), &text, "root").expect("a grammar"))
         }
         "grammar_lazy" => {
-            let (patterns, tokens) = (vec![plain(words[2])], vec![int(3)]);
+            let (patterns, tokens) = (vec![plain(words[2])], vec![int(3) as TokenId]);
             let triggers = Triggers { patterns, tokens, ..Triggers::default() };
             let pieces = pieces.expect("a vocabulary");
             chain.add(Grammar::lazy(pieces, &plain(words[1]), "root", &triggers).expect("a grammar"))
@@ -211,11 +211,11 @@ fn the_reference_agrees() {
                 break;
             }
             applied.expect("no case is empty");
-            let chosen = candidates.selected_token().map_or(-1, i64::from);
-            if chosen >= 0 {
-                accept(&mut chain, chosen, eog_of);
+            let chosen = candidates.selected_token();
+            if let Some(token) = chosen {
+                accept(&mut chain, token, eog_of);
             }
-            let (exact, hash_p) = result_of(&candidates, chosen);
+            let (exact, hash_p) = result_of(&candidates, chosen.map_or(-1, i64::from));
             let expected: Vec<&str> = expected.split(' ').collect();
             let survivors = expected[5..].iter().zip(&candidates.data).all(|(w, &c)| survivor_matches(w, c));
             case_ok &= exact == expected[..4].join(" ") && survivors;

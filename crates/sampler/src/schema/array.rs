@@ -198,9 +198,10 @@ impl Converter<'_> {
             .counts
             .iter()
             .map(|count| count.from)
-            .chain([shape.first.len() as u64, shape.min, shape.max.unwrap_or(0)])
+            // The first differs from the others in the comma.
+            .chain([1, shape.first.len() as u64, shape.min, shape.max.unwrap_or(0)])
             .max()
-            .unwrap_or(0);
+            .unwrap_or(1);
         let start = State { n_items: 0, counted: vec![0; shape.counts.len()] };
         let first = self.rules.announce();
         let mut known: HashMap<State, RuleId> = HashMap::from([(start.clone(), first)]);
@@ -230,7 +231,6 @@ impl Converter<'_> {
                             rule
                         }
                     };
-                    // Without a limit, as many items as need no comma before them: only the first.
                     let mut symbols = if state.n_items > 0 { self.comma() } else { Vec::new() };
                     symbols.extend(self.item(goal));
                     symbols.push(Symbol::Rule(next_rule));

@@ -61,6 +61,28 @@ impl Tree {
         }
     }
 
+    /// The tree behind a `^`, where another one holds as it is.
+    fn begun(&self) -> Result<Tree, String> {
+        Ok(match self {
+            Self::Begin => Self::Sequence(Vec::new()),
+            Self::Either(parts) => Self::Either(parts.iter().map(Self::begun).collect::<Result<_, _>>()?),
+            Self::Repeat(of, min, max) => Self::Repeat(Box::new(of.begun()?), *min, *max),
+            Self::Sequence(parts) => {
+                let mut out = Vec::with_capacity(parts.len());
+                let mut at_begin = true;
+                for part in parts {
+                    if !at_begin && part.has(&|t| matches!(t, Self::Begin)) {
+                        return Err("'^' behind another part cannot be expressed".to_owned());
+                    }
+                    out.push(if at_begin { part.begun()? } else { part.clone() });
+                    at_begin = at_begin && matches!(part, Self::Begin | Self::Ahead(..));
+                }
+                Self::Sequence(out)
+            }
+            other => other.clone(),
+        })
+    }
+
     fn has(&self, what: &dyn Fn(&Tree) -> bool) -> bool {
         what(self)
             || match self {
@@ -79,25 +101,27 @@ fn compile(l: &mut Languages, tree: &Tree, rest: Lang) -> Result<Lang, String> {
             Ok(l.concat(set, rest))
         }
         Tree::Begin => {
-            // Behind this sign another one holds as well.
-            let again = l.derivative(rest, BEGIN).map_err(large)?;
-            let rest = l.or(&[rest, again]);
             let begin = l.class(CharSet::of(BEGIN));
             Ok(l.concat(begin, rest))
         }
         Tree::End => {
-            // Nothing but more of these signs can follow.
-            let again = l.derivative(rest, END).map_err(large)?;
-            let may_end = l.is_nullable(rest) || l.is_nullable(again);
-            Ok(if may_end { l.class(CharSet::of(END)) } else { NOTHING })
+            // The sign stays where it is, for what else asks for it.
+            let end = l.class(CharSet::of(END));
+            Ok(if rest == EVERYTHING { l.concat(end, EVERYTHING) } else { l.and(&[end, rest]) })
         }
         Tree::Sequence(parts) => {
+            let begin = parts.iter().position(|part| matches!(part, Tree::Begin));
+            if let Some(begin) = begin.filter(|begin| begin + 1 < parts.len()) {
+                let behind = Tree::Sequence(parts[begin + 1..].to_vec()).begun()?;
+                let rest = compile(l, &behind, rest)?;
+                return compile(l, &Tree::Sequence(parts[..=begin].to_vec()), rest);
+            }
             let mut rest = rest;
             for (i, part) in parts.iter().enumerate().rev() {
                 let begins_late = part.has(&|t| matches!(t, Tree::Begin))
-                    && parts[..i].iter().any(|t| t.has(&|t| matches!(t, Tree::Ahead(..))));
+                    && parts[..i].iter().any(|t| t.has(&|t| matches!(t, Tree::Ahead(..) | Tree::Begin)));
                 if begins_late {
-                    return Err("'^' behind look-ahead cannot be expressed".to_owned());
+                    return Err("'^' behind look-ahead or another '^' cannot be expressed".to_owned());
                 }
                 rest = compile(l, part, rest)?;
             }
@@ -489,6 +513,10 @@ mod tests {
             ("^$", &[""], &["x"]),
             ("^^a$$", &["a"], &["^a"]),
             ("^(^a|b)", &["ab", "b"], &["cb"]),
+            ("^(?!a)", &["", "b", "ba"], &["a", "ab"]),
+            ("(?!a)b", &["ab", "b"], &["a"]),
+            ("a$(?!$)", &[], &["a", ""]),
+            ("a(?=b$)", &["cab"], &["abc", "a"]),
             ("^(a|b$)$", &["a", "b"], &["ab", "bb"]),
             ("\\u00e9|\\x41|\\u{1F600}|\\ud83d\\ude01", &["é", "A", "😀", "😁"], &["e"]),
             ("^\\p{N}\\P{N}$", &["5a", "½b"], &["a5"]),
@@ -524,6 +552,7 @@ mod tests {
             ("\\p{Script=Greek}", "property 'Script=Greek'"),
             ("\\Z", "no escape of ECMAScript"),
             ("(?:(?!--).)*$", "repeating"),
+            ("^a*^b", "'^' behind another part"),
         ] {
             let error = search(&mut Languages::new(), pattern).unwrap_err();
             assert!(error.contains(message), "{pattern}: {error}");

@@ -94,10 +94,7 @@ impl Block for Ffn {
                 let gate = gate.forward_in_ffn(b, x)?;
                 b.graph.glu(self.activation.glu(), gate, up)?
             }
-            Gating::Halves => {
-                let [gate, up] = halves(b, up)?;
-                b.graph.glu(self.activation.glu(), gate, up)?
-            }
+            Gating::Halves => b.graph.glu_halves(self.activation.glu(), up, false)?,
         };
         self.down.forward_in_ffn(b, bent)
     }
@@ -117,13 +114,4 @@ impl Activation {
             Activation::Gelu => GluOp::Geglu,
         }
     }
-}
-
-/// Both halves of each row.
-fn halves(b: &mut Builder<'_>, rows: TensorId) -> Result<[TensorId; 2], Error> {
-    let ([n, n_tokens, ..], nb) = (b.graph[rows].ne, b.graph[rows].nb);
-    let strides = [nb[1], nb[2], nb[3]];
-    let mut half =
-        |first: usize| b.graph.view(rows, [n / 2, n_tokens, 1, 1], strides, first * size_of::<f32>());
-    Ok([half(0)?, half(n / 2)?])
 }

@@ -8,7 +8,7 @@ use quipu::telemetry::{Recorder, Summary};
 use quipu::{ContextFull, GenerateOptions};
 
 use crate::fail::Failure;
-use crate::output::{Output, SharedOutput, note};
+use crate::output::{Log, note};
 
 /// When a text ends and what is reported.
 #[derive(Debug, clap::Args)]
@@ -53,7 +53,7 @@ impl GenerationArgs {
     pub fn recorder(&self, inputs: &Inputs) -> Result<Option<Recording>, Failure> {
         let (recorder, events) = match &self.events {
             Some(path) => {
-                let events = SharedOutput::new(Output::create(path, inputs)?);
+                let events = Log::create(path, inputs)?;
                 (Recorder::with_json_lines(events.clone()), Some(events))
             }
             None if self.perf => (Recorder::new(), None),
@@ -66,13 +66,12 @@ impl GenerationArgs {
 
     /// Ends the recording.
     pub fn report(&self, recording: Option<&Recording>) -> Result<(), Failure> {
-        let Some(Recording { recorder, events }) = recording else { return Ok(()) };
+        let Some(Recording { recorder, .. }) = recording else { return Ok(()) };
         if self.perf {
             note(Summary(recorder.metrics()));
         }
         let what = || self.events.as_deref().unwrap_or_else(|| "events".as_ref()).display().to_string();
-        recorder.flush().map_err(|error| Failure::Io { what: what(), error })?;
-        events.as_ref().map_or(Ok(()), SharedOutput::finish)
+        recorder.flush().map_err(|error| Failure::Io { what: what(), error })
     }
 }
 
@@ -80,7 +79,15 @@ impl GenerationArgs {
 #[derive(Debug)]
 pub(crate) struct Recording {
     recorder: Recorder,
-    events: Option<SharedOutput>,
+    events: Option<Log>,
+}
+
+impl Recording {
+    /// There is a model: the file of events replaces an older one.
+    pub fn begin(recording: Option<&Recording>) -> Result<(), Failure> {
+        let events = recording.and_then(|recording| recording.events.as_ref());
+        events.map_or(Ok(()), Log::appear)
+    }
 }
 
 /// Seconds, with a fraction perhaps.

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use quipu::gguf::{Inputs, NewFile};
 
@@ -54,37 +54,32 @@ fn failed(path: &Path, error: io::Error) -> Failure {
     Failure::Io { what: path.display().to_string(), error }
 }
 
-/// An output that is handed to somebody who keeps it to the end of the program, and finished from outside.
+/// A log: handed to somebody who keeps it to the end of the program. What was written is in the file, whatever happens next.
 #[derive(Clone, Debug)]
-pub(crate) struct SharedOutput(Arc<Mutex<Option<Output>>>);
+pub(crate) struct Log(Arc<Mutex<NewFile>>);
 
-impl SharedOutput {
-    pub fn new(output: Output) -> SharedOutput {
-        SharedOutput(Arc::new(Mutex::new(Some(output))))
+impl Log {
+    /// Begins it. A log that is one of `inputs` is refused.
+    pub fn create(path: &Path, inputs: &Inputs) -> Result<Log, Failure> {
+        Ok(Log(Arc::new(Mutex::new(NewFile::create(path, inputs)?))))
     }
 
-    /// Gives the file its name; what is written later goes nowhere.
-    pub fn finish(&self) -> Result<(), Failure> {
-        let output = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
-        output.map_or(Ok(()), Output::finish)
+    /// Gives the file its name: from here on there is something to log.
+    pub fn appear(&self) -> Result<(), Failure> {
+        Ok(self.file().appear()?)
     }
 
-    fn with(
-        &self,
-        write: impl FnOnce(&mut Output) -> io::Result<usize>,
-        otherwise: usize,
-    ) -> io::Result<usize> {
-        let mut output = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        output.as_mut().map_or(Ok(otherwise), write)
+    fn file(&self) -> MutexGuard<'_, NewFile> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Write for SharedOutput {
+impl Write for Log {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.with(|output| output.write(bytes), bytes.len())
+        self.file().write(bytes)
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        self.with(|output| output.flush().map(|()| 0), 0).map(drop)
+        self.file().flush()
     }
 }

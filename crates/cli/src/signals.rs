@@ -1,21 +1,33 @@
 //! What happens when a signal ends the program: files that are not complete are removed first.
 
 /// Removes unfinished files when the program is interrupted, terminated or loses its terminal, and then lets the signal
-/// do what it does. Where no thread is to be had, signals end the program as if this had not been called.
+/// do what it does. Signals that are ignored stay ignored (`nohup`, jobs in the background). Where no thread is to be had,
+/// signals end the program as if this had not been called.
 #[cfg(unix)]
 pub(crate) fn remove_unfinished_files() {
     use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
     use signal_hook::iterator::Signals;
 
+    let ignored = ignored_signals();
+    let wanted = [SIGINT, SIGTERM, SIGHUP].into_iter().filter(move |signal| ignored >> (signal - 1) & 1 == 0);
     // The handlers are installed by the thread that answers them: without it nobody would.
-    let watch = || {
-        let Ok(mut signals) = Signals::new([SIGINT, SIGTERM, SIGHUP]) else { return };
+    let watch = move || {
+        let Ok(mut signals) = Signals::new(wanted) else { return };
         for signal in signals.forever() {
             quipu::gguf::remove_unfinished();
             let _ = signal_hook::low_level::emulate_default_handler(signal);
         }
     };
     let _ = std::thread::Builder::new().name("signals".to_owned()).spawn(watch);
+}
+
+/// The signals that whoever started this process had ignored, as the bits `1 << (signal - 1)`. Only Linux says so; elsewhere
+/// none.
+#[cfg(unix)]
+fn ignored_signals() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0)
 }
 
 /// There are no such signals here.

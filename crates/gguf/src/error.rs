@@ -143,6 +143,8 @@ pub enum Error {
     OutputExists { path: PathBuf },
     #[error("cannot write {}: {source}", path.display())]
     Create { path: PathBuf, source: std::io::Error },
+    #[error("what was at {} is now at {}, and cannot be put back: {source}", path.display(), aside.display())]
+    PutAside { path: PathBuf, aside: PathBuf, source: std::io::Error },
 
     // Overrides.
     #[error("metadata override \"{text}\": expected {expected}", text = shown(text))]

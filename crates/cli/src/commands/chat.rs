@@ -8,7 +8,7 @@ use serde_json::Value;
 use crate::chat_template::TemplateArgs;
 use crate::commands::run::timing_line;
 use crate::fail::{Failure, writing};
-use crate::generation::GenerationArgs;
+use crate::generation::{GenerationArgs, Recording};
 use crate::options::{ContextArgs, ModelArgs};
 use crate::output::note;
 use crate::sampling::SamplingArgs;
@@ -41,6 +41,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     let recorder = args.generation.recorder(&inputs)?;
     let kwargs = args.template.kwargs()?;
     let model = args.model.open()?;
+    Recording::begin(recorder.as_ref())?;
     SamplingArgs::check_grammar(&options, &model)?;
     let template = args.template.template(&model)?;
     let tokenizer = model.tokenizer()?;

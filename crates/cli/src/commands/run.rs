@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use quipu::{Flow, Timings};
 
 use crate::fail::{Failure, writing};
-use crate::generation::GenerationArgs;
+use crate::generation::{GenerationArgs, Recording};
 use crate::input::read_text;
 use crate::options::{ContextArgs, ModelArgs};
 use crate::output::note;
@@ -49,6 +49,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     args.sampling.add_inputs(&mut inputs);
     let recorder = args.generation.recorder(&inputs)?;
     let model = args.model.open()?;
+    Recording::begin(recorder.as_ref())?;
     SamplingArgs::check_grammar(&options, &model)?;
     let mut session = model.session(&args.context.session())?;
     let mut stdout = std::io::stdout().lock();

@@ -59,15 +59,28 @@ impl NewFile {
         let path = path.to_owned();
         inputs.refuse(&path)?;
         let failed = |source| Error::Create { path: path.clone(), source };
-        if let Ok(there) = path.metadata() {
-            // For files, this asks whether they may be written: renaming would not.
-            let file = OpenOptions::new().write(true).open(&path).map_err(failed)?;
-            if !there.is_file() {
-                return Ok(NewFile { file, path, temporary: None });
+        let there = match path.metadata() {
+            Ok(there) => {
+                // For files, this asks whether they may be written: renaming would not.
+                let file = OpenOptions::new().write(true).open(&path).map_err(failed)?;
+                if !there.is_file() {
+                    return Ok(NewFile { file, path, temporary: None });
+                }
+                Some(there)
             }
-        }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            // A name that is too long, a file where a folder should be: better now than after the work.
+            Err(error) => return Err(failed(error)),
+        };
         let target = follow_links(&path).map_err(failed)?;
+        if !ends_in_name(&target) {
+            return Err(failed(io::Error::new(io::ErrorKind::InvalidInput, "expected the name of a file")));
+        }
         let (file, temporary) = create_beside(&target, &mut unfinished::lock()).map_err(failed)?;
+        // Who may read and write the file that is replaced may read and write its successor, and nobody else meanwhile.
+        if let Some(there) = there {
+            let _ = file.set_permissions(there.permissions());
+        }
         let temporary = Some(Temporary { path: temporary, target, replaces });
         Ok(NewFile { file, path, temporary })
     }
@@ -83,6 +96,14 @@ impl NewFile {
     /// Where it will be.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Puts it under its name now, while more is to be written: for logs, which are of use before they are complete.
+    ///
+    /// # Errors
+    /// As [`NewFile::finish`].
+    pub fn appear(&mut self) -> Result<()> {
+        self.take_name(&mut unfinished::lock())
     }
 
     /// Puts it under its name.
@@ -123,8 +144,11 @@ impl NewFile {
             }
         }
         for (place, target) in aside.iter().rev() {
-            let _ =
-                if outcome.is_ok() { std::fs::remove_file(place) } else { std::fs::rename(place, target) };
+            if outcome.is_ok() {
+                let _ = std::fs::remove_file(place);
+            } else if let Err(source) = std::fs::rename(place, target) {
+                return Err(Error::PutAside { path: target.clone(), aside: place.clone(), source });
+            }
         }
         outcome
     }
@@ -138,19 +162,18 @@ impl NewFile {
         let failed = |source| Error::Create { path: self.path.clone(), source };
         let (_, place) = create_beside(target, unfinished).map_err(failed)?;
         unfinished::forget(unfinished, &place);
-        std::fs::rename(target, &place).map_err(failed)?;
+        std::fs::rename(target, &place).map_err(|source| {
+            // Nothing is in it.
+            let _ = std::fs::remove_file(&place);
+            failed(source)
+        })?;
         Ok(Some((place, target.clone())))
     }
 
     /// Gives the temporary its target's name.
     fn take_name(&mut self, unfinished: &mut Vec<PathBuf>) -> Result<()> {
         let Some(Temporary { path, target, replaces }) = &self.temporary else { return Ok(()) };
-        let named = if *replaces {
-            keep_permissions(target, &self.file);
-            std::fs::rename(path, target)
-        } else {
-            rename_new(path, target)
-        };
+        let named = if *replaces { std::fs::rename(path, target) } else { rename_new(path, target) };
         match named {
             Ok(()) => {
                 unfinished::forget(unfinished, path);
@@ -215,11 +238,10 @@ fn rename_new(from: &Path, to: &Path) -> io::Result<()> {
     }
 }
 
-/// Who may read and write the file that is replaced may read and write its successor.
-fn keep_permissions(target: &Path, successor: &File) {
-    if let Ok(there) = target.metadata() {
-        let _ = successor.set_permissions(there.permissions());
-    }
+/// Whether a path names something in a folder: it is not empty, and no separator or dots are at its end.
+fn ends_in_name(path: &Path) -> bool {
+    let bytes = path.as_os_str().as_encoded_bytes();
+    path.file_name().is_some_and(|name| bytes.ends_with(name.as_encoded_bytes()))
 }
 
 /// Where `path` leads, which need not be there.
@@ -407,10 +429,28 @@ mod tests {
     fn permissions_stay() {
         use std::os::unix::fs::PermissionsExt;
         let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("a");
-        std::fs::write(&path, b"old").unwrap();
-        std::fs::set_permissions(&path, PermissionsExt::from_mode(0o640)).unwrap();
-        begin(path.clone(), "new").finish().unwrap();
-        assert_eq!(path.metadata().unwrap().permissions().mode() & 0o777, 0o640);
+        let paths = ["a", "b"].map(|name| dir.path().join(name));
+        for path in &paths {
+            std::fs::write(path, b"old").unwrap();
+            std::fs::set_permissions(path, PermissionsExt::from_mode(0o640)).unwrap();
+        }
+        let mode = |path: &Path| path.metadata().unwrap().permissions().mode() & 0o777;
+        let new = begin(paths[0].clone(), "new");
+        assert_eq!(mode(&new.temporary.as_ref().unwrap().path), 0o640);
+        new.finish().unwrap();
+        assert_eq!(mode(&paths[0]), 0o640);
+        NewFile::finish_all(paths.iter().map(|path| begin(path.clone(), "set")).collect()).unwrap();
+        assert_eq!(paths.each_ref().map(|path| mode(path)), [0o640; 2]);
+    }
+
+    #[test]
+    fn names_that_cannot_be_taken_are_refused_at_once() {
+        let dir = tempfile::tempdir().unwrap();
+        for name in ["out/", "", "..", &"n".repeat(300)] {
+            let path = if name.is_empty() { PathBuf::new() } else { dir.path().join(name) };
+            let error = NewFile::create(&path, &Inputs::new()).unwrap_err();
+            assert!(matches!(error, Error::Create { .. }), "{name}: {error}");
+        }
+        assert_eq!(contents(dir.path()), []);
     }
 }

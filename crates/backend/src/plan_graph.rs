@@ -84,8 +84,13 @@ impl PlanGraph for GraphView<'_> {
         matches!(self.tensor(tensor).storage, Storage::External { .. })
     }
 
+    /// The planner takes the place of any operand of the same layout: so all of them must allow it.
     fn can_inplace(&self, tensor: u32) -> bool {
-        self.tensor(tensor).op.can_inplace()
+        let tensor = self.tensor(tensor);
+        let allowed = |(i, src): (usize, &TensorId)| {
+            tensor.op.may_overwrite(i) || !self.graph[*src].same_layout(tensor)
+        };
+        tensor.op.can_inplace() && tensor.src.iter().enumerate().all(allowed)
     }
 
     fn same_layout(&self, a: u32, b: u32) -> bool {

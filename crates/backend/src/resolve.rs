@@ -20,6 +20,8 @@ pub struct Span {
     pub address: u64,
     /// Bytes.
     pub size: usize,
+    /// Whether the backend writes memory of this kind, if it belongs to the table alone.
+    pub writable: bool,
 }
 
 /// A buffer as far as a run may use it.
@@ -43,7 +45,7 @@ fn region(
     reach: impl Fn(&dyn Buffer) -> Option<Span>,
 ) -> Option<Region> {
     let span = reach(buffers.get(id).ok()?)?;
-    Some(Region { span, writable: buffers.is_owned(id) })
+    Some(Region { span, writable: span.writable && buffers.is_owned(id) })
 }
 
 fn numbers(n: usize) -> impl Iterator<Item = BufferId> {
@@ -76,6 +78,13 @@ impl Regions {
                 .zip(&self.regions)
                 .all(|(id, known)| region(buffers, id, &reach) == *known);
         if same { Ok(()) } else { Err(Error::Stale) }
+    }
+
+    /// The buffers that runs may write, and where they lie.
+    pub fn writable(&self) -> impl Iterator<Item = (BufferId, Span)> {
+        let written =
+            |(id, region): (BufferId, &Option<Region>)| Some((id, region.filter(|r| r.writable)?.span));
+        numbers(self.regions.len()).zip(&self.regions).filter_map(written)
     }
 }
 

@@ -155,9 +155,9 @@ fn a_prefix_is_not_a_folder() {
 
 #[cfg(unix)]
 mod unix {
-    use std::io::Read;
     use std::os::unix::fs::FileTypeExt;
     use std::os::unix::process::ExitStatusExt;
+    use std::time::Duration;
 
     use super::*;
 
@@ -250,16 +250,15 @@ mod unix {
         assert_eq!(output.stdout, fs::read(dir.path().join("l.bin")).expect("written"));
     }
 
-    /// Starts the quantizing of a model large enough to be caught at it, and waits until it writes.
+    /// Starts a command that writes for minutes, and waits until it does.
     fn caught_writing(dir: &Path) -> Child {
         fs::write(dir.join("q.gguf"), "old").expect("writable");
-        // A pipe nobody empties: the process stops in the middle of writing.
-        let args =
-            ["run", "-m", "m.gguf", "-p", "x", "-n", "100000", "--context-shift", "--events", "q.gguf"];
-        let child = command(dir, &args).stdout(Stdio::piped()).stderr(Stdio::null()).spawn();
-        let mut child = child.expect("quipu runs");
-        let mut first = [0; 4];
-        child.stdout.as_mut().expect("piped").read_exact(&mut first).expect("text");
+        fs::write(dir.join("lines.txt"), "a line of text\n".repeat(1_000_000)).expect("writable");
+        let args = ["embed", "-m", "m.gguf", "-f", "lines.txt", "-o", "q.gguf"];
+        let child = command(dir, &args).stderr(Stdio::null()).spawn().expect("quipu runs");
+        while unfinished(dir) == 0 {
+            std::thread::sleep(Duration::from_millis(5));
+        }
         child
     }
 
@@ -293,6 +292,40 @@ mod unix {
         let args = ["run", "-m", "m.gguf", "-p", "x", "-n", "2", "--events", "q.gguf"];
         assert!(quipu(dir.path(), &args).status.success());
         assert!(fs::metadata(dir.path().join("q.gguf")).expect("there").len() > 3);
+    }
+
+    #[test]
+    fn signals_that_are_ignored_stay_ignored() {
+        let dir = folder();
+        fs::write(dir.path().join("lines.txt"), "a line of text\n".repeat(2_000)).expect("writable");
+        let quipu = env!("CARGO_BIN_EXE_quipu");
+        // The shell hands its ignored signal down, as nohup does.
+        let script = format!(
+            "trap '' HUP; '{quipu}' embed -m m.gguf -f lines.txt -o q.bin & \
+             while ! ls -A | grep -q partial; do sleep 0.01; done; kill -HUP $!; wait $!"
+        );
+        let output = Command::new("sh").args(["-c", &script]).current_dir(dir.path()).output();
+        let output = output.expect("sh runs");
+        assert!(output.status.success(), "{output:?}");
+        assert!(dir.path().join("q.bin").exists());
+    }
+
+    #[test]
+    fn a_log_is_there_while_it_is_written() {
+        let dir = folder();
+        let args =
+            ["run", "-m", "m.gguf", "-p", "x", "-n", "1000000", "--context-shift", "--events", "e.jsonl"];
+        let mut child = command(dir.path(), &args).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
+        let child = child.as_mut().expect("quipu runs");
+        let log = || fs::read_to_string(dir.path().join("e.jsonl")).unwrap_or_default();
+        while !log().contains("\"prompt\"") {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        let kill = Command::new("kill").args(["-INT", &child.id().to_string()]).status();
+        assert!(kill.expect("kill runs").success());
+        child.wait().expect("it ends");
+        assert!(log().contains("\"prompt\""));
+        assert_eq!(unfinished(dir.path()), 0);
     }
 
     #[test]

@@ -34,20 +34,20 @@ pub(crate) struct Plan {
     pub pace: Option<Pace>,
 }
 
-/// First byte and size of a buffer's memory, if it is the host's.
-fn memory(buffer: &dyn Buffer) -> Option<(*mut u8, usize)> {
+/// First byte and size of a buffer's memory, if it is the host's, and whether it is memory to write to.
+fn memory(buffer: &dyn Buffer) -> Option<(*mut u8, usize, bool)> {
     let any = buffer.as_any();
     if let Some(buffer) = any.downcast_ref::<CpuBuffer>() {
-        // The address comes from the allocation, not from a reference: writing through it is sound as long as nobody
-        // else has the buffer, which `&mut BufferTable` proves for owned ones.
-        return Some((buffer.bytes.as_ptr(), buffer.bytes.len()));
+        // The address comes from the allocation, not from a reference: writing through it is sound while nobody else
+        // has the buffer, which `Plan::verify` makes sure of.
+        return Some((buffer.bytes.as_ptr(), buffer.bytes.len(), true));
     }
     let bytes = any.downcast_ref::<HostBuffer>()?.as_slice();
-    Some((bytes.as_ptr().cast_mut(), bytes.len()))
+    Some((bytes.as_ptr().cast_mut(), bytes.len(), false))
 }
 
 fn reach(buffer: &dyn Buffer) -> Option<Span> {
-    memory(buffer).map(|(ptr, size)| Span { address: ptr.addr() as u64, size })
+    memory(buffer).map(|(ptr, size, writable)| Span { address: ptr.addr() as u64, size, writable })
 }
 
 /// What resolving a node needs.
@@ -102,9 +102,17 @@ impl Plan {
         Ok(plan)
     }
 
-    /// Checks that every pointer leads where it did when it was made.
-    pub fn verify(&self, buffers: &BufferTable) -> Result<(), Error> {
-        self.regions.verify(buffers, reach)
+    /// Checks that every pointer leads where it did when it was made, and that nobody else has what is written: only who
+    /// has a buffer for itself can lend it for writing.
+    pub fn verify(&self, buffers: &mut BufferTable) -> Result<(), Error> {
+        self.regions.verify(buffers, reach)?;
+        for (id, span) in self.regions.writable() {
+            let buffer = buffers.get_mut(id)?.as_any_mut().downcast_mut::<CpuBuffer>().ok_or(Error::Stale)?;
+            if buffer.bytes.as_ptr().addr() as u64 != span.address {
+                return Err(Error::Stale);
+            }
+        }
+        Ok(())
     }
 
     /// Bytes of scratch for a team of `n_threads`.
@@ -179,14 +187,16 @@ impl Source<'_> {
     /// The pointers of a tensor.
     fn operand(&self, tensor: &Tensor) -> Result<Operand, Error> {
         let place = self.resolver.place(tensor)?;
-        let (start, _) = memory(self.buffers.get(place.buffer)?).ok_or(Error::Stale)?;
+        let (start, ..) = memory(self.buffers.get(place.buffer)?).ok_or(Error::Stale)?;
         // `wrapping_add`: an empty tensor may lie at the end, and is never dereferenced.
         let ptr = start.wrapping_add(place.offset);
         if ptr.addr() as u64 != place.address {
             // Bytes that are somewhere else whenever one asks are of no use.
             return Err(Error::Stale);
         }
-        Ok(Operand { ptr, dtype: tensor.dtype, ne: tensor.ne, nb: tensor.nb })
+        // Strides of what is empty were never looked at, and lead nowhere.
+        let nb = if tensor.n_elements() == 0 { [0; 4] } else { tensor.nb };
+        Ok(Operand { ptr, dtype: tensor.dtype, ne: tensor.ne, nb })
     }
 }
 
@@ -194,7 +204,7 @@ impl Source<'_> {
 fn is_small(step: &Step) -> bool {
     match step.op {
         Op::MulMat | Op::FlashAttn { .. } => multiplications(step) <= SOLO_MULTIPLICATIONS,
-        Op::SetRows => step.src[0].n_elements() <= SOLO_ELEMENTS,
+        Op::SetRows | Op::SumRows => step.src[0].n_elements() <= SOLO_ELEMENTS,
         _ => step.dst.n_elements() <= SOLO_ELEMENTS,
     }
 }

@@ -97,7 +97,7 @@ impl Source<'_> {
 fn reach(shared: &Arc<Shared>, buffer: &dyn Buffer) -> Option<Span> {
     let size = buffer.size();
     let buffer = buffer.as_any().downcast_ref::<CudaBuffer>()?;
-    buffer.is_of(shared).then(|| Span { address: buffer.address(), size })
+    buffer.is_of(shared).then(|| Span { address: buffer.address(), size, writable: true })
 }
 
 impl Plan {

@@ -41,8 +41,8 @@ unsafe fn run(step: &Step, context: Context, _part: Part, team: &Team<'_>) -> Re
         dst: step.dst.ptr.cast::<f32>(),
         scratch: context.scratch,
     };
-    // SAFETY: the caller's promises are those of `mul_mat`; a barrier surrounds each step that is not solo,
-    // and products never are.
+    // SAFETY: the caller's promises are those of `mul_mat`; a barrier surrounds each step of the team, and a solo step has a
+    // team of one.
     unsafe { mul_mat(team, context.isa, &describe(step), &operands) }
         .expect("type and sizes were checked when the plan sized the scratch");
     Ok(())

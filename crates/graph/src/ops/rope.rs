@@ -13,8 +13,8 @@ pub(super) static RULE: OpRule = OpRule {
     ggml_id: 48,
     n_src: 2..=3,
     can_inplace: true,
-    // Factors look like the operand only where there is one row to rotate, and they are read before it is written.
-    overwrites: &[0, 2],
+    // Not the factors: all rows are rotated with them, by several threads.
+    overwrites: &[0],
     form: Form::Computed(rule),
 };
 
@@ -26,8 +26,7 @@ fn rule(op: Op, src: &[&Tensor]) -> Result<Outcome, Broken> {
     let rotated = n_dims.is_multiple_of(2) && n_dims <= a.ne[0];
     ensure(rotated, Broken::one(0, "an even number of rotated elements, at most ne[0]"))?;
     if let Some(factors) = src.get(2) {
-        let fits =
-            factors.dtype == DType::F32 && factors.has_contiguous_rows() && factors.ne[0] >= n_dims / 2;
+        let fits = is_vector(factors, DType::F32) && factors.ne[0] >= n_dims / 2;
         ensure(fits, Broken::two(0, 2, "one f32 factor for each pair of rotated elements"))?;
     }
     f32_rows(src, 0)?;

@@ -313,7 +313,7 @@ pub fn mul_mat_pool(
     short("w (bytes)", w.len(), m.w_stride[1])?;
     short("x", x.len(), m.x_stride[1] / 4)?;
     short("dst", dst.len(), m.dst_stride[1] / 4)?;
-    let n_bytes = scratch_bytes.checked_add(SCRATCH_ALIGN).ok_or(MatMulError::Overflow)?;
+    let n_bytes = scratch_bytes.checked_add(SCRATCH_ALIGN).ok_or(m.overflow())?;
     let mut scratch = vec![0u8; n_bytes];
     let scratch = scratch.as_mut_ptr();
     let op = Operands {

@@ -147,7 +147,8 @@ impl Probe<'_> {
     }
 }
 
-fn user(content: Value) -> Value {
+fn user(content: impl Into<Value>) -> Value {
+    let content: Value = content.into();
     json!({ "role": "user", "content": content })
 }
 

@@ -104,7 +104,7 @@ fn mistakes_are_one_line() {
     );
     assert!(
         render(&["--messages", &messages, "--chat-template", "{{ 'a' * 99999999999 }}"])
-            .contains("bytes of memory")
+            .contains("stopped after")
     );
     assert!(render(&["--messages", &messages, "-m", "/no/such/model"]).contains("/no/such/model"));
 }

@@ -477,7 +477,7 @@ impl Spec {
             while let Some(c) = chars.next_if(char::is_ascii_digit) {
                 let digit = c as usize - '0' as usize;
                 match value.unwrap_or(0).checked_mul(10).and_then(|v| v.checked_add(digit)) {
-                    Some(v) if v <= i64::MAX as usize => value = Some(v),
+                    Some(v) if i64::try_from(v).is_ok() => value = Some(v),
                     _ => return value_error("Too many decimal digits in format string"),
                 }
             }

@@ -351,7 +351,7 @@ fn number(source: &str, at: usize, line: u32) -> Result<Option<(TokenKind, usize
             };
         }
     }
-    let radix = match text.get(..2).map(|p| p.to_ascii_lowercase()).as_deref() {
+    let radix = match text.get(..2).map(<[u8]>::to_ascii_lowercase).as_deref() {
         Some(b"0b") => 2,
         Some(b"0o") => 8,
         Some(b"0x") => 16,

@@ -9,6 +9,27 @@
 //! What is not there: template inheritance (`extends`, `include`, `import`; transformers has no loader, so they fail
 //! there too), `lipsum`, `urlize`, `\N{...}` escapes and lone surrogates.
 
+#![allow(
+    clippy::needless_pass_by_value,
+    clippy::ref_option,
+    reason = "arguments of a call are bound to values, which filters and methods are handed"
+)]
+#![allow(
+    clippy::unused_self,
+    clippy::wrong_self_convention,
+    reason = "operations are asked of the interpreter"
+)]
+#![allow(clippy::iter_not_returning_iterator, reason = "named as in Python")]
+#![allow(
+    clippy::match_same_arms,
+    clippy::single_match_else,
+    clippy::while_let_loop,
+    reason = "tables of cases"
+)]
+#![allow(clippy::format_push_string, clippy::naive_bytecount, reason = "short texts")]
+#![allow(clippy::option_option, reason = "not numbers, and numbers without an order")]
+#![allow(clippy::struct_excessive_bools, reason = "flags of a format, each by itself")]
+
 pub(crate) mod ast;
 pub(crate) mod meter;
 pub(crate) mod value;

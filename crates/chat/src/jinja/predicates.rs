@@ -97,17 +97,14 @@ impl Interpreter<'_> {
             }
             "defined" => !value.is_undefined(),
             "undefined" => value.is_undefined(),
-            "filter" | "test" => {
-                let known = match value {
-                    Value::Str(text) if name == "filter" => is_filter(text.as_str()),
-                    Value::Str(text) => is_test(text.as_str()),
-                    Value::List(_) | Value::Dict(_) => {
-                        return type_error(format!("unhashable type: '{}'", value.type_name()));
-                    }
-                    _ => false,
-                };
-                known
-            }
+            "filter" | "test" => match value {
+                Value::Str(text) if name == "filter" => is_filter(text.as_str()),
+                Value::Str(text) => is_test(text.as_str()),
+                Value::List(_) | Value::Dict(_) => {
+                    return type_error(format!("unhashable type: '{}'", value.type_name()));
+                }
+                _ => false,
+            },
             "none" => matches!(value, Value::None),
             "boolean" => matches!(value, Value::Bool(_)),
             "true" => matches!(value, Value::Bool(true)),

@@ -362,7 +362,7 @@ impl Interpreter<'_> {
         for b in text.bytes() {
             match b {
                 b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'_' | b'.' | b'-' | b'~' => {
-                    out.push(char::from(b))?
+                    out.push(char::from(b))?;
                 }
                 b'/' if !for_query => out.push('/')?,
                 b' ' if for_query => out.push('+')?,

@@ -62,7 +62,8 @@ fn shared(name: &str) -> Option<PathBuf> {
 
 fn short_hash(text: &str) -> String {
     let digest = Sha256::digest(text.as_bytes());
-    digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+    let start = digest.iter().take(8).fold(0u64, |start, byte| start << 8 | u64::from(*byte));
+    format!("{start:016x}")
 }
 
 #[test]

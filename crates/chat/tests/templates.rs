@@ -129,5 +129,6 @@ fn json_is_that_of_python() {
         assert_eq!(render(source, &talk(), false).as_deref(), Ok(want), "{source}");
     }
     assert!(matches!(render("{{ missing | tojson }}", &[], false), Err(Error::Render { line: 1, .. })));
-    assert!(matches!(render("{{ [] | tojson(indent=99999999) }}", &[], false), Err(Error::Render { .. })));
+    let wide = render("{{ [1] | tojson(indent=999999999) }}", &[], false);
+    assert!(matches!(wide, Err(Error::Exceeded { line: 1, .. })));
 }

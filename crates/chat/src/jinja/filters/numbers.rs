@@ -183,7 +183,8 @@ fn file_size(bytes: f64, binary: bool) -> String {
         return "1 Byte".to_owned();
     }
     if bytes < base {
-        return format!("{} Bytes", bytes.trunc());
+        // An integer has no sign at zero.
+        return format!("{} Bytes", bytes.trunc() + 0.0);
     }
     let prefixes = if binary {
         ["KiB", "MiB", "GiB", "TiB", "PiB", "EiB", "ZiB", "YiB"]

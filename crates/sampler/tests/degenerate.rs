@@ -77,7 +77,8 @@ fn all_samplers(vocabulary: &Arc<dyn Vocabulary>) -> Vec<Named> {
     for text in ["root ::= [0-9]+", "root ::= \"\"", "root ::= \"x\""] {
         add(format!("grammar {text}"), Box::new(Grammar::new(&pieces, text, "root").unwrap()));
     }
-    let triggers = Triggers { words: vec!["3".into()], tokens: vec![TokenId::MAX], patterns: vec![String::new()] };
+    let triggers =
+        Triggers { words: vec!["3".into()], tokens: vec![TokenId::MAX], patterns: vec![String::new()] };
     add(
         "lazy grammar".into(),
         Box::new(Grammar::lazy(&pieces, "root ::= [0-9]+", "root", &triggers).unwrap()),

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use quipu_sampler::{
     Candidates, Gbnf, Grammar, LlGuidance, LlTokens, Pieces, Sampler, TokenId, Vocabulary,
-    json_schema_to_grammar, schema_to_grammar,
+    WhiteSpace, json_schema_to_grammar, schema_to_grammar,
 };
 use quipu_tokenizer::Tokenizer;
 use serde_json::Value;
@@ -101,7 +101,7 @@ fn masks(path: &str) -> Result<(), Box<dyn Error>> {
     for (name, schema) in SCHEMAS {
         let started = Instant::now();
         let value: Value = serde_json::from_str(schema)?;
-        let text = schema_to_grammar(&value)?;
+        let text = schema_to_grammar(&value, WhiteSpace::Short)?;
         let converted = started.elapsed();
         let exact = Grammar::of(&pieces, Gbnf::parse(&text, "root", None)?.strict())?;
         let made = started.elapsed();

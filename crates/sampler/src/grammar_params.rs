@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::{
     BudgetParams, BudgetState, Error, Gbnf, ReasoningBudget, SchemaMode, TokenId, Triggers, Vocabulary,
-    json_schema_to_grammar, schema_to_grammar,
+    WhiteSpace, json_schema_to_grammar, schema_to_grammar,
 };
 
 /// What a grammar for llguidance begins with.
@@ -55,7 +55,8 @@ impl GrammarParams {
         Self::of(GrammarText::Gbnf(text.into()), false)
     }
 
-    /// A grammar of exactly the JSON that a schema accepts (`COMMON_GRAMMAR_TYPE_OUTPUT_FORMAT`).
+    /// A grammar of exactly the JSON that a schema accepts, with short white space
+    /// (`COMMON_GRAMMAR_TYPE_OUTPUT_FORMAT`).
     pub fn json_schema(schema: impl Into<String>) -> Self {
         Self::json_schema_as(schema, SchemaMode::Exact)
     }
@@ -85,7 +86,7 @@ impl GrammarParams {
                 let schema = serde_json::from_str(schema)
                     .map_err(|error| Error::Schema { message: format!("not JSON: {error}") })?;
                 match mode {
-                    SchemaMode::Exact => schema_to_grammar(&schema),
+                    SchemaMode::Exact => schema_to_grammar(&schema, WhiteSpace::Short),
                     SchemaMode::Llama => json_schema_to_grammar(&schema),
                 }
                 .map(Cow::Owned)

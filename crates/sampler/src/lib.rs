@@ -81,7 +81,7 @@ pub use params::SamplerParams;
 pub use penalties::Penalties;
 pub use reasoning_budget::{BudgetParams, BudgetState, ReasoningBudget};
 pub use sampler::{Sampler, TokenId};
-pub use schema::{SchemaMode, schema_to_grammar};
+pub use schema::{SchemaMode, WhiteSpace, schema_to_grammar};
 pub use seed::{DEFAULT_SEED, resolve_seed};
 pub use temp::Temp;
 pub use temp_ext::TempExt;

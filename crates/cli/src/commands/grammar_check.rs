@@ -1,10 +1,11 @@
 //! `quipu grammar-check`: whether a text is a sentence of a grammar, or JSON of a schema.
 
+use std::borrow::Cow;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use quipu::sampler::grammar::Verdict;
-use quipu::sampler::{Error, Gbnf, GrammarParams, SchemaMode};
+use quipu::sampler::{Error, Gbnf, GrammarParams, SchemaMode, WhiteSpace, schema_to_grammar};
 
 use crate::fail::{Failure, writing};
 use crate::input::{read_bytes, read_text};
@@ -38,11 +39,14 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     };
     let of_source = |error: Error| refused(format!("{}: {error}", source.display()));
     let text = read_text(source).map_err(|failure| refused(failure.to_string()))?;
-    let params = match args.json_schema {
-        Some(_) => GrammarParams::json_schema_as(text, args.json_schema_mode),
-        None => GrammarParams { root: args.root.clone(), ..GrammarParams::gbnf(text) },
+    let text = match (&args.json_schema, args.json_schema_mode) {
+        (Some(_), SchemaMode::Exact) => serde_json::from_str(&text)
+            .map_err(|error| Error::Schema { message: format!("not JSON: {error}") })
+            .and_then(|schema| schema_to_grammar(&schema, WhiteSpace::Any)),
+        (Some(_), mode) => GrammarParams::json_schema_as(text, mode).to_gbnf().map(Cow::into_owned),
+        (None, _) => Ok(text),
     };
-    let grammar = match params.parse(None) {
+    let grammar = match text.and_then(|text| Gbnf::parse(&text, &args.root, None)) {
         Ok(grammar) => Some(grammar),
         // Then it is no sentence, whatever it is.
         Err(Error::SchemaEmpty) => None,

@@ -522,7 +522,7 @@ impl Parser<'_> {
             return Err(self.expected_at(start, "a token as <[id]>, for want of a vocabulary"));
         };
         match vocabulary.tokenize(written.as_bytes(), true)[..] {
-            [token] => Ok(token as u32),
+            [token] => Ok(token),
             _ => Err(self.expected_at(start, "the text of exactly one token")),
         }
     }

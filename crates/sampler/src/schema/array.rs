@@ -75,10 +75,9 @@ impl Converter<'_> {
                         lower(&mut max, from.saturating_add(*most));
                     }
                 }
+                Atom::Contains { min: 0, max: None, .. } => {}
                 Atom::Contains { from, what, min, max } => {
-                    if *min > 0 || max.is_some() {
-                        counts.push(Count { from: *from, what: *what, min: *min, max: *max });
-                    }
+                    counts.push(Count { from: *from, what: *what, min: *min, max: *max });
                 }
                 Atom::Unique(true) => unique = true,
                 Atom::Unique(false) => {
@@ -222,14 +221,13 @@ impl Converter<'_> {
                             format_args!("'contains' and the like count in more than {MAX_STATES} ways"),
                         );
                     }
-                    let next_rule = match known.get(&next) {
-                        Some(&rule) => rule,
-                        None => {
-                            let rule = self.rules.announce();
-                            known.insert(next.clone(), rule);
-                            todo.push((next, rule));
-                            rule
-                        }
+                    let next_rule = if let Some(&rule) = known.get(&next) {
+                        rule
+                    } else {
+                        let rule = self.rules.announce();
+                        known.insert(next.clone(), rule);
+                        todo.push((next, rule));
+                        rule
                     };
                     let mut symbols = if state.n_items > 0 { self.comma() } else { Vec::new() };
                     symbols.extend(self.item(goal));

@@ -4,6 +4,7 @@ use std::collections::{HashMap, VecDeque};
 
 use serde_json::Value;
 
+use super::WhiteSpace;
 use super::charset::CharSet;
 use super::document::{Document, SchemaId, fail};
 use super::language::{EVERYTHING, Lang, Languages, TooLarge};
@@ -18,6 +19,8 @@ const MAX_CASES: usize = 512;
 const MAX_GOALS: usize = 20_000;
 /// Deepest look for values when it is asked whether there are any; behind it there may be some.
 const MAX_SEARCH: usize = 40;
+/// Longest indent where white space is short.
+const MAX_INDENT: u64 = 64;
 
 pub(super) struct Converter<'a> {
     pub(super) document: Document<'a>,
@@ -37,14 +40,34 @@ pub(super) struct Converter<'a> {
     pub(super) n_visits: usize,
 }
 
+/// The rules of white space around the whole, and between its parts.
+fn space_rules(rules: &mut Rules, space: WhiteSpace) -> (RuleId, RuleId) {
+    let blank = |rules: &mut Rules, ranges: &[(u32, u32)]| {
+        rules.rule(vec![vec![Symbol::Class(CharSet::new(ranges.to_vec()))]])
+    };
+    match space {
+        WhiteSpace::Any => {
+            let blank = blank(rules, &[(9, 10), (13, 13), (32, 32)]);
+            let space = rules.counted(blank, 0, None);
+            (space, space)
+        }
+        WhiteSpace::Short => {
+            let indent = blank(rules, &[(9, 9), (32, 32)]);
+            let indent = rules.counted(indent, 0, Some(MAX_INDENT));
+            let line = vec![Symbol::Class(CharSet::of(10)), Symbol::Rule(indent)];
+            let between = rules.rule(vec![vec![], vec![text(" ")], line]);
+            (rules.rule(vec![vec![]]), between)
+        }
+    }
+}
+
 impl<'a> Converter<'a> {
     /// The grammar's text; `None` if no value satisfies the schema.
-    pub(super) fn convert(schema: &'a Value) -> Result<Option<String>, Error> {
+    pub(super) fn convert(schema: &'a Value, space: WhiteSpace) -> Result<Option<String>, Error> {
         let mut document = Document::new(schema)?;
         let root = document.root(schema);
         let mut rules = Rules::default();
-        let blank = rules.rule(vec![vec![Symbol::Class(CharSet::new(vec![(9, 10), (13, 13), (32, 32)]))]]);
-        let space = rules.counted(blank, 0, None);
+        let (around, space) = space_rules(&mut rules, space);
         let mut converter = Self {
             document,
             languages: Languages::new(),
@@ -60,8 +83,8 @@ impl<'a> Converter<'a> {
             n_visits: 0,
         };
         let value = converter.value(goal(vec![(root, true)]));
-        let space = Symbol::Rule(space);
-        let top = converter.rules.rule(vec![vec![space.clone(), Symbol::Rule(value), space]]);
+        let around = Symbol::Rule(around);
+        let top = converter.rules.rule(vec![vec![around.clone(), Symbol::Rule(value), around]]);
         while let Some((goal, rule)) = converter.todo.pop_front() {
             converter.build(&goal, rule)?;
             if converter.rules.is_crowded() || converter.goals.len() > MAX_GOALS {
@@ -119,7 +142,7 @@ impl<'a> Converter<'a> {
                     alternatives.push(vec![Symbol::Rule(number)]);
                 }
                 Kind::String => {
-                    let lang = self.to_lang(&formula);
+                    let lang = self.texts_of(&formula);
                     alternatives.push(vec![Symbol::Rule(self.string_rule(owner, lang)?)]);
                 }
                 Kind::Array => {
@@ -155,15 +178,14 @@ impl<'a> Converter<'a> {
     }
 
     /// The strings that a formula describes.
-    pub(super) fn to_lang(&mut self, formula: &Formula) -> Lang {
+    pub(super) fn texts_of(&mut self, formula: &Formula) -> Lang {
         match formula {
-            Formula::Const(true) => EVERYTHING,
             Formula::Const(false) => super::language::NOTHING,
             Formula::Atom(Atom::Lang(lang)) => *lang,
             // Formulas about strings and numbers have no other demands.
-            Formula::Atom(_) => EVERYTHING,
+            Formula::Const(true) | Formula::Atom(_) => EVERYTHING,
             Formula::And(parts) | Formula::Or(parts) => {
-                let langs: Vec<Lang> = parts.iter().map(|part| self.to_lang(part)).collect();
+                let langs: Vec<Lang> = parts.iter().map(|part| self.texts_of(part)).collect();
                 if matches!(formula, Formula::And(_)) {
                     self.languages.and(&langs)
                 } else {
@@ -174,7 +196,7 @@ impl<'a> Converter<'a> {
     }
 
     fn number_texts(&mut self, formula: &Formula) -> Lang {
-        let lang = self.to_lang(formula);
+        let lang = self.texts_of(formula);
         let all = number::numbers(&mut self.languages);
         self.languages.and(&[all, lang])
     }
@@ -246,7 +268,7 @@ impl<'a> Converter<'a> {
                 Ok(self.languages.is_empty(lang).unwrap_or(false))
             }
             Kind::String => {
-                let lang = self.to_lang(formula);
+                let lang = self.texts_of(formula);
                 Ok(self.languages.is_empty(lang).unwrap_or(false))
             }
             Kind::Array => {
@@ -324,7 +346,7 @@ impl<'a> Converter<'a> {
                     let integers = number::integers(&mut self.languages);
                     let opposite = self.languages.not(integers);
                     let others = self.languages.and(&[lang, opposite]);
-                    if !self.is_whole_valued(others)? {
+                    if !self.is_whole_valued(others) {
                         return Ok(None);
                     }
                     let lang = self.languages.and(&[lang, integers]);
@@ -333,7 +355,7 @@ impl<'a> Converter<'a> {
                     out.extend(words.iter().filter(|word| *word != "-0").map(|word| text(word)));
                 }
                 Kind::String => {
-                    let lang = self.to_lang(&formula);
+                    let lang = self.texts_of(&formula);
                     let words = self.languages.dfa(lang).ok().and_then(|dfa| dfa.words(most));
                     let Some(words) = words else { return Ok(None) };
                     for word in words {
@@ -347,10 +369,10 @@ impl<'a> Converter<'a> {
     }
 
     /// Whether these texts are all of numbers that are whole.
-    fn is_whole_valued(&mut self, lang: Lang) -> Result<bool, Error> {
-        let broken = number::broken(&mut self.languages);
+    fn is_whole_valued(&mut self, lang: Lang) -> bool {
+        let broken = number::with_fraction(&mut self.languages);
         let left = self.languages.and(&[lang, broken]);
-        Ok(self.languages.is_empty(left).unwrap_or(false))
+        self.languages.is_empty(left).unwrap_or(false)
     }
 
     /// The goal with one more demand.

@@ -55,7 +55,7 @@ impl<'a> Converter<'a> {
             return self.refuse(id, format_args!("unfolds to more than {MAX_VISITS} subschemas"));
         }
         if is_constant {
-            return self.constant(id, value, wanted, kind);
+            return Ok(self.constant(id, value, wanted, kind));
         }
         match value {
             Value::Bool(all) => Ok(Formula::Const(*all == wanted)),
@@ -101,7 +101,7 @@ impl<'a> Converter<'a> {
             let Some(value) = map.get(key).filter(|_| is_known(key, draft)) else { continue };
             let part = match key {
                 "type" => self.type_of(id, value, wanted, kind)?,
-                "const" => self.constant(id, value, wanted, kind)?,
+                "const" => self.constant(id, value, wanted, kind),
                 _ => self.listed(id, value, wanted, kind)?,
             };
             if part.is(!wanted) {
@@ -289,7 +289,7 @@ impl<'a> Converter<'a> {
         }
         let mut parts = Vec::new();
         for value in values {
-            let part = self.constant(id, value, wanted, kind)?;
+            let part = self.constant(id, value, wanted, kind);
             if part.is(wanted) {
                 return Ok(part);
             }
@@ -316,18 +316,19 @@ impl<'a> Converter<'a> {
     }
 
     /// This value, written anyhow.
-    fn constant(&mut self, id: SchemaId, value: &'a Value, wanted: bool, kind: Kind) -> Fallible<Formula> {
+    fn constant(&mut self, id: SchemaId, value: &'a Value, wanted: bool, kind: Kind) -> Formula {
         let parts = match (value, kind) {
             (Value::Null, Kind::Null)
             | (Value::Bool(true), Kind::True)
-            | (Value::Bool(false), Kind::False) => return Ok(Formula::Const(wanted)),
+            | (Value::Bool(false), Kind::False) => return Formula::Const(wanted),
             (Value::Number(number), Kind::Number) => {
-                let lang = number::equal(&mut self.languages, &Decimal::new(number));
-                return Ok(self.decimals(lang, wanted));
+                let (l, number) = (&mut self.languages, Decimal::new(number));
+                let lang = if wanted { number::equal(l, &number) } else { number::unequal(l, &number) };
+                return self.lang(lang, true);
             }
             (Value::String(text), Kind::String) => {
                 let lang = self.languages.words([text.as_str()]);
-                return Ok(self.lang(lang, wanted));
+                return self.lang(lang, wanted);
             }
             (Value::Array(items), Kind::Array) => {
                 let n = items.len() as u64;
@@ -361,9 +362,9 @@ impl<'a> Converter<'a> {
                 }));
                 parts
             }
-            _ => return Ok(Formula::Const(!wanted)),
+            _ => return Formula::Const(!wanted),
         };
-        Ok(Self::join(wanted, parts))
+        Self::join(wanted, parts)
     }
 
     /// A keyword's count.
@@ -393,7 +394,13 @@ impl<'a> Converter<'a> {
             "multipleOf" => {
                 let step = value.as_number().map(Decimal::new);
                 return match step.and_then(|step| number::multiples(&mut self.languages, &step)) {
-                    Some(lang) => Ok(self.decimals(lang, wanted)),
+                    Some(lang) => {
+                        // Longer ones are rounded by who reads them.
+                        let short = number::short_decimals(&mut self.languages);
+                        let lang = if wanted { lang } else { self.languages.not(lang) };
+                        let lang = self.languages.and(&[short, lang]);
+                        Ok(self.lang(lang, true))
+                    }
                     None => self.refuse(
                         id,
                         format_args!(

@@ -158,7 +158,7 @@ impl Languages {
             (_, 1, Some(1)) => of,
             (EVERYTHING, 0, _) | (EVERYTHING, _, None) => EVERYTHING,
             _ => {
-                if let (Node::Repeat { min: 0, max: None, .. }, _) = (&self.nodes[of as usize], ()) {
+                if let Node::Repeat { min: 0, max: None, .. } = self.nodes[of as usize] {
                     return of;
                 }
                 let nullable = min == 0 || self.is_nullable(of);

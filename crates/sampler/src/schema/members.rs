@@ -9,12 +9,12 @@ use super::language::{Lang, NOTHING};
 use super::logic::{ANY, Atom, Formula, Kind, Literal, NONE};
 
 impl<'a> Converter<'a> {
-    /// The subschemas of the first items, and of all others, with the keywords they stand under.
+    /// The subschemas of the first items, and of all others.
     fn items(
         &mut self,
         id: SchemaId,
         map: &'a Map<String, Value>,
-    ) -> Fallible<(Vec<SchemaId>, Option<(SchemaId, &'static str)>)> {
+    ) -> Fallible<(Vec<SchemaId>, Option<SchemaId>)> {
         let draft = self.document.draft;
         let (listed, key, rest, rest_key) = match map.get("items") {
             Some(items @ Value::Array(_)) if draft < Draft::D2020 => {
@@ -41,7 +41,7 @@ impl<'a> Converter<'a> {
             Some(first) => self.schemas(id, key, first)?,
             None => Vec::new(),
         };
-        let rest = rest.map(|rest| (self.document.child(id, rest, &format!("/{rest_key}")), rest_key));
+        let rest = rest.map(|rest| self.document.child(id, rest, &format!("/{rest_key}")));
         Ok((first, rest))
     }
 
@@ -91,11 +91,11 @@ impl<'a> Converter<'a> {
                 let n = first.len() as u64;
                 let first: Vec<Literal> = first.into_iter().map(|item| (item, wanted)).collect();
                 if wanted {
-                    return atom(Atom::Items(first, rest.map_or(ANY, |(rest, _)| (rest, true))));
+                    return atom(Atom::Items(first, rest.map_or(ANY, |rest| (rest, true))));
                 }
                 let mut parts: Vec<Formula> =
                     (0..).zip(first).map(|(i, item)| Formula::Atom(Atom::ItemAt(i, item))).collect();
-                parts.extend(rest.map(|(rest, _)| {
+                parts.extend(rest.map(|rest| {
                     Formula::Atom(Atom::Contains { from: n, what: (rest, false), min: 1, max: None })
                 }));
                 Ok(Formula::or(parts))
@@ -232,7 +232,7 @@ impl<'a> Converter<'a> {
             "propertyNames" => {
                 let names = self.document.child(id, value, "/propertyNames");
                 let formula = self.formula((names, true), Kind::String)?;
-                let lang = self.to_lang(&formula);
+                let lang = self.texts_of(&formula);
                 let others = self.languages.not(lang);
                 parts.push(Self::members_in(others, NONE, wanted, "propertyNames"));
             }

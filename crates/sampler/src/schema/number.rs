@@ -124,12 +124,27 @@ pub(super) fn numbers(l: &mut Languages) -> Lang {
     l.or(&[with_exponent, without])
 }
 
-/// Decimals that are no whole numbers.
+/// Decimals that are no whole numbers, also for who reads them as doubles.
 pub(super) fn broken(l: &mut Languages) -> Lang {
-    let (whole, point, any, some) =
-        (whole_digits(l, None), l.text("."), digits(l, 0, None), range(l, b'1', b'9'));
-    let magnitude = l.sequence(&[whole, point, any, some, any]);
+    let (whole, zeros) = (whole_digits(l, Some(8)), digits(l, 0, Some(5)));
+    let near = with_digits_behind(l, whole, zeros);
+    let (whole, zeros) = (l.text("0"), digits(l, 0, Some(200)));
+    let small = with_digits_behind(l, whole, zeros);
+    let magnitude = l.or(&[near, small]);
     signed(l, magnitude)
+}
+
+/// Decimals with a digit other than 0 behind the point.
+pub(super) fn with_fraction(l: &mut Languages) -> Lang {
+    let (whole, any) = (whole_digits(l, None), digits(l, 0, None));
+    let magnitude = with_digits_behind(l, whole, any);
+    signed(l, magnitude)
+}
+
+/// A whole part, a point, some digits, one that is not 0, and others.
+fn with_digits_behind(l: &mut Languages, whole: Lang, some: Lang) -> Lang {
+    let (point, digit, any) = (l.text("."), range(l, b'1', b'9'), digits(l, 0, None));
+    l.sequence(&[whole, point, some, digit, any])
 }
 
 /// Digits behind a point that make at least (or more than) these.
@@ -217,6 +232,14 @@ pub(super) fn bounded(l: &mut Languages, bound: &Decimal, strict: bool, up: bool
     l.and(&[exact, apart])
 }
 
+/// Decimals that are another number than this, also for who reads them as doubles.
+pub(super) fn unequal(l: &mut Languages, number: &Decimal) -> Lang {
+    let all = decimals(l);
+    let (above, below) = (bounded(l, number, true, true), bounded(l, number, true, false));
+    let other = l.or(&[above, below]);
+    l.and(&[all, other])
+}
+
 /// Texts of this number.
 pub(super) fn equal(l: &mut Languages, number: &Decimal) -> Lang {
     let (whole, point) = (l.text(&number.whole), l.text("."));
@@ -231,6 +254,16 @@ pub(super) fn equal(l: &mut Languages, number: &Decimal) -> Lang {
     }
     let minus = if number.negative { l.text("-") } else { EMPTY };
     l.concat(minus, magnitude)
+}
+
+/// Decimals that a double holds so exactly that multiples of any step in [`multiples`] can be told.
+pub(super) fn short_decimals(l: &mut Languages) -> Lang {
+    // No step has more than 6 digits behind the point.
+    let (whole, fraction) = (whole_digits(l, Some(8)), any_fraction(l));
+    let with_fraction = l.concat(whole, fraction);
+    let whole = whole_digits(l, Some(14));
+    let magnitude = l.or(&[with_fraction, whole]);
+    signed(l, magnitude)
 }
 
 /// Texts of multiples; `None` for steps that validators do not agree on, or that need too many states.
@@ -305,6 +338,8 @@ mod tests {
             for text in texts {
                 let want = text.parse::<f64>().unwrap() == value;
                 assert_eq!(l.has(lang, text), Ok(want), "{text} is {bound}");
+                let other = unequal(l, &decimal(bound));
+                assert_eq!(l.has(other, text), Ok(!want), "{text} is not {bound}");
             }
         }
     }

@@ -369,8 +369,7 @@ impl Parser<'_> {
             'b' if in_class => one(8),
             'b' | 'B' => Err(format!("'\\{c}' at character {from} cannot be expressed")),
             '0' if !self.peek().is_some_and(|c| c.is_ascii_digit()) => one(0),
-            '0'..='9' => Err(format!("the back reference at character {from} cannot be expressed")),
-            'k' => Err(format!("the back reference at character {from} cannot be expressed")),
+            '0'..='9' | 'k' => Err(format!("the back reference at character {from} cannot be expressed")),
             'c' => match self.next() {
                 Some(c) if c.is_ascii_alphabetic() => one(c as u32 % 32),
                 _ => Err(format!("'\\c' at character {from} names no control character")),

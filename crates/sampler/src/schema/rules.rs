@@ -26,16 +26,17 @@ pub(super) enum Symbol {
 }
 
 type Alternative = Vec<Symbol>;
+type Ranges = Vec<(u32, u32)>;
 
 /// A rule's alternatives; `None` while it is only announced.
 #[derive(Debug, Default)]
 pub(super) struct Rules {
-    rules: Vec<Option<Vec<Alternative>>>,
+    all: Vec<Option<Vec<Alternative>>>,
     known: HashMap<Vec<Alternative>, RuleId>,
     /// Any number of a rule.
     stars: HashMap<RuleId, RuleId>,
     spelled: HashMap<CharSet, RuleId>,
-    hex: HashMap<(Vec<(u32, u32)>, u32), RuleId>,
+    hex: HashMap<(Ranges, u32), RuleId>,
 }
 
 /// The grammar passes a bound.
@@ -49,12 +50,12 @@ pub(super) fn text(text: &str) -> Symbol {
 impl Rules {
     /// A rule to be defined later.
     pub(super) fn announce(&mut self) -> RuleId {
-        self.rules.push(None);
-        self.rules.len() - 1
+        self.all.push(None);
+        self.all.len() - 1
     }
 
     pub(super) fn define(&mut self, rule: RuleId, alternatives: Vec<Alternative>) {
-        self.rules[rule] = Some(alternatives);
+        self.all[rule] = Some(alternatives);
     }
 
     /// A rule with these alternatives, the known one if there is one.
@@ -69,7 +70,7 @@ impl Rules {
     }
 
     pub(super) fn is_crowded(&self) -> bool {
-        self.rules.len() > MAX_RULES
+        self.all.len() > MAX_RULES
     }
 
     /// `min` to `max` times the unit.
@@ -182,8 +183,8 @@ impl Rules {
             alternatives.push(vec![Symbol::Rule(self.digits(low_plane.ranges(), 4))]);
         }
         // The first half of a pair for each set of second halves.
-        let mut pairs: BTreeMap<Vec<(u32, u32)>, Vec<(u32, u32)>> = BTreeMap::new();
-        let mut partly: BTreeMap<u32, Vec<(u32, u32)>> = BTreeMap::new();
+        let mut pairs: BTreeMap<Ranges, Ranges> = BTreeMap::new();
+        let mut partly: BTreeMap<u32, Ranges> = BTreeMap::new();
         for &(low, high) in set.intersection(&CharSet::new(vec![(0x1_0000, 0x10_FFFF)])).ranges() {
             let (low, high) = (low - 0x1_0000, high - 0x1_0000);
             let (first, last) = (low >> 10, high >> 10);
@@ -224,7 +225,7 @@ impl Rules {
             return known;
         }
         let unit = 1u32 << (4 * (n - 1));
-        let mut by_rest: BTreeMap<Vec<(u32, u32)>, Vec<u32>> = BTreeMap::new();
+        let mut by_rest: BTreeMap<Ranges, Vec<u32>> = BTreeMap::new();
         for digit in 0..16 {
             let (from, to) = (digit * unit, digit * unit + unit - 1);
             let rest = ranges.iter().filter(|(low, high)| *low <= to && *high >= from);
@@ -290,7 +291,7 @@ impl Rules {
         while let Some(&rule) = order.get(at) {
             out.push_str(&name(at));
             out.push_str(" ::= ");
-            let alternatives = self.rules[rule].iter().flatten().filter(|alternative| lives(alternative));
+            let alternatives = self.all[rule].iter().flatten().filter(|alternative| lives(alternative));
             for (i, alternative) in alternatives.enumerate() {
                 if i > 0 {
                     out.push_str(" | ");
@@ -327,12 +328,12 @@ impl Rules {
 
     /// For each rule whether it describes some text.
     fn productive(&self) -> Vec<bool> {
-        let mut out = vec![false; self.rules.len()];
+        let mut out = vec![false; self.all.len()];
         // Alternatives by the rules they need, each with the number of those not known to be productive.
         let mut waiting: Vec<(RuleId, usize)> = Vec::new();
-        let mut needed_by: Vec<Vec<usize>> = vec![Vec::new(); self.rules.len()];
+        let mut needed_by: Vec<Vec<usize>> = vec![Vec::new(); self.all.len()];
         let mut todo = Vec::new();
-        for (rule, alternatives) in self.rules.iter().enumerate() {
+        for (rule, alternatives) in self.all.iter().enumerate() {
             for alternative in alternatives.iter().flatten() {
                 let empty = alternative.iter().any(|s| matches!(s, Symbol::Class(set) if set.is_empty()));
                 if empty {
@@ -434,7 +435,7 @@ mod tests {
         let mut rules = Rules::default();
         let unit = rules.rule(vec![vec![text("a")]]);
         let root = rules.counted(unit, 1, Some(1 << 31));
-        assert!(rules.rules.len() < 200 && accepts(&rules, root, &"a".repeat(5000)));
+        assert!(rules.all.len() < 200 && accepts(&rules, root, &"a".repeat(5000)));
     }
 
     #[test]

@@ -362,6 +362,17 @@ fn metadata_can_be_overridden() {
     assert_ne!(set.first().metadata().u32("llama.context_length").unwrap(), 99);
     let (model, _) = with("llama.rope.freq_base", OverrideValue::Float(5.0)).unwrap();
     assert_eq!(model.hparams().rope_freq_base, 5.0);
+    // An original length of 0 is the trained one, but every context is longer than it.
+    let key = "llama.rope.scaling.original_context_length";
+    let (model, _) = with(key, OverrideValue::Int(0)).unwrap();
+    let rope = |overrides| RopeConfig::new(model.hparams(), &overrides, 16);
+    let n_ctx_train = model.hparams().n_ctx_train;
+    assert_eq!(rope(RopeOverrides::default()).n_ctx_orig, n_ctx_train);
+    assert!(rope(RopeOverrides::default()).is_long && n_ctx_train > 16);
+    let zeros = RopeOverrides { yarn_orig_ctx: Some(0), freq_base: Some(0.0), ..RopeOverrides::default() };
+    assert_eq!(rope(zeros), rope(RopeOverrides::default()));
+    let longer = RopeOverrides { yarn_orig_ctx: Some(99), ..RopeOverrides::default() };
+    assert_eq!(rope(longer).n_ctx_orig, 99);
     // What does not fit is left out, as in the reference.
     let (model, _) = with("llama.context_length", OverrideValue::Str("many".to_owned())).unwrap();
     assert_ne!(model.hparams().n_ctx_train, 99);

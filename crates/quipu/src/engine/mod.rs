@@ -296,9 +296,10 @@ impl Engine {
         }
     }
 
-    /// Decodes `tokens` at the end of what sequence 0 holds, which is not under way; `all_outputs` says whether every
+    /// Takes every sequence out, then decodes `tokens` at the end of what lane 0 holds; `all_outputs` says whether every
     /// row's logits are wanted or only the last one's. After an error nothing of them is held.
     pub(crate) fn extend(&mut self, tokens: &[TokenId], all_outputs: bool) -> Result<(), Error> {
+        self.remove_all();
         let cached = &mut self.lanes[0].cached;
         cached.set_pending(tokens);
         let first = cached.n_past();
@@ -318,14 +319,15 @@ impl Engine {
         done
     }
 
-    /// Runs `tokens` through the model from nothing, in pieces of at most `n_batch`, hands the context with every row of
-    /// a piece to `read`, and forgets them, whatever happens.
+    /// Takes every sequence out, then runs `tokens` through the model from nothing, in pieces of at most `n_batch`,
+    /// hands the context with every row of a piece to `read`, and forgets them, whatever happens.
     pub(crate) fn run_apart(
         &mut self,
         tokens: &[TokenId],
         n_batch: usize,
         mut read: impl FnMut(&Context, usize) -> Result<(), quipu_decoder::Error>,
     ) -> Result<(), Error> {
+        self.remove_all();
         self.reset();
         self.parts.clear();
         let done = self.guarded(|engine| {
@@ -341,6 +343,17 @@ impl Engine {
         });
         self.reset();
         done
+    }
+
+    /// Takes all sequences out: those of generations that were forgotten ([`std::mem::forget`]) and never dropped.
+    pub(crate) fn remove_all(&mut self) {
+        if self.live.is_empty() {
+            return;
+        }
+        while !self.live.is_empty() {
+            self.take_out(0);
+        }
+        self.watch_interrupts();
     }
 
     /// Lets go of sequences that have nothing left to do or to say.

@@ -315,7 +315,7 @@ impl Sequence {
 
     fn begin(&mut self) {
         self.state = State::Ended;
-        match self.sampler.accept_prompt(self.held.pending()) {
+        match self.sampler.accept_prompt(self.held.tokens()) {
             Ok(()) => self.state = State::Compute,
             Err(error) => self.fail(error),
         }
@@ -464,10 +464,7 @@ impl Sequence {
     pub(crate) fn adopt(&mut self, cached: &mut Held, memory: &mut dyn Memory) -> Result<(), Error> {
         let span = self.span.clone();
         let _in_generation = span.enter();
-        self.begin();
-        if self.state == State::Ended {
-            return Ok(());
-        }
+        // First of all: a sampler may fail or panic at the prompt, and then somebody must know what the memory holds.
         self.held.adopt(cached, self.seq_id, memory)?;
         self.outcome.n_cached = self.held.n_past();
         Ok(())
@@ -485,6 +482,7 @@ impl Sequence {
         let done = self.held.shift(n_keep, n_discard, self.seq_id, memory)?;
         if done {
             self.report_shift(n_keep, n_discard);
+        self.begin();
         }
         Ok(done)
     }

@@ -202,7 +202,7 @@ impl Engine {
         self.lanes[seq_id as usize].is_taken = true;
         self.n_keys += 1;
         let key = SequenceKey(self.n_keys);
-        self.live.push(Live { key, sequence });
+        self.live.push(Live { key, sequence, waits: false });
         self.watch_interrupts();
         Ok(key)
     }
@@ -400,6 +400,7 @@ impl Engine {
     fn compute(&mut self) -> Result<usize, Error> {
         self.clock += 1;
         self.adopt_lanes();
+        self.let_wait();
         let mut limit = self.context.params().n_batch;
         loop {
             let prompt = self.gather(limit);
@@ -427,6 +428,17 @@ impl Engine {
             let lane = &mut self.lanes[live.sequence.seq_id() as usize];
             if let Err(error) = live.sequence.adopt(&mut lane.cached, self.context.memory_mut()) {
                 live.sequence.fail(error);
+            }
+        }
+    }
+
+    /// Decides who waits in this step: sequences whose events were not taken. What they say within the step, as that
+    /// they were shifted, does not count when a batch is gathered once more.
+    fn let_wait(&mut self) {
+        for live in &mut self.live {
+            live.waits = !live.sequence.has_no_events();
+            if live.waits {
+                live.sequence.end_if_interrupted();
             }
         }
     }
@@ -459,11 +471,10 @@ impl Engine {
         prompt
     }
 
-    /// How many tokens a sequence wants to be computed. One whose context is full is shifted first.
+    /// How many tokens a sequence wants to be computed; none if it waits. One whose context is full is shifted first.
     fn ask(&mut self, index: usize) -> usize {
-        let sequence = &mut self.live[index].sequence;
-        if !sequence.has_no_events() {
-            sequence.end_if_interrupted();
+        let Live { sequence, waits, .. } = &mut self.live[index];
+        if *waits {
             return 0;
         }
         loop {
@@ -500,7 +511,10 @@ impl Engine {
         let start = Instant::now();
         let done = self.guarded(|engine| Ok(engine.context.decode(&engine.batch)?));
         let (n_tokens, spent) = (self.batch.n_tokens(), start.elapsed());
-        self.counts.n_decode += u64::from(done.is_ok());
+        if done.is_err() {
+            return done;
+        }
+        self.counts.n_decode += 1;
         let timings = &mut self.timings;
         let (n, time) = if is_prompt {
             (&mut timings.n_prompt, &mut timings.prompt)

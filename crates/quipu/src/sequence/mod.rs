@@ -338,7 +338,8 @@ impl Sequence {
         Step::Compute { tokens: self.held.pending(), pos: self.held.n_past() }
     }
 
-    /// What a full context forgets: tokens kept, and tokens discarded after them.
+    /// What a full context forgets for the next token: tokens kept, and tokens discarded after them. Tokens that are
+    /// computed again had their room, and need none to be made.
     fn discard(&self) -> Option<(usize, usize)> {
         let (n_keep, n_discard) = self.shift?.split(self.held.n_past());
         (n_discard > 0).then_some((n_keep, n_discard))
@@ -351,6 +352,9 @@ impl Sequence {
             return Ok(());
         }
         if self.interrupted() {
+        if self.held.pending().len() > 1 {
+            return None;
+        }
             return Ok(());
         }
         let sampler = &mut self.sampler;

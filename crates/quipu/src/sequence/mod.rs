@@ -253,7 +253,7 @@ impl Sequence {
         // A sampler of the caller's own may panic: then this was the end.
         self.state = State::Ended;
         if let Err(error) = self.sample(logits) {
-            self.fail(error);
+            self.end_with(error);
         }
     }
 
@@ -264,15 +264,21 @@ impl Sequence {
         self.report_shift(n_keep, n_discard);
     }
 
-    /// Ends it with an error.
+    /// Ends it with an error; one that has ended stays as it is.
     pub fn fail(&mut self, error: Error) {
-        self.state = State::Ended;
-        self.queue.push(Queued::Failed(error));
+        if self.state != State::Ended {
+            self.end_with(error);
+        }
     }
 
-    /// Ends it here: what was not handed out is dropped, and the end itself is all that is left to hand out.
+    /// Ends it here: what was not handed out is dropped, and the end itself is all that is left to hand out. One whose
+    /// end was handed out stays as it is.
     pub fn stop(&mut self) {
+        if self.state == State::Ended && self.queue.is_empty() {
+            return;
+        }
         self.queue.clear();
+        self.outcome.stop_string = None;
         self.finish(StopReason::Sink);
     }
 
@@ -317,8 +323,13 @@ impl Sequence {
         self.state = State::Ended;
         match self.sampler.accept_prompt(self.held.tokens()) {
             Ok(()) => self.state = State::Compute,
-            Err(error) => self.fail(error),
+            Err(error) => self.end_with(error),
         }
+    }
+
+    fn end_with(&mut self, error: Error) {
+        self.state = State::Ended;
+        self.queue.push(Queued::Failed(error));
     }
 
     /// Tokens to compute, for which a full context makes room first. As in the reference the last place is never used,
@@ -341,6 +352,9 @@ impl Sequence {
     /// What a full context forgets for the next token: tokens kept, and tokens discarded after them. Tokens that are
     /// computed again had their room, and need none to be made.
     fn discard(&self) -> Option<(usize, usize)> {
+        if self.held.pending().len() > 1 {
+            return None;
+        }
         let (n_keep, n_discard) = self.shift?.split(self.held.n_past());
         (n_discard > 0).then_some((n_keep, n_discard))
     }
@@ -352,9 +366,6 @@ impl Sequence {
             return Ok(());
         }
         if self.interrupted() {
-        if self.held.pending().len() > 1 {
-            return None;
-        }
             return Ok(());
         }
         let sampler = &mut self.sampler;
@@ -471,6 +482,7 @@ impl Sequence {
         // First of all: a sampler may fail or panic at the prompt, and then somebody must know what the memory holds.
         self.held.adopt(cached, self.seq_id, memory)?;
         self.outcome.n_cached = self.held.n_past();
+        self.begin();
         Ok(())
     }
 
@@ -486,7 +498,6 @@ impl Sequence {
         let done = self.held.shift(n_keep, n_discard, self.seq_id, memory)?;
         if done {
             self.report_shift(n_keep, n_discard);
-        self.begin();
         }
         Ok(done)
     }

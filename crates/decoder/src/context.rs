@@ -371,6 +371,7 @@ fn cache_for(
 ) -> Result<KvCache, Error> {
     let kv_params = KvParams {
         n_cells: params.n_ctx,
+        n_seq_max: params.n_seq_max,
         type_k: params.type_k,
         type_v: params.type_v,
         layers: model.kv_layers(),

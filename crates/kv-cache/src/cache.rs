@@ -24,6 +24,8 @@ pub struct KvLayerShape {
 pub struct KvParams {
     /// Cells; the context pads this to 256.
     pub n_cells: usize,
+    /// Sequences of the context: a whole state with other numbers is refused.
+    pub n_seq_max: usize,
     /// Type of the keys: F16 or F32.
     pub type_k: DType,
     /// Type of the values: F16 or F32.
@@ -138,6 +140,7 @@ impl Layout<'_> {
 pub struct KvCache {
     pub(crate) cells: KvCells,
     pub(crate) head: usize,
+    pub(crate) n_seq_max: usize,
     n_bytes: usize,
     pub(crate) layers: Vec<Layer>,
     pub(crate) type_k: DType,
@@ -174,7 +177,8 @@ impl KvCache {
         for layer in &mut layers {
             layer.buffer = ids[layer.buffer.0 as usize];
         }
-        Ok(KvCache { cells, head: 0, n_bytes, layers, type_k: params.type_k, type_v: params.type_v })
+        let KvParams { n_seq_max, type_k, type_v, .. } = *params;
+        Ok(KvCache { cells, head: 0, n_seq_max, n_bytes, layers, type_k, type_v })
     }
 
     /// Number of cells (`get_size`).

@@ -121,12 +121,14 @@ fn read_cells(cache: &KvCache, seq_id: Option<SeqId>, io: &mut dyn StateRead) ->
     let n_bytes = n_cells * size_of::<Cell>();
     cells.try_reserve_exact(n_cells).map_err(|_| Error::HostMemory { n_bytes })?;
     for _ in 0..n_cells {
-        cells.push(read_cell(seq_id, io)?);
+        cells.push(read_cell(cache.n_seq_max, seq_id, io)?);
     }
     Ok(cells)
 }
 
-fn read_cell(seq_id: Option<SeqId>, io: &mut dyn StateRead) -> Result<Cell, Error> {
+/// A cell of one sequence, whose number in the context that wrote it does not matter, or of any below `n_seq_max`.
+fn read_cell(n_seq_max: usize, seq_id: Option<SeqId>, io: &mut dyn StateRead) -> Result<Cell, Error> {
+    let n_seq_max = if seq_id.is_some() { MAX_SEQ } else { n_seq_max.min(MAX_SEQ) };
     let state = |at, what, found: i64, expected: String| Error::State { at, what, found, expected };
     let at = io.n_bytes();
     let pos = read_u32(io)? as Pos;
@@ -135,7 +137,7 @@ fn read_cell(seq_id: Option<SeqId>, io: &mut dyn StateRead) -> Result<Cell, Erro
     }
     let at = io.n_bytes();
     let n_seqs = read_u32(io)?;
-    let most = if seq_id.is_some() { 1 } else { MAX_SEQ as u32 };
+    let most = if seq_id.is_some() { 1 } else { n_seq_max as u32 };
     if n_seqs == 0 || n_seqs > most {
         return Err(state(at, "number of sequences of a cell", i64::from(n_seqs), format!("1 to {most}")));
     }
@@ -143,8 +145,8 @@ fn read_cell(seq_id: Option<SeqId>, io: &mut dyn StateRead) -> Result<Cell, Erro
     for _ in 0..n_seqs {
         let at = io.n_bytes();
         let found = read_u32(io)? as SeqId;
-        if found < 0 || found as usize >= MAX_SEQ || seqs.contains(found) {
-            let expected = format!("0..{MAX_SEQ}, each once");
+        if found < 0 || found as usize >= n_seq_max || seqs.contains(found) {
+            let expected = format!("0..{n_seq_max}, each once");
             return Err(state(at, "sequence of a cell", i64::from(found), expected));
         }
         seqs.insert(found);

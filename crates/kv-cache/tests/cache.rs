@@ -13,7 +13,7 @@ use quipu_kv_cache::{
 
 fn params(n_cells: usize) -> KvParams {
     let layer = KvLayerShape { n_embd_k_gqa: 8, n_embd_v_gqa: 4 };
-    KvParams { n_cells, type_k: DType::F16, type_v: DType::F16, layers: vec![layer; 2] }
+    KvParams { n_cells, n_seq_max: 4, type_k: DType::F16, type_v: DType::F16, layers: vec![layer; 2] }
 }
 
 fn cache(n_cells: usize) -> KvCache {

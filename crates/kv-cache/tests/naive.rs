@@ -91,7 +91,7 @@ impl Naive {
 
 fn run(steps: &[Step]) {
     let layers = vec![KvLayerShape { n_embd_k_gqa: 2, n_embd_v_gqa: 2 }];
-    let params = KvParams { n_cells: N_CELLS, type_k: DType::F16, type_v: DType::F16, layers };
+    let params = KvParams { n_cells: N_CELLS, n_seq_max: 4, type_k: DType::F16, type_v: DType::F16, layers };
     let mut cache = KvCache::new(&params, &TestMemory, &mut BufferTable::new()).expect("a small cache");
     let mut naive = Naive { cells: vec![None; N_CELLS], head: 0 };
     let mut plan = SlotPlan::new();

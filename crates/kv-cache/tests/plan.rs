@@ -13,7 +13,7 @@ use quipu_kv_cache::{
 
 fn cache(n_cells: usize) -> KvCache {
     let layers = vec![KvLayerShape { n_embd_k_gqa: 2, n_embd_v_gqa: 2 }];
-    let params = KvParams { n_cells, type_k: DType::F16, type_v: DType::F16, layers };
+    let params = KvParams { n_cells, n_seq_max: 4, type_k: DType::F16, type_v: DType::F16, layers };
     KvCache::new(&params, &TestMemory, &mut BufferTable::new()).expect("a small cache")
 }
 

@@ -8,8 +8,8 @@ use quipu_backend::BufferTable;
 use quipu_batch::Ubatch;
 use quipu_graph::{BufferId, DType};
 use quipu_kv_cache::{
-    Error, KvCache, KvLayerShape, KvParams, Memory, SeqPositions, SlotPlan, StateBytes, StateRead, StateSize,
-    StateWrite,
+    Error, KvCache, KvLayerShape, KvParams, MAX_SEQ, Memory, SeqPositions, SlotPlan, StateBytes, StateRead,
+    StateSize, StateWrite,
 };
 
 /// A cache and its bytes.
@@ -24,8 +24,13 @@ const ROWS: [usize; 2] = [6, 8];
 impl Cache {
     /// Two layers: keys of 3 f16, values of 2 f32. Every byte tells its place.
     fn new(n_cells: usize) -> Cache {
+        Cache::for_seqs(n_cells, MAX_SEQ)
+    }
+
+    fn for_seqs(n_cells: usize, n_seq_max: usize) -> Cache {
         let layer = KvLayerShape { n_embd_k_gqa: 3, n_embd_v_gqa: 2 };
-        let params = KvParams { n_cells, type_k: DType::F16, type_v: DType::F32, layers: vec![layer; 2] };
+        let params =
+            KvParams { n_cells, n_seq_max, type_k: DType::F16, type_v: DType::F32, layers: vec![layer; 2] };
         let mut buffers = BufferTable::new();
         let cache = KvCache::new(&params, &TestMemory, &mut buffers).expect("a small cache");
         let bytes: Vec<u8> = (0..cache.n_bytes()).map(|i| (i * 7 + i / 251) as u8).collect();
@@ -179,6 +184,22 @@ fn a_sequence_comes_back_wherever_there_is_room() {
     let error = other.read(Some(6), &shared.write(None)).unwrap_err();
     assert_eq!(error.to_string(), "state, byte 12: number of sequences of a cell is 2, expected 1 to 1");
     assert!(matches!(other.read(Some(256), &bytes), Err(Error::SeqId(256))));
+}
+
+/// Numbers of a whole state are kept, so they must be the context's; the number of a single sequence is not.
+#[test]
+fn sequences_beyond_the_contexts_are_refused() {
+    let mut cache = Cache::new(8);
+    cache.place(&[1, 2], 0, 3);
+    let mut other = Cache::for_seqs(8, 2);
+    other.place(&[0], 5, 1);
+    let before = other.contents();
+    let error = other.read(None, &cache.write(None)).unwrap_err();
+    assert_eq!(error.to_string(), "state, byte 20: sequence of a cell is 2, expected 0..2, each once");
+    assert_eq!(other.contents(), before);
+    other.read(Some(1), &cache.write(Some(2))).unwrap();
+    assert_eq!(other.cache.seq_pos_max(1), 2);
+    Cache::for_seqs(8, 3).read(None, &cache.write(None)).unwrap();
 }
 
 #[test]

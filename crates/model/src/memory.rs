@@ -3,7 +3,7 @@
 use quipu_backend::BufferType;
 use quipu_gguf::{Array, Metadata, Value};
 use quipu_graph::DType;
-use quipu_kv_cache::{KvLayerShape, KvParams};
+use quipu_kv_cache::{KvLayerShape, KvParams, MAX_SEQ};
 
 use crate::error::Error;
 use crate::hparams::Window;
@@ -91,7 +91,13 @@ impl KvEstimate {
     /// As [`KvParams::n_bytes`].
     pub fn n_bytes(&self, n_ctx: usize, dtype: DType, buffer_type: &dyn BufferType) -> Result<usize, Error> {
         let n_cells = n_ctx.checked_next_multiple_of(N_CTX_PAD).unwrap_or(n_ctx);
-        let params = KvParams { n_cells, type_k: dtype, type_v: dtype, layers: self.layers.clone() };
+        let params = KvParams {
+            n_cells,
+            n_seq_max: MAX_SEQ,
+            type_k: dtype,
+            type_v: dtype,
+            layers: self.layers.clone(),
+        };
         Ok(params.n_bytes(&|_| buffer_type)?)
     }
 }

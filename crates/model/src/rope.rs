@@ -4,7 +4,8 @@ use quipu_graph::{RopeMode, RopeParams};
 
 use crate::hparams::{Hparams, RopeScaling};
 
-/// What a caller may set instead of the model's own values (`llama_context_params`); `None` = the model's.
+/// What a caller may set instead of the model's own values (`llama_context_params`); `None` = the model's, and so is a
+/// base, scale or length of 0.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct RopeOverrides {
     /// Kind of scaling.
@@ -53,7 +54,7 @@ impl RopeConfig {
         let scaling = overrides.scaling.unwrap_or(hparams.rope_scaling);
         let freq_scale = match scaling {
             RopeScaling::None => 1.0,
-            _ => overrides.freq_scale.unwrap_or(hparams.rope_freq_scale),
+            _ => overrides.freq_scale.filter(|scale| *scale != 0.0).unwrap_or(hparams.rope_freq_scale),
         };
         // These architectures have no keys for the ramp in their metadata: the reference's constants hold.
         let by_kind = if scaling == RopeScaling::Yarn { 1.0 } else { 0.0 };
@@ -66,15 +67,17 @@ impl RopeConfig {
             attn_factor = mscale * (1.0 / (1.0 + 0.1 * factor.ln()));
         }
         attn_factor *= hparams.rope_attn_factor;
+        let lengths = [overrides.yarn_orig_ctx.unwrap_or(0), hparams.n_ctx_orig_yarn];
+        let n_ctx_orig = lengths.into_iter().find(|n_ctx| *n_ctx != 0);
         RopeConfig {
-            freq_base: overrides.freq_base.unwrap_or(hparams.rope_freq_base),
+            freq_base: overrides.freq_base.filter(|base| *base != 0.0).unwrap_or(hparams.rope_freq_base),
             freq_scale,
             ext_factor,
             attn_factor,
             beta_fast: overrides.yarn_beta_fast.unwrap_or(32.0),
             beta_slow: overrides.yarn_beta_slow.unwrap_or(1.0),
-            n_ctx_orig: overrides.yarn_orig_ctx.unwrap_or(hparams.n_ctx_orig_yarn),
-            // By the model's own length, whatever the caller says of YaRN.
+            n_ctx_orig: n_ctx_orig.unwrap_or(hparams.n_ctx_train),
+            // By the model's own length as the file has it, 0 included, whatever the caller says of YaRN.
             is_long: n_ctx_seq > hparams.n_ctx_orig_yarn,
         }
     }

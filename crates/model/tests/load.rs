@@ -71,6 +71,7 @@ fn contradictions_are_named() {
         ("rotation", u32_key("llama.rope.dimension_count", 63)),
         ("epsilon", set("llama.attention.layer_norm_rms_epsilon", Value::F32(f32::NAN))),
         ("epsilon type", set("llama.attention.layer_norm_rms_epsilon", Value::from("small"))),
+        ("rotary base", set("llama.rope.freq_base", Value::F32(0.0))),
         ("scaling", set("llama.rope.scaling.type", Value::from("dynamic"))),
         ("longrope", set("llama.rope.scaling.type", Value::from("longrope"))),
         ("no context", u32_key("llama.context_length", 0)),

@@ -70,7 +70,7 @@ fn compare(model: &Model, file: &GgufFile) -> usize {
         buffers.add_shared(Arc::clone(buffer));
     }
     let layers = model.kv_layers();
-    let params = KvParams { n_cells: 256, type_k: DType::F16, type_v: DType::F16, layers };
+    let params = KvParams { n_cells: 256, n_seq_max: 4, type_k: DType::F16, type_v: DType::F16, layers };
     let cache = KvCache::new(&params, device.buffer_type().as_ref(), &mut buffers).expect("a small cache");
     let rope = RopeConfig::new(model.hparams(), &RopeOverrides::default(), 256);
     let params = GraphParams::decoder(1, 1, 256, rope);
@@ -272,8 +272,13 @@ fn without_memory_a_model_has_sizes_and_graphs() {
             let refused = model.buffers().iter().find(|b| b.size() > 0).unwrap().read(0, &mut [0]);
             assert!(refused.unwrap_err().to_string().contains("only measured"));
             // Places are the real ones: the graph can be planned.
-            let cache_params =
-                KvParams { n_cells: 256, type_k: DType::F16, type_v: DType::F16, layers: model.kv_layers() };
+            let cache_params = KvParams {
+                n_cells: 256,
+                n_seq_max: 4,
+                type_k: DType::F16,
+                type_v: DType::F16,
+                layers: model.kv_layers(),
+            };
             let mut buffers = BufferTable::new();
             let memory = CpuDevice::default().buffer_type();
             let cache = KvCache::new(&cache_params, memory.as_ref(), &mut buffers).unwrap();
@@ -357,6 +362,17 @@ fn metadata_can_be_overridden() {
     assert_ne!(set.first().metadata().u32("llama.context_length").unwrap(), 99);
     let (model, _) = with("llama.rope.freq_base", OverrideValue::Float(5.0)).unwrap();
     assert_eq!(model.hparams().rope_freq_base, 5.0);
+    // An original length of 0 is the trained one, but every context is longer than it.
+    let key = "llama.rope.scaling.original_context_length";
+    let (model, _) = with(key, OverrideValue::Int(0)).unwrap();
+    let rope = |overrides| RopeConfig::new(model.hparams(), &overrides, 16);
+    let n_ctx_train = model.hparams().n_ctx_train;
+    assert_eq!(rope(RopeOverrides::default()).n_ctx_orig, n_ctx_train);
+    assert!(rope(RopeOverrides::default()).is_long && n_ctx_train > 16);
+    let zeros = RopeOverrides { yarn_orig_ctx: Some(0), freq_base: Some(0.0), ..RopeOverrides::default() };
+    assert_eq!(rope(zeros), rope(RopeOverrides::default()));
+    let longer = RopeOverrides { yarn_orig_ctx: Some(99), ..RopeOverrides::default() };
+    assert_eq!(rope(longer).n_ctx_orig, 99);
     // What does not fit is left out, as in the reference.
     let (model, _) = with("llama.context_length", OverrideValue::Str("many".to_owned())).unwrap();
     assert_ne!(model.hparams().n_ctx_train, 99);

@@ -27,8 +27,13 @@ fn metadata(heads: u32, head_size: u32, n_ctx: u32) -> Metadata {
 #[test]
 fn an_estimate_is_what_a_cache_takes() {
     let estimate = kv_estimate(&metadata(4, 16, 500)).unwrap();
-    let params =
-        KvParams { n_cells: 512, type_k: CACHE_TYPE, type_v: CACHE_TYPE, layers: estimate.layers.clone() };
+    let params = KvParams {
+        n_cells: 512,
+        n_seq_max: 4,
+        type_k: CACHE_TYPE,
+        type_v: CACHE_TYPE,
+        layers: estimate.layers.clone(),
+    };
     let cache = KvCache::new(&params, &CpuBufferType, &mut BufferTable::new()).unwrap();
     assert_eq!(estimate.n_bytes(estimate.n_ctx_train, CACHE_TYPE, &CpuBufferType).unwrap(), cache.n_bytes());
 }

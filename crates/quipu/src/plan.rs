@@ -70,6 +70,7 @@ impl Model {
         let defaults = ContextParams::default();
         let kv_params = KvParams {
             n_cells: n_ctx,
+            n_seq_max: defaults.n_seq_max,
             type_k: defaults.type_k,
             type_v: defaults.type_v,
             layers: weights.kv_layers(),

@@ -274,6 +274,26 @@ fn an_error_of_one_ends_that_one() {
     }
 }
 
+/// What was computed, and nothing that was only tried, is counted and timed.
+#[test]
+fn batches_without_room_are_not_counted() {
+    let model = model();
+    let mut engine = engine_of(&model, 3, &context(256));
+    let endless = GenerateOptions { ignore_eog: true, ..greedy(150) };
+    for start in [0, 5] {
+        let prompt: Vec<TokenId> = (start..start + 100).map(|i| 10 + i * 13 % 900).collect();
+        engine.add(prompt, &endless).expect("a sequence");
+    }
+    let (mut seen, mut n_tokens) = (HashMap::new(), 0);
+    while engine.n_live() > 0 {
+        n_tokens += engine.step().expect("a step");
+        take(&mut engine, &mut seen);
+    }
+    assert!(seen.values().any(|seen| matches!(seen.error, Some(Error::NoRoom { .. }))));
+    let timings = engine.timings();
+    assert_eq!(timings.n_prompt + timings.n_eval, n_tokens);
+}
+
 #[test]
 fn cancelled_within_one_step() {
     let model = model();
@@ -397,6 +417,57 @@ fn sequences_shift_on_their_own() {
         n_ties += usize::from(assert_same(&alone, &seen[&key], prompt));
     }
     assert!(n_ties <= 1, "{n_ties} of 4 parted");
+}
+
+/// A sequence that shifts in a step whose batch finds no room at first is part of the next try.
+#[test]
+fn a_shift_does_not_cost_the_turn() {
+    let model = model();
+    let context = SessionOptions { n_threads: 2, ..context(256) };
+    let mut engine =
+        model.engine(&EngineOptions { n_seq_max: 3, n_ctx_seq: 128, context }).expect("an engine");
+    let prompt = |n: u32, step: u32| -> Vec<TokenId> { (0..n).map(|i| 10 + i * step % 900).collect() };
+    let endless = GenerateOptions { ignore_eog: true, ..greedy(60) };
+    let shifting = GenerateOptions { context_full: ContextFull::Shift { n_keep: 0 }, ..endless.clone() };
+    engine.add(prompt(120, 13), &GenerateOptions { max_tokens: Some(1), ..endless.clone() }).expect("left");
+    let key = engine.add(prompt(100, 17), &shifting).expect("a sequence");
+    let mut seen = HashMap::new();
+    while engine.sequence(key).expect("under way").held_tokens().len() < 127 {
+        engine.step().expect("a step");
+        take(&mut engine, &mut seen);
+    }
+    // What was left and half of the other, which shifts now, leave too little room for this one.
+    engine.add(prompt(100, 19), &endless).expect("a sequence");
+    assert_eq!(engine.step().expect("a step"), 101);
+    assert_eq!(engine.metrics().n_shifts, 1);
+}
+
+/// Tokens that are computed again had their room: the context shifts when the next new one needs it.
+#[test]
+fn nothing_shifts_while_tokens_are_computed_again() {
+    let model = model();
+    let context = SessionOptions { n_threads: 2, n_batch: 16, ..context(256) };
+    let mut engine =
+        model.engine(&EngineOptions { n_seq_max: 1, n_ctx_seq: 64, context }).expect("an engine");
+    let context_full = ContextFull::Shift { n_keep: 0 };
+    let options = GenerateOptions { context_full, ignore_eog: true, ..greedy(80) };
+    let key = engine.add_text(PROMPTS[0], &options).expect("a sequence");
+    while engine.sequence(key).expect("under way").held_tokens().len() < 63 {
+        engine.step().expect("a step");
+        take(&mut engine, &mut HashMap::new());
+    }
+    engine.reset();
+    let mut n_past = Vec::new();
+    while engine.n_live() > 0 && n_past.is_empty() {
+        engine.step().expect("a step");
+        while let Some((_, event)) = engine.next_event() {
+            if let EventRef::Shifted { n_past: n, .. } = event.expect("an event") {
+                n_past.push(n);
+            }
+        }
+    }
+    // 64 tokens were there: one is kept, 31 go.
+    assert_eq!(n_past, [33]);
 }
 
 /// Events that nobody takes hold up their own sequence only, and do not pile up.

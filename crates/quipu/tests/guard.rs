@@ -7,8 +7,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use common::{generate, greedy, model, session_of};
 use proptest::prelude::*;
+use quipu::sampler::{Candidates, Sampler};
 use quipu::{
-    CancelToken, ContextFull, EngineOptions, Error, Event, EventRef, Flow, GenerateOptions, Imatrix,
+    CancelToken, Chain, ContextFull, EngineOptions, Error, Event, EventRef, Flow, GenerateOptions, Imatrix,
     ImatrixOptions, Model, Pooling, Session, SessionOptions, StopReason, TokenId,
 };
 use quipu_backend::{BufferTable, Observer};
@@ -186,6 +187,63 @@ fn a_shift_that_fails_is_not_done_twice() {
         let observer = Failing { n: AtomicUsize::new(2), panics, only_shifts: true };
         assert_eq!(run(Some(observer)), (1, expected.1, expected.2.clone()), "panics: {panics}");
     }
+}
+
+/// Panics when it is told of a token.
+#[derive(Clone, Debug)]
+struct Deaf;
+
+impl Sampler for Deaf {
+    fn name(&self) -> &'static str {
+        "deaf"
+    }
+
+    fn apply(&mut self, _: &mut Candidates) -> Result<(), quipu::sampler::Error> {
+        Ok(())
+    }
+
+    fn accept(&mut self, _: TokenId) {
+        panic!("a sampler that panics");
+    }
+
+    fn clone_box(&self) -> Box<dyn Sampler> {
+        Box::new(self.clone())
+    }
+}
+
+/// What an earlier generation left is known after a sampler panicked at the prompt, and used.
+#[test]
+fn a_sampler_that_panics_at_the_prompt_leaves_nothing_unknown() {
+    let model = model();
+    let mut session = session_of(&model, 256);
+    let expected = generate(&mut session, PROMPT, &greedy(10));
+    let mut chain = Chain::new();
+    chain.add(Deaf);
+    let options = GenerateOptions { chain: Some(chain), ..greedy(10) };
+    let panicked = catch_unwind(AssertUnwindSafe(|| session.generate(PROMPT, &options, |_| Flow::Continue)));
+    assert!(panicked.is_err());
+    assert_consistent(&mut session);
+    let again = generate(&mut session, PROMPT, &greedy(10));
+    assert_eq!((again.tokens, again.n_cached), (expected.tokens, expected.n_prompt - 1));
+}
+
+#[test]
+fn a_forgotten_generation_does_not_keep_the_session() {
+    let model = model();
+    let mut session = session_of(&model, 256);
+    let expected = generate(&mut session_of(&model, 256), PROMPT, &greedy(10));
+    let rows = logits(&mut session_of(&model, 256), &tokens(11, 40));
+    let forget = |session: &mut Session| {
+        let mut generation = session.stream(PROMPT, &greedy(10)).expect("a generation");
+        assert!(generation.next().is_some());
+        std::mem::forget(generation);
+    };
+    forget(&mut session);
+    assert_eq!(generate(&mut session, PROMPT, &greedy(10)).tokens, expected.tokens);
+    forget(&mut session);
+    assert_eq!(logits(&mut session, &tokens(11, 40)), rows);
+    assert_consistent(&mut session);
+    assert_eq!(generate(&mut session, PROMPT, &greedy(10)).tokens, expected.tokens);
 }
 
 #[test]

@@ -3,7 +3,7 @@
 mod common;
 
 use common::{generate, greedy, model, seeded, session};
-use quipu::{Event, Flow, GenerateOptions, Outcome, StopReason};
+use quipu::{Error, Event, EventRef, Flow, GenerateOptions, Outcome, Sequence, Step, StopReason};
 
 const PROMPT: &str = "Once upon a time";
 
@@ -126,4 +126,37 @@ fn generations_can_be_sent() {
         scope.spawn(move || generation.last().expect("an event").expect("no error")).join().expect("no panic")
     });
     assert_eq!(last, Event::Done(expected));
+}
+
+/// A sequence ends once: later ends change nothing after the first was handed out, and take its place before.
+#[test]
+fn a_sequence_ends_once() {
+    let model = model();
+    let mut session = session(&model);
+    let text = generate(&mut session, "Once upon a time", &greedy(1)).text;
+    let options = GenerateOptions { stop: vec![text.clone()], ..greedy(5) };
+    let prompt = model.tokenizer().unwrap().encode("Once upon a time", true, true).unwrap();
+    for stopped_early in [false, true] {
+        session.reset();
+        let mut sequence = Sequence::new(&model, prompt.clone(), &options, 512).expect("a sequence");
+        let Step::Compute { tokens, .. } = sequence.step() else { panic!("a prompt") };
+        let n = tokens.len();
+        session.context().decode(&quipu_decoder::Batch::single(tokens)).expect("a decode");
+        sequence.computed(n);
+        sequence.feed(session.context().logits(-1).expect("logits"));
+        if stopped_early {
+            sequence.stop();
+        }
+        let mut n_done = 0;
+        while let Some(event) = sequence.next_event() {
+            n_done += usize::from(matches!(event.expect("an event"), EventRef::Done(_)));
+        }
+        sequence.stop();
+        sequence.fail(Error::EmptyPrompt);
+        assert!(sequence.next_event().is_none());
+        let expected =
+            if stopped_early { (StopReason::Sink, None) } else { (StopReason::StopString, Some(&text)) };
+        let outcome = sequence.outcome();
+        assert_eq!((n_done, (outcome.stop, outcome.stop_string.as_ref())), (1, expected));
+    }
 }

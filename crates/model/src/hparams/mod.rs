@@ -169,6 +169,10 @@ impl Hparams {
         if keys.optional_u32("expert_count")?.unwrap_or(0) != 0 {
             return Err(keys.error("expert_count", &"a mixture of experts", "a dense model (0 experts)"));
         }
+        let freq_base = keys.f32("rope.freq_base")?.unwrap_or(10000.0);
+        if rope_mode.is_some() && freq_base <= 0.0 {
+            return Err(keys.error("rope.freq_base", &freq_base, "a positive number"));
+        }
         let norm_eps = keys.f32(norm.eps_key())?;
         let rope = if rope_mode.is_some() { LayerRope::Context } else { LayerRope::Off };
         let layer = |il: usize| LayerHparams {
@@ -190,7 +194,7 @@ impl Hparams {
             norm_eps: norm_eps
                 .ok_or_else(|| keys.error(norm.eps_key(), &"missing", "the epsilon of the norms"))?,
             rope_mode,
-            rope_freq_base: keys.f32("rope.freq_base")?.unwrap_or(10000.0),
+            rope_freq_base: freq_base,
             rope_freq_scale: if factor == 0.0 { 1.0 } else { 1.0 / factor },
             rope_scaling: keys.rope_scaling()?,
             rope_attn_factor: keys.f32("rope.scaling.attn_factor")?.unwrap_or(1.0),

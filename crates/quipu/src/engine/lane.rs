@@ -25,6 +25,8 @@ pub(crate) struct Lane {
 pub(crate) struct Live {
     pub key: SequenceKey,
     pub sequence: Sequence,
+    /// Whether it takes no part in the step under way.
+    pub waits: bool,
 }
 
 impl Live {

@@ -202,7 +202,7 @@ impl Engine {
         self.lanes[seq_id as usize].is_taken = true;
         self.n_keys += 1;
         let key = SequenceKey(self.n_keys);
-        self.live.push(Live { key, sequence });
+        self.live.push(Live { key, sequence, waits: false });
         self.watch_interrupts();
         Ok(key)
     }
@@ -296,9 +296,10 @@ impl Engine {
         }
     }
 
-    /// Decodes `tokens` at the end of what sequence 0 holds, which is not under way; `all_outputs` says whether every
+    /// Takes every sequence out, then decodes `tokens` at the end of what lane 0 holds; `all_outputs` says whether every
     /// row's logits are wanted or only the last one's. After an error nothing of them is held.
     pub(crate) fn extend(&mut self, tokens: &[TokenId], all_outputs: bool) -> Result<(), Error> {
+        self.remove_all();
         let cached = &mut self.lanes[0].cached;
         cached.set_pending(tokens);
         let first = cached.n_past();
@@ -318,14 +319,15 @@ impl Engine {
         done
     }
 
-    /// Runs `tokens` through the model from nothing, in pieces of at most `n_batch`, hands the context with every row of
-    /// a piece to `read`, and forgets them, whatever happens.
+    /// Takes every sequence out, then runs `tokens` through the model from nothing, in pieces of at most `n_batch`,
+    /// hands the context with every row of a piece to `read`, and forgets them, whatever happens.
     pub(crate) fn run_apart(
         &mut self,
         tokens: &[TokenId],
         n_batch: usize,
         mut read: impl FnMut(&Context, usize) -> Result<(), quipu_decoder::Error>,
     ) -> Result<(), Error> {
+        self.remove_all();
         self.reset();
         self.parts.clear();
         let done = self.guarded(|engine| {
@@ -341,6 +343,17 @@ impl Engine {
         });
         self.reset();
         done
+    }
+
+    /// Takes all sequences out: those of generations that were forgotten ([`std::mem::forget`]) and never dropped.
+    pub(crate) fn remove_all(&mut self) {
+        if self.live.is_empty() {
+            return;
+        }
+        while !self.live.is_empty() {
+            self.take_out(0);
+        }
+        self.watch_interrupts();
     }
 
     /// Lets go of sequences that have nothing left to do or to say.
@@ -387,6 +400,7 @@ impl Engine {
     fn compute(&mut self) -> Result<usize, Error> {
         self.clock += 1;
         self.adopt_lanes();
+        self.let_wait();
         let mut limit = self.context.params().n_batch;
         loop {
             let prompt = self.gather(limit);
@@ -414,6 +428,17 @@ impl Engine {
             let lane = &mut self.lanes[live.sequence.seq_id() as usize];
             if let Err(error) = live.sequence.adopt(&mut lane.cached, self.context.memory_mut()) {
                 live.sequence.fail(error);
+            }
+        }
+    }
+
+    /// Decides who waits in this step: sequences whose events were not taken. What they say within the step, as that
+    /// they were shifted, does not count when a batch is gathered once more.
+    fn let_wait(&mut self) {
+        for live in &mut self.live {
+            live.waits = !live.sequence.has_no_events();
+            if live.waits {
+                live.sequence.end_if_interrupted();
             }
         }
     }
@@ -446,11 +471,10 @@ impl Engine {
         prompt
     }
 
-    /// How many tokens a sequence wants to be computed. One whose context is full is shifted first.
+    /// How many tokens a sequence wants to be computed; none if it waits. One whose context is full is shifted first.
     fn ask(&mut self, index: usize) -> usize {
-        let sequence = &mut self.live[index].sequence;
-        if !sequence.has_no_events() {
-            sequence.end_if_interrupted();
+        let Live { sequence, waits, .. } = &mut self.live[index];
+        if *waits {
             return 0;
         }
         loop {
@@ -487,7 +511,10 @@ impl Engine {
         let start = Instant::now();
         let done = self.guarded(|engine| Ok(engine.context.decode(&engine.batch)?));
         let (n_tokens, spent) = (self.batch.n_tokens(), start.elapsed());
-        self.counts.n_decode += u64::from(done.is_ok());
+        if done.is_err() {
+            return done;
+        }
+        self.counts.n_decode += 1;
         let timings = &mut self.timings;
         let (n, time) = if is_prompt {
             (&mut timings.n_prompt, &mut timings.prompt)

@@ -25,6 +25,8 @@ impl<'s> Generation<'s> {
         prompt: Vec<TokenId>,
         options: &GenerateOptions,
     ) -> Result<Generation<'s>, Error> {
+        // One that was forgotten instead of dropped would keep the session's only place.
+        session.engine.remove_all();
         let key = session.engine.add(prompt, options)?;
         Ok(Generation { session, key })
     }

@@ -31,6 +31,11 @@ impl Held {
         self.tokens.len()
     }
 
+    /// All tokens, computed or not.
+    pub fn tokens(&self) -> &[TokenId] {
+        &self.tokens
+    }
+
     /// The tokens the memory holds.
     pub fn computed(&self) -> &[TokenId] {
         &self.tokens[..self.n_past]

@@ -253,7 +253,7 @@ impl Sequence {
         // A sampler of the caller's own may panic: then this was the end.
         self.state = State::Ended;
         if let Err(error) = self.sample(logits) {
-            self.fail(error);
+            self.end_with(error);
         }
     }
 
@@ -264,15 +264,21 @@ impl Sequence {
         self.report_shift(n_keep, n_discard);
     }
 
-    /// Ends it with an error.
+    /// Ends it with an error; one that has ended stays as it is.
     pub fn fail(&mut self, error: Error) {
-        self.state = State::Ended;
-        self.queue.push(Queued::Failed(error));
+        if self.state != State::Ended {
+            self.end_with(error);
+        }
     }
 
-    /// Ends it here: what was not handed out is dropped, and the end itself is all that is left to hand out.
+    /// Ends it here: what was not handed out is dropped, and the end itself is all that is left to hand out. One whose
+    /// end was handed out stays as it is.
     pub fn stop(&mut self) {
+        if self.state == State::Ended && self.queue.is_empty() {
+            return;
+        }
         self.queue.clear();
+        self.outcome.stop_string = None;
         self.finish(StopReason::Sink);
     }
 
@@ -315,10 +321,15 @@ impl Sequence {
 
     fn begin(&mut self) {
         self.state = State::Ended;
-        match self.sampler.accept_prompt(self.held.pending()) {
+        match self.sampler.accept_prompt(self.held.tokens()) {
             Ok(()) => self.state = State::Compute,
-            Err(error) => self.fail(error),
+            Err(error) => self.end_with(error),
         }
+    }
+
+    fn end_with(&mut self, error: Error) {
+        self.state = State::Ended;
+        self.queue.push(Queued::Failed(error));
     }
 
     /// Tokens to compute, for which a full context makes room first. As in the reference the last place is never used,
@@ -338,8 +349,12 @@ impl Sequence {
         Step::Compute { tokens: self.held.pending(), pos: self.held.n_past() }
     }
 
-    /// What a full context forgets: tokens kept, and tokens discarded after them.
+    /// What a full context forgets for the next token: tokens kept, and tokens discarded after them. Tokens that are
+    /// computed again had their room, and need none to be made.
     fn discard(&self) -> Option<(usize, usize)> {
+        if self.held.pending().len() > 1 {
+            return None;
+        }
         let (n_keep, n_discard) = self.shift?.split(self.held.n_past());
         (n_discard > 0).then_some((n_keep, n_discard))
     }
@@ -464,12 +479,10 @@ impl Sequence {
     pub(crate) fn adopt(&mut self, cached: &mut Held, memory: &mut dyn Memory) -> Result<(), Error> {
         let span = self.span.clone();
         let _in_generation = span.enter();
-        self.begin();
-        if self.state == State::Ended {
-            return Ok(());
-        }
+        // First of all: a sampler may fail or panic at the prompt, and then somebody must know what the memory holds.
         self.held.adopt(cached, self.seq_id, memory)?;
         self.outcome.n_cached = self.held.n_past();
+        self.begin();
         Ok(())
     }
 

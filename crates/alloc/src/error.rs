@@ -2,6 +2,7 @@
 
 /// Why memory could not be planned or obtained. Where ggml aborts the process, this crate returns one of these.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum AllocError {
     /// An alignment that is zero or not a power of two.
     #[error("buffer alignment is {found}, expected a power of two")]

@@ -7,6 +7,7 @@ use crate::plan::{Expected, NO_TENSOR, NodeRecord, Placement, Plan, Role};
 
 /// Why a plan does not serve a graph.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum ReallocReason {
     /// Nothing is reserved yet.
     NoPlan,

@@ -96,6 +96,7 @@ pub trait Buffer: Send + Sync + Debug {
 
 /// Kinds of devices (`ggml_backend_dev_type`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum DeviceKind {
     /// The host's processor.
     Cpu,

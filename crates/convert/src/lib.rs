@@ -8,6 +8,33 @@
 //! The way: `config` says what the model is, `safetensors` opens its weights, `tensors` plans the
 //! file's tensors, `metadata`, `params` and `vocab` fill the metadata in the reference's order, and the
 //! tensors are converted while they are written.
+//!
+//! The smallest folder that is a model, and its file:
+//!
+//! ```
+//! use std::fs;
+//!
+//! use quipu_convert::{ConvertOptions, OutType, convert};
+//!
+//! let root = tempfile::tempdir()?;
+//! let dir = root.path().join("tiny");
+//! fs::create_dir(&dir)?;
+//! let config = r#"{"architectures": ["LlamaForCausalLM"], "model_type": "llama", "hidden_size": 4,
+//!     "intermediate_size": 4, "num_hidden_layers": 1, "num_attention_heads": 1, "vocab_size": 2}"#;
+//! fs::write(dir.join("config.json"), config)?;
+//! let header = br#"{"model.embed_tokens.weight":{"dtype":"F32","shape":[2,4],"data_offsets":[0,32]}}"#;
+//! let weights = [&(header.len() as u64).to_le_bytes()[..], header, &[0; 32]].concat();
+//! fs::write(dir.join("model.safetensors"), weights)?;
+//! fs::write(dir.join("tokenizer.model"), b"\x0a\x07\x0a\x05<unk>\x0a\x03\x0a\x01a")?; // SentencePiece
+//!
+//! let options = ConvertOptions { out_type: OutType::F16, ..ConvertOptions::default() };
+//! let done = convert(&dir, &root.path().join("tiny-{ftype}.gguf"), &options)?;
+//! assert!(done.path.ends_with("tiny-f16.gguf"));
+//! assert_eq!((done.n_tensors, done.n_params), (1, 8));
+//! let file = quipu_gguf::GgufFile::open(&done.path)?;
+//! assert_eq!(file.tensors()[0].name, "token_embd.weight");
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 #![forbid(unsafe_code)]
 
 mod config;

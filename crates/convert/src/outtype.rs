@@ -6,6 +6,7 @@ use quipu_quant::{DType, quantize_row};
 
 /// What the weights become (`--outtype`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum OutType {
     /// Everything in F32.
     F32,

@@ -225,7 +225,7 @@ fn a_valid_model_is_converted_and_can_be_read() {
     let fixture = Fixture::new();
     let done = fixture.convert().expect("valid");
     assert_eq!((done.n_tensors, done.n_params, done.out_type), (2, 28, OutType::F16));
-    let file = quipu::gguf::GgufFile::open(&done.path).expect("readable");
+    let file = quipu_gguf::GgufFile::open(&done.path).expect("readable");
     assert_eq!(file.metadata().str("general.architecture").expect("present"), "llama");
     assert_eq!(file.metadata().u32("llama.attention.head_count_kv").expect("present"), 1);
     assert_eq!(file.tensors().len(), 2);

@@ -17,6 +17,7 @@ use crate::sync::{
 
 /// What can go wrong with a pool.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum PoolError {
     /// A run on no threads, or on more than [`ThreadPool::MAX_THREADS`].
     #[error("n_threads is {0}, expected 1 to {max}", max = ThreadPool::MAX_THREADS)]

@@ -7,6 +7,28 @@
 //! were compiled to is `generated/`, and [`kernels`] says how each is launched.
 //!
 //! Building this crate needs neither a toolkit nor a driver, with the feature or without.
+//!
+//! A device that is not there, in host memory, and what it was asked to do ([`probe`] finds devices that are there):
+//!
+//! ```
+//! use quipu_backend::Device;
+//! use quipu_cuda_backend::{Call, CudaDevice, RecordingDriver};
+//!
+//! let driver = RecordingDriver::new(1 << 20); // bytes
+//! let gpu = CudaDevice::new(0, Box::new(driver.clone()))?;
+//! assert_eq!(gpu.name(), "CUDA0");
+//!
+//! let mut buffer = gpu.buffer_type().allocate(4096)?;
+//! buffer.write(256, b"from the host")?;
+//! let mut back = [0; 13];
+//! buffer.read(256, &mut back)?;
+//! assert_eq!(&back, b"from the host");
+//! assert!(driver.take_calls().iter().any(|call| matches!(call, Call::CopyIn { len: 13, .. })));
+//!
+//! drop(buffer);
+//! assert_eq!(driver.device_bytes(), 0);
+//! # Ok::<(), quipu_backend::Error>(())
+//! ```
 
 mod backend;
 mod buffer;

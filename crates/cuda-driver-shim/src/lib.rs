@@ -10,6 +10,18 @@
 //!
 //! A program that uses cust must name this crate somewhere (`use quipu_cuda_driver_shim as _;`), or the linker does not
 //! see it. On other systems than Linux on x86-64 and aarch64 the crate says that there is no driver, and defines nothing.
+//!
+//! ```
+//! use quipu_cuda_driver_shim::{load_error, missing, symbol};
+//!
+//! match load_error() {
+//!     Some(error) => println!("no driver here: {error}"),
+//!     None => println!("a driver, without {} of cust's functions", missing().len()),
+//! }
+//! // Functions that cust does not declare are asked for by name.
+//! let launch = symbol(c"cuLaunchKernelEx");
+//! assert!(launch.is_none() || load_error().is_none());
+//! ```
 
 #[cfg(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")))]
 mod driver;

@@ -7,6 +7,32 @@
 //! `quipu-backend`'s; sampling and text are above.
 //!
 //! In steady decoding nothing is allocated: all working memory lives in the context.
+//!
+//! A prompt, then the likeliest token again and again:
+//!
+//! ```
+//! use std::sync::Arc;
+//!
+//! use quipu_cpu_backend::CpuDevice;
+//! use quipu_decoder::{Batch, Context, ContextParams};
+//! use quipu_model::{LoadParams, Model};
+//!
+//! # let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../quipu/stories-1m.gguf");
+//! let device = CpuDevice::default();
+//! let file = quipu_gguf::GgufFile::open(path)?;
+//! let model = Arc::new(Model::load(&file, &device, &mut LoadParams::default())?);
+//! let params = ContextParams { n_ctx: 256, n_threads: 2, n_threads_batch: 2, ..ContextParams::default() };
+//! let mut context = Context::new(model, &device, &params)?;
+//!
+//! context.decode(&Batch::single(&[1, 2, 3]))?;
+//! for _ in 0..4 {
+//!     let logits = context.logits(-1)?;
+//!     let likeliest = (0..logits.len()).max_by(|a, b| logits[*a].total_cmp(&logits[*b])).unwrap_or(0);
+//!     context.decode(&Batch::single(&[likeliest as u32]))?;
+//! }
+//! assert_eq!(context.memory().seq_pos_max(0), 6);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 #![forbid(unsafe_code)]
 
 mod callbacks;

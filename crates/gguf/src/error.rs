@@ -9,6 +9,7 @@ use crate::{MAX_ARRAY_LEN, MAX_STRING_LEN, MAX_TENSOR_NAME, ValueType};
 /// Why a GGUF file could not be opened, understood or written. Offsets are bytes from the file's start.
 #[derive(Debug, thiserror::Error)]
 #[allow(missing_docs)] // the fields are what the messages say
+#[non_exhaustive]
 pub enum Error {
     // The file as such.
     #[error("cannot read {}: {source}", path.display())]

@@ -5,15 +5,24 @@
 //! out in place. [`GgufSet`] does the same for files in one piece or several, through any [`ByteSource`]. [`GgufWriter`] writes files as the reference does, byte for byte. What metadata keys
 //! mean is the business of `quipu-model` and `quipu-tokenizer`.
 //!
-//! ```no_run
-//! # fn main() -> quipu_gguf::Result<()> {
-//! let file = quipu_gguf::GgufFile::open("model.gguf")?;
+//! A file written and read in memory; [`GgufFile::open`] takes one on disk:
+//!
+//! ```
+//! use quipu_gguf::{GgufFile, GgufWriter, Value};
+//! use quipu_quant::DType;
+//!
+//! let mut writer = GgufWriter::new();
+//! writer.metadata.set("general.architecture", Value::from("llama"));
+//! writer.metadata.set("llama.block_count", Value::U32(1));
+//! writer.add_tensor("token_embd.weight", DType::F32, &[2, 1])?;
+//! let mut bytes = Vec::new();
+//! writer.write_to(&mut bytes, |_tensor, sink| sink.write_all(&[0; 8]))?;
+//!
+//! let file = GgufFile::from_vec(bytes)?;
 //! let architecture = file.metadata().str("general.architecture")?;
-//! let n_layer = file.metadata().u32(&format!("{architecture}.block_count"))?;
-//! let embeddings: &[u8] = file.tensor_bytes("token_embd.weight")?;
-//! # let _ = (n_layer, embeddings);
-//! # Ok(())
-//! # }
+//! assert_eq!(file.metadata().u32(&format!("{architecture}.block_count"))?, 1);
+//! assert_eq!(file.tensor_bytes("token_embd.weight")?, [0; 8]);
+//! # Ok::<(), quipu_gguf::Error>(())
 //! ```
 //!
 //! A file is little-endian, and so must the machine be.

@@ -14,6 +14,7 @@ use crate::{
 
 /// What fills a file of the set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum SplitLimit {
     /// So many tensors.
     Tensors(NonZeroU32),

@@ -9,6 +9,34 @@
 //! with which heads is the model's business, running graphs the decoder's.
 //!
 //! One stream: all sequences share the cells. Values are stored untransposed, as flash attention reads them.
+//!
+//! A cache of 256 cells takes a prompt of five tokens in ubatches of three, then forgets its last two:
+//!
+//! ```
+//! use quipu_backend::BufferTable;
+//! use quipu_batch::{Batch, BatchLimits, CheckedBatch, SeqPositions};
+//! use quipu_graph::DType;
+//! use quipu_kv_cache::{KvCache, KvLayerShape, KvParams, Memory, MemoryPlan};
+//!
+//! let layers = vec![KvLayerShape { n_embd_k_gqa: 64, n_embd_v_gqa: 64 }; 2];
+//! let params = KvParams { n_cells: 256, type_k: DType::F16, type_v: DType::F16, layers };
+//! let mut buffers = BufferTable::new();
+//! let mut cache = KvCache::new(&params, &quipu_cpu_backend::CpuBufferType, &mut buffers)?;
+//!
+//! let limits = BatchLimits { n_vocab: 100, n_embd: 64, n_seq_max: 1, output_all: false };
+//! let mut batch = CheckedBatch::new();
+//! batch.init(&Batch::single(&[5, 7, 9, 11, 13]), &limits, Some(&cache))?;
+//! let mut plan = MemoryPlan::new();
+//! cache.plan(&mut batch, 3, &mut plan)?; // nothing is taken yet
+//! while cache.apply(&mut plan) {
+//!     // Here the graph runs that computes `plan.ubatch()` into the cells `plan.slot()`.
+//! }
+//! assert_eq!((plan.len(), cache.n_used(), cache.seq_pos_max(0)), (2, 5, 4));
+//!
+//! assert!(cache.seq_rm(0, 3, -1)?);
+//! assert_eq!((cache.n_used(), cache.seq_pos_max(0)), (3, 2));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 #![forbid(unsafe_code)]
 
 mod attention;

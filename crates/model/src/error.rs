@@ -152,6 +152,7 @@ pub enum Error {
 
 /// The steps of loading, in order. Each kind of error belongs to one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[non_exhaustive]
 pub enum LoadPhase {
     /// Opening files and mapping them.
     Open,

@@ -4,6 +4,28 @@
 //! An architecture is one file in `archs/` and one line in its table: what its metadata says, and which blocks (`blocks/`) it is composed
 //! of. A block owns its weights, builds its part of the graph and says what it remembers. Batches, caches' contents and
 //! execution belong to `quipu-decoder`; this crate only says what is computed from what.
+//!
+//! ```
+//! use quipu_backend::BufferTable;
+//! use quipu_cpu_backend::{CpuBufferType, CpuDevice};
+//! use quipu_kv_cache::{KvCache, KvParams};
+//! use quipu_model::{CACHE_TYPE, GraphParams, LoadParams, Model, RopeConfig, RopeOverrides};
+//!
+//! # let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../quipu/stories-1m.gguf");
+//! let file = quipu_gguf::GgufFile::open(path)?; // a model of a million parameters
+//! let model = Model::load(&file, &CpuDevice::default(), &mut LoadParams::default())?;
+//! assert_eq!(model.architecture(), "llama");
+//! assert_eq!(model.kv_layers().len(), model.hparams().n_layer());
+//!
+//! // The graph of four tokens that ends in the logits of the last, over a cache of 256 cells.
+//! let cells = KvParams { n_cells: 256, type_k: CACHE_TYPE, type_v: CACHE_TYPE, layers: model.kv_layers() };
+//! let cache = KvCache::new(&cells, &CpuBufferType, &mut BufferTable::new())?;
+//! let rope = RopeConfig::new(model.hparams(), &RopeOverrides::default(), 256);
+//! let built = model.build_graph(&GraphParams::decoder(4, 1, 256, rope), &cache)?;
+//! let logits = built.outputs.logits.expect("a decoder has logits");
+//! assert_eq!(built.graph[logits].ne, [model.hparams().n_vocab, 1, 1, 1]);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 #![forbid(unsafe_code)]
 
 mod archs;

@@ -4,6 +4,7 @@ use crate::DType;
 
 /// Why a row could not be converted or multiplied.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum Error {
     /// The type is known (its sizes are) but this crate has no arithmetic for it.
     #[error("type {dtype} is known but has no arithmetic of this kind")]

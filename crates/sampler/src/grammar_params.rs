@@ -13,6 +13,7 @@ const LLGUIDANCE: &str = "%llguidance";
 
 /// What a grammar is written in.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum GrammarText {
     /// GBNF; or for llguidance, if it begins with `%llguidance`.
     Gbnf(String),
@@ -22,6 +23,7 @@ pub enum GrammarText {
 
 /// What wakes a lazy grammar (`common_grammar_trigger`).
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum GrammarTrigger {
     /// This text.
     Word(String),

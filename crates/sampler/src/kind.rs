@@ -4,6 +4,7 @@ use crate::Error;
 
 /// A sampler that `SamplerParams::samplers` can list (the reference's `common_sampler_type`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum SamplerKind {
     /// [`crate::Penalties`].
     Penalties,

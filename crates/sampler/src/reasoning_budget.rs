@@ -6,6 +6,7 @@ use crate::{Candidates, Error, Sampler, TokenId, Vocabulary};
 
 /// Where a [`ReasoningBudget`] stands (`common_reasoning_budget_state`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum BudgetState {
     /// Waiting for a start sequence; changes nothing.
     Idle,

@@ -10,6 +10,32 @@
 //! Differences from the reference, all where it throws, aborts, hangs or leaves an order undefined: code points
 //! beyond U+10FFFF count as invalid bytes, missing tokens are errors of the call, duplicate token texts are an
 //! error of the vocabulary.
+//!
+//! A WordPiece vocabulary of seven tokens, made up here (`Tokenizer::from_gguf` takes a file's):
+//!
+//! ```
+//! use quipu_tokenizer::{SpecialIds, Tokenizer, VocabData};
+//!
+//! let tokens = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "▁un", "aff", "able"];
+//! let tokenizer = Tokenizer::new(&VocabData {
+//!     model: "bert".into(),
+//!     tokens: tokens.map(|token| token.as_bytes().to_vec()).to_vec(),
+//!     token_types: Some(vec![3, 3, 3, 3, 1, 1, 1]), // control and normal
+//!     special: SpecialIds { bos: Some(2), unk: Some(1), sep: Some(3), ..SpecialIds::default() },
+//!     ..VocabData::default()
+//! })?;
+//! let ids = tokenizer.encode("Unaffable", true, false)?;
+//! assert_eq!(ids, [2, 4, 5, 6, 3]);
+//!
+//! // Back, token by token; control tokens are hidden.
+//! let (mut decoder, mut text) = (tokenizer.stream(false), String::new());
+//! for id in ids {
+//!     text.push_str(decoder.push(id)?);
+//! }
+//! text.push_str(decoder.finish());
+//! assert_eq!(text.trim_start(), "unaffable");
+//! # Ok::<(), quipu_tokenizer::Error>(())
+//! ```
 #![forbid(unsafe_code)]
 
 mod bpe;

@@ -9,6 +9,7 @@ use crate::{Error, TokenId, VocabData};
 
 /// Tokenizer families (`enum llama_vocab_type`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum VocabType {
     /// No vocabulary: ids only.
     None,

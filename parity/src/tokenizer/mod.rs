@@ -447,6 +447,8 @@ fn type_number(family: VocabType) -> i32 {
         VocabType::Rwkv => 5,
         VocabType::Plamo2 => 6,
         VocabType::None => 0,
+        // The reference has no other.
+        _ => -1,
     }
 }
 

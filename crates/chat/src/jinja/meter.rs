@@ -28,6 +28,7 @@ pub(crate) const INTEGER_BITS_MAX: u64 = 1 << 16;
 
 /// Which bound a render met.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Bound {
     /// Too many steps.
     Steps(u64),

@@ -44,6 +44,7 @@ use crate::pool::{PoolError, Team, ThreadPool};
 
 /// A product that cannot be computed, or slices that do not hold it.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum MatMulError {
     /// No kernel for the weights' type, or `k` is no whole number of its blocks.
     #[error("no matrix product for weights of type {dtype} with k = {k} (blocks of {block_len})", block_len = dtype.block_len())]

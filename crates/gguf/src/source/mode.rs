@@ -7,6 +7,7 @@ use crate::Error;
 
 /// How a file's bytes are fetched.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum SourceKind {
     /// A read-only mapping; pages are read when touched.
     Mapped,
@@ -20,6 +21,7 @@ pub enum SourceKind {
 
 /// How to load a model (`llama_load_mode`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum LoadMode {
     /// Read through the page cache into memory of our own.
     None,

@@ -80,6 +80,7 @@ pub struct LayerHparams {
 
 /// Kinds of norms. Each has a key for its epsilon.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum NormKind {
     /// Root mean square.
     Rms,

@@ -2,6 +2,7 @@
 
 /// Kinds of context extension (`llama_rope_scaling_type`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum RopeScaling {
     /// Positions as they are.
     None,
@@ -28,6 +29,7 @@ impl RopeScaling {
 
 /// How a layer's queries and keys are rotated.
 #[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
 pub enum LayerRope {
     /// Not at all.
     Off,

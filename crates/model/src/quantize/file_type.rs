@@ -8,6 +8,7 @@ use quipu_quant::DType;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[allow(missing_docs, non_camel_case_types)] // the variants are the reference's own names
 #[repr(u32)]
+#[non_exhaustive]
 pub enum FileType {
     F32 = 0,
     F16 = 1,

@@ -8,6 +8,7 @@ use crate::generate::cancel::CancelToken;
 
 /// What happens when the context has room for no further token.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum ContextFull {
     /// The generation ends with [`crate::StopReason::ContextFull`] (the reference's default).
     #[default]

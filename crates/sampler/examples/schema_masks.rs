@@ -10,8 +10,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use quipu_sampler::{
-    Candidates, Gbnf, Grammar, LlGuidance, LlTokens, Pieces, Sampler, TokenId, Vocabulary,
-    WhiteSpace, json_schema_to_grammar, schema_to_grammar,
+    Candidates, Gbnf, Grammar, LlGuidance, LlTokens, Pieces, Sampler, TokenId, Vocabulary, WhiteSpace,
+    json_schema_to_grammar, schema_to_grammar,
 };
 use quipu_tokenizer::Tokenizer;
 use serde_json::Value;

@@ -20,7 +20,7 @@ const MAX_GOALS: usize = 20_000;
 /// Deepest look for values when it is asked whether there are any; behind it there may be some.
 const MAX_SEARCH: usize = 40;
 /// Longest indent where white space is short.
-const MAX_INDENT: u64 = 64;
+const MAX_INDENT: u64 = 20;
 
 pub(super) struct Converter<'a> {
     pub(super) document: Document<'a>,

@@ -64,7 +64,7 @@ pub enum WhiteSpace {
     /// Any, as JSON has it: for checking texts.
     #[default]
     Any,
-    /// Between the parts one space, or a line break and up to 64 blanks; none around the whole. For generating: models
+    /// Between the parts one space, or a line break and up to 20 blanks; none around the whole. For generating: models
     /// that do not know how to go on write blanks for ever.
     Short,
 }

@@ -9,7 +9,7 @@ use quipu_quant::DType;
 
 fn slots_and_masks(c: &mut Criterion) {
     let layers = vec![KvLayerShape { n_embd_k_gqa: 64, n_embd_v_gqa: 64 }];
-    let params = KvParams { n_cells: 4096, type_k: DType::F16, type_v: DType::F16, layers };
+    let params = KvParams { n_cells: 4096, n_seq_max: 1, type_k: DType::F16, type_v: DType::F16, layers };
     let mut cache = KvCache::new(&params, &CpuBufferType, &mut BufferTable::new()).expect("a small cache");
     let mut seq = SeqSet::default();
     seq.insert(0);

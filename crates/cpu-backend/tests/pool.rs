@@ -3,7 +3,7 @@
 use std::sync::Barrier;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
-use quipu_cpu_backend::pool::{PoolError, ThreadPool};
+use quipu_cpu_backend::pool::{PoolError, Team, ThreadPool};
 
 #[test]
 fn every_thread_runs_and_chunks_are_handed_out_once_per_phase() {
@@ -162,7 +162,10 @@ fn a_payload_whose_drop_panics_leaves_no_worker_with_the_closure() {
             // Everybody has left before `run` returns, and the panic is an error.
             assert_eq!(left.load(Ordering::SeqCst) as usize, n);
             assert!(matches!(error, PoolError::Panicked(_)), "{error}");
-            pool.run(n, |team| team.barrier()).unwrap();
+            pool.run(n, |team: &Team<'_>| {
+                team.barrier();
+            })
+            .unwrap();
         }
     }
 }

@@ -19,7 +19,7 @@
 //! use quipu_kv_cache::{KvCache, KvLayerShape, KvParams, Memory, MemoryPlan};
 //!
 //! let layers = vec![KvLayerShape { n_embd_k_gqa: 64, n_embd_v_gqa: 64 }; 2];
-//! let params = KvParams { n_cells: 256, type_k: DType::F16, type_v: DType::F16, layers };
+//! let params = KvParams { n_cells: 256, n_seq_max: 1, type_k: DType::F16, type_v: DType::F16, layers };
 //! let mut buffers = BufferTable::new();
 //! let mut cache = KvCache::new(&params, &quipu_cpu_backend::CpuBufferType, &mut buffers)?;
 //!

@@ -38,7 +38,9 @@ impl PlanArgs {
 /// Plans the graph of the model in `file`, or of the embedded one.
 pub(crate) fn run(file: Option<&Path>, args: &PlanArgs) -> Result<(), Failure> {
     let mut inputs = Inputs::new();
-    file.iter().for_each(|path| inputs.add_model(path));
+    if let Some(path) = file {
+        inputs.add_model(path);
+    }
     let drawing = args.svg.as_deref().map(|path| Output::create(path, &inputs)).transpose()?;
     let model = match file {
         Some(path) => Model::open(path)?,

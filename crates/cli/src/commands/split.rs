@@ -1,5 +1,6 @@
 //! `quipu split`: one GGUF file into several.
 
+use std::fmt::Write as _;
 use std::io::Write;
 use std::num::NonZeroU32;
 use std::path::PathBuf;
@@ -64,7 +65,8 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     let mut lines = format!("n_split: {}\n", plan.n_splits());
     for (i, (n_tensors, n_bytes)) in plan.sizes().map_err(named)?.into_iter().enumerate() {
         let megabytes = n_bytes / 1_000_000;
-        lines.push_str(&format!("split {:05}: n_tensors = {n_tensors}, total_size = {megabytes}M\n", i + 1));
+        let no = i + 1;
+        let _ = writeln!(lines, "split {no:05}: n_tensors = {n_tensors}, total_size = {megabytes}M");
     }
     // Whoever reads this may be gone; the files are wanted all the same.
     let shown = std::io::stdout().write_all(lines.as_bytes());

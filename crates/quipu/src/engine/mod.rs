@@ -509,11 +509,8 @@ impl Engine {
     /// Decodes the batch, all or nothing.
     fn decode(&mut self, is_prompt: bool) -> Result<(), Error> {
         let start = Instant::now();
-        let done = self.guarded(|engine| Ok(engine.context.decode(&engine.batch)?));
+        self.guarded(|engine| Ok(engine.context.decode(&engine.batch)?))?;
         let (n_tokens, spent) = (self.batch.n_tokens(), start.elapsed());
-        if done.is_err() {
-            return done;
-        }
         self.counts.n_decode += 1;
         let timings = &mut self.timings;
         let (n, time) = if is_prompt {
@@ -523,7 +520,7 @@ impl Engine {
         };
         *n += n_tokens;
         *time += spent;
-        done
+        Ok(())
     }
 
     /// After a decode: sequences learn that their parts were computed.

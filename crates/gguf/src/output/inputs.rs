@@ -64,11 +64,6 @@ impl Inputs {
         }
     }
 
-    /// Adds all of `other`.
-    pub fn extend(&mut self, other: &Inputs) {
-        self.files.extend_from_slice(&other.files);
-    }
-
     /// Refuses an output that is one of them.
     ///
     /// # Errors

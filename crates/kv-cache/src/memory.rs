@@ -5,16 +5,7 @@ use std::fmt::Debug;
 use quipu_backend::BufferTable;
 use quipu_batch::CheckedBatch;
 
-use crate::{Error, KvCache, MemoryKey, MemoryPlan, Pos, SeqId, SeqPositions, StateRead, StateWrite};
-
-/// A cache of a memory, by the layers it is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum KvPart {
-    /// Layers that see everything; all layers where there is only one cache.
-    Full,
-    /// Layers with a window.
-    Window,
-}
+use crate::{Error, KvCache, KvPart, MemoryKey, MemoryPlan, Pos, SeqId, SeqPositions, StateRead, StateWrite};
 
 /// The memory of a context. Answers to `llama_memory_i`.
 ///

@@ -5,7 +5,7 @@ use quipu_batch::Ubatch;
 use quipu_graph::{BufferId, DType, Storage};
 
 use crate::slot::{self, SlotPlan};
-use crate::{Error, KvCells, KvGraph, Pos, SeqId, SeqSet};
+use crate::{Error, KvCells, Pos, SeqId, SeqSet};
 
 /// Attention sees this many cells or a multiple, so that a graph stays valid for many tokens.
 const N_KV_PAD: usize = 256;
@@ -204,11 +204,6 @@ impl KvCache {
     /// Bytes of keys and values (`total_size`).
     pub fn n_bytes(&self) -> usize {
         self.n_bytes
-    }
-
-    /// Starts putting this cache into a graph.
-    pub fn graph(&self) -> KvGraph<'_> {
-        KvGraph::new(self)
     }
 
     /// Finds cells for all ubatches of a batch, in order, without changing the cache (`prepare`).

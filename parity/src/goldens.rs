@@ -5,7 +5,6 @@
 //! generated ids.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
 
 use quipu_gguf::GgufFile;
 use quipu_quant::DType;
@@ -15,6 +14,7 @@ use crate::checkout::{Checkout, LogitsRequest, floats};
 use crate::engine;
 use crate::error::Error;
 use crate::generation::{self, GenerationCase, GenerationGolden};
+use crate::golden_files::{folder, read_json, write_json};
 use crate::logits::{N_TOKENS, TOKEN_SEED, WEIGHT_SEED, bound, nmse, toy_cases};
 use crate::random::fnv1a;
 use crate::report::{Row, Verdict};
@@ -54,11 +54,6 @@ pub struct LogitsIndex {
     pub provenance: BTreeMap<String, String>,
     /// The cases.
     pub cases: Vec<LogitsGolden>,
-}
-
-/// Folder of the goldens.
-pub fn folder() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("goldens")
 }
 
 /// The toys whose answers are recorded: the first architectures in every type, each rotary scaling once, and all sharp toys.
@@ -216,16 +211,4 @@ pub fn recorded_generations() -> Result<Vec<GenerationCase>, Error> {
 /// How many types the recorded cases cover.
 pub fn n_types() -> usize {
     TYPES.iter().filter(|dtype| recorded().any(|(_, _, other)| other == **dtype)).count()
-}
-
-pub(crate) fn read_json<T: for<'a> Deserialize<'a>>(path: &Path) -> Result<T, Error> {
-    let text = std::fs::read_to_string(path).map_err(Error::io(path))?;
-    serde_json::from_str(&text)
-        .map_err(|error| Error::Golden { name: path.display().to_string(), message: error.to_string() })
-}
-
-pub(crate) fn write_json<T: Serialize>(path: &Path, value: &T) -> Result<(), Error> {
-    let text = serde_json::to_string_pretty(value)
-        .map_err(|error| Error::Golden { name: path.display().to_string(), message: error.to_string() })?;
-    std::fs::write(path, text + "\n").map_err(Error::io(path))
 }

@@ -13,7 +13,7 @@ use quipu::{Flow, Imatrix, ImatrixOptions, Model, SessionOptions};
 
 use crate::checkout::{Checkout, run};
 use crate::error::Error;
-use crate::goldens::folder;
+use crate::golden_files::folder;
 use crate::logits::nmse;
 use crate::report::{Row, Verdict};
 

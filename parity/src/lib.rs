@@ -14,6 +14,7 @@ pub mod engine;
 mod error;
 pub mod generation;
 pub mod gguf;
+mod golden_files;
 pub mod goldens;
 pub mod imatrix;
 pub mod loader;

@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::checkout::{Checkout, run};
 use crate::error::Error;
-use crate::goldens::{folder, read_json, write_json};
+use crate::golden_files::{folder, read_json, write_json};
 use crate::random::{SplitMix, fnv1a};
 use crate::report::{Row, Verdict};
 

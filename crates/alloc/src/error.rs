@@ -1,4 +1,4 @@
-//! The crate's one error type.
+//! The crate's one error type, and why a plan does not serve.
 
 /// Why memory could not be planned or obtained. Where ggml aborts the process, this crate returns one of these.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -109,7 +109,7 @@ pub enum AllocError {
     )]
     NeedsReserve {
         /// What differs.
-        reason: crate::ReallocReason,
+        reason: ReallocReason,
         /// How many buffer types there are.
         n_buffers: usize,
     },
@@ -135,4 +135,32 @@ pub enum AllocError {
         /// Size of the buffer, bytes.
         capacity: u64,
     },
+}
+
+/// Why a plan does not serve a graph.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ReallocReason {
+    /// Nothing is reserved yet.
+    NoPlan,
+    /// Another number of nodes.
+    NodeCount,
+    /// Another number of leafs.
+    LeafCount,
+    /// Node `i` needs more bytes than planned, or memory where none was planned.
+    Node(usize),
+    /// A source of node `i` needs more bytes than planned, or memory where none was planned.
+    Source(usize),
+    /// Leaf `i` needs more bytes than planned (the reference looks at leafs only where nodes read them).
+    Leaf(usize),
+    /// Node `i` reads other tensors, views another root, or it or a source lost or gained a flag that decides about its
+    /// lifetime. The reference does not look and would run such a graph on a plan made for another one.
+    Structure(usize),
+}
+
+impl ReallocReason {
+    /// Whether `ggml_gallocr_needs_realloc` sees the difference too.
+    pub fn is_in_reference(self) -> bool {
+        !matches!(self, Self::Leaf(_) | Self::Structure(_))
+    }
 }

@@ -66,7 +66,7 @@ mod tensor_allocator;
 mod timeline;
 
 pub use chunk::{Address, ChunkAllocator, FreeBlock, MAX_CHUNKS, MAX_SIZE};
-pub use error::AllocError;
+pub use error::{AllocError, ReallocReason};
 pub use graph::{BufferAssignment, BufferSpec, PlanGraph, View};
 pub use graph_allocator::{BackingAllocator, GraphAllocator};
 pub use lifetime::{Lifetime, lifetimes, peak_live_bytes};
@@ -74,7 +74,6 @@ pub use linear::{LinearAllocator, SplitLayout, split_tensors};
 pub use offline::Offline;
 pub use plan::{Placement, Plan};
 pub use planner::Planner;
-pub use realloc::ReallocReason;
 pub use strategy::{Block, Greedy, Strategy};
 pub use tensor_allocator::TensorMemory;
 pub use timeline::{ChunkInfo, Resident, Timeline};

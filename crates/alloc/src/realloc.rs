@@ -2,36 +2,9 @@
 //!
 //! Linear in nodes and sources, and free of heap allocations, because it runs before every evaluation.
 
-use crate::PlanGraph;
+use crate::error::ReallocReason;
+use crate::graph::PlanGraph;
 use crate::plan::{Expected, NO_TENSOR, NodeRecord, Placement, Plan, Role};
-
-/// Why a plan does not serve a graph.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum ReallocReason {
-    /// Nothing is reserved yet.
-    NoPlan,
-    /// Another number of nodes.
-    NodeCount,
-    /// Another number of leafs.
-    LeafCount,
-    /// Node `i` needs more bytes than planned, or memory where none was planned.
-    Node(usize),
-    /// A source of node `i` needs more bytes than planned, or memory where none was planned.
-    Source(usize),
-    /// Leaf `i` needs more bytes than planned (the reference looks at leafs only where nodes read them).
-    Leaf(usize),
-    /// Node `i` reads other tensors, views another root, or it or a source lost or gained a flag that decides about its
-    /// lifetime. The reference does not look and would run such a graph on a plan made for another one.
-    Structure(usize),
-}
-
-impl ReallocReason {
-    /// Whether `ggml_gallocr_needs_realloc` sees the difference too.
-    pub fn is_in_reference(self) -> bool {
-        !matches!(self, Self::Leaf(_) | Self::Structure(_))
-    }
-}
 
 fn fits(graph: &impl PlanGraph, tensor: u32, planned: Option<Placement>) -> bool {
     if graph.is_external(tensor) || graph.view_of(tensor).is_some() {

@@ -6,10 +6,10 @@ use std::sync::Arc;
 use quipu_alloc::{AllocError, BackingAllocator, BufferAssignment, BufferSpec, GraphAllocator};
 use quipu_graph::{BufferId, Graph, Storage};
 
+use crate::buffer::{Buffer, BufferType};
 use crate::error::Error;
 use crate::plan_graph::GraphView;
 use crate::table::BufferTable;
-use crate::traits::{Buffer, BufferType};
 
 /// A buffer of the table that compute memory is in. It keeps its number for good, and never shrinks.
 #[derive(Clone, Copy, Debug)]

@@ -100,6 +100,9 @@ pub enum Error {
         "the table's buffers are not those that the graph was prepared for, expected to be prepared anew"
     )]
     Stale,
+    /// A scheduler that has memory in one table of buffers was to compute on another one.
+    #[error("another table of buffers than the one that memory was planned in, expected that one")]
+    OtherTable,
     /// What was prepared was to run on another backend than the one that prepared it.
     #[error("{backend}: expected a graph that this backend prepared")]
     NotPrepared {

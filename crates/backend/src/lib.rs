@@ -36,8 +36,10 @@
 //! ```
 #![forbid(unsafe_code)]
 
+mod buffer;
 pub mod check;
 mod compute_memory;
+mod devices;
 mod error;
 mod fusion;
 mod plan_graph;
@@ -47,7 +49,10 @@ mod split;
 mod stats;
 mod table;
 mod traits;
+mod unique;
 
+pub use buffer::{Buffer, BufferType, HostBytes, WeightSpec, WeightUse};
+pub use devices::{DeviceId, Devices};
 pub use error::Error;
 pub use fusion::NormChain;
 pub use plan_graph::GraphView;
@@ -55,7 +60,5 @@ pub use resolve::{Place, Regions, Resolver, Span};
 pub use scheduler::Scheduler;
 pub use stats::{BackendStats, SchedulerStats};
 pub use table::BufferTable;
-pub use traits::{
-    Abort, Backend, Buffer, BufferType, Device, DeviceKind, DeviceMemory, HostBytes, Observer, Prepared,
-    WeightSpec, WeightUse,
-};
+pub use traits::{Abort, Backend, Device, DeviceKind, DeviceMemory, Observer, Prepared};
+pub use unique::AllocationId;

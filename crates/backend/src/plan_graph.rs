@@ -5,7 +5,7 @@ use std::sync::Arc;
 use quipu_alloc::{PlanGraph, View};
 use quipu_graph::{Graph, Op, Storage, TensorId};
 
-use crate::traits::BufferType;
+use crate::buffer::BufferType;
 
 /// Adapter from [`Graph`] to the planner's trait, for planning without a scheduler too; tensor ids are indices into
 /// [`Graph::tensors`].

@@ -9,9 +9,10 @@ use std::ops::Range;
 
 use quipu_graph::{BufferId, DType, Graph, MAX_SRC, Tensor, TensorId};
 
+use crate::buffer::Buffer;
 use crate::error::Error;
 use crate::table::BufferTable;
-use crate::traits::Buffer;
+use crate::unique::AllocationId;
 
 /// Where the bytes of a buffer lie for the backend that computes with them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,6 +23,8 @@ pub struct Span {
     pub size: usize,
     /// Whether the backend writes memory of this kind, if it belongs to the table alone.
     pub writable: bool,
+    /// Whose memory it is: what was freed and obtained again is another allocation, also at the same address.
+    pub allocation: AllocationId,
 }
 
 /// A buffer as far as a run may use it.
@@ -59,7 +62,7 @@ impl Regions {
         Regions { table: buffers.generation(), regions }
     }
 
-    /// Checks that `buffers` is the table that was looked at, and that every buffer still lies where it did and may still
+    /// Checks that `buffers` is the table that was looked at, and that every buffer is still the same memory and may still
     /// be written if it might.
     ///
     /// Each buffer is asked again, because who may write a buffer may also put another in its place without the table

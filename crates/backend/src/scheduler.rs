@@ -10,12 +10,13 @@ use std::sync::Arc;
 use quipu_alloc::{BufferAssignment, BufferSpec};
 use quipu_graph::Graph;
 
+use crate::buffer::BufferType;
 use crate::compute_memory::{Chunk, ComputeMemory, grow};
 use crate::error::Error;
 use crate::split::{self, Assignment, Bound, Reads};
 use crate::stats::{BackendStats, SchedulerStats};
 use crate::table::BufferTable;
-use crate::traits::{Abort, Backend, BufferType, Observer, Prepared};
+use crate::traits::{Abort, Backend, Observer, Prepared};
 
 /// Runs graphs on one or more backends, the preferred one first.
 #[derive(Debug)]
@@ -32,6 +33,8 @@ pub struct Scheduler {
     copy_memory: Vec<Vec<Chunk>>,
     /// Where copies between two backends' memory are on the way.
     passage: Vec<u8>,
+    /// The table that has this scheduler's memory, once it needed some.
+    table: Option<u64>,
     ready: Ready,
     stats: SchedulerStats,
     observer: Option<Box<dyn Observer>>,
@@ -93,6 +96,7 @@ impl Scheduler {
             assignment: Assignment::default(),
             bound: None,
             passage: Vec::new(),
+            table: None,
             ready: Ready::default(),
             observer: None,
             backends,
@@ -104,7 +108,13 @@ impl Scheduler {
     /// Plans memory for `graph` and binds every unbound tensor. The last plan serves again if the graph has
     /// its structure; memory is allocated only where a chunk has to grow
     /// (`ggml_backend_sched_alloc_graph`). Graphs bound earlier keep their places, whose contents are lost.
+    ///
+    /// The memory lies in `buffers`, which is this scheduler's table from then on.
+    ///
+    /// # Errors
+    /// An op that no backend computes, memory that is not to be had, or [`Error::OtherTable`].
     pub fn alloc_graph(&mut self, graph: &mut Graph, buffers: &mut BufferTable) -> Result<(), Error> {
+        self.keep_to(buffers)?;
         self.assignment.make(&self.backends, graph, buffers)?;
         if self.backends.len() == 1 {
             return self.place(graph, buffers);
@@ -115,6 +125,12 @@ impl Scheduler {
         self.place(&mut bound.graph, buffers)?;
         bound.hand_back(graph);
         self.keep_bound(bound, graph, buffers)
+    }
+
+    /// Makes `buffers` this scheduler's table. Numbers of its buffers mean others in another one: memory that somebody else
+    /// keeps there would be taken for the scheduler's, or replaced by it.
+    fn keep_to(&mut self, buffers: &BufferTable) -> Result<(), Error> {
+        if *self.table.get_or_insert(buffers.id()) == buffers.id() { Ok(()) } else { Err(Error::OtherTable) }
     }
 
     /// Splits an assigned graph and gives its copies memory.
@@ -150,15 +166,23 @@ impl Scheduler {
 
     /// Runs a graph whose tensors are bound (`ggml_backend_sched_graph_compute`). What the backends prepare for it serves
     /// until the graph or the table's buffers change.
+    ///
+    /// # Errors
+    /// As the backends' [`Backend::prepare`] and [`Backend::run`], and [`Error::OtherTable`] if this scheduler has memory in
+    /// another table.
     pub fn compute(
         &mut self,
         graph: &Graph,
         buffers: &mut BufferTable,
         abort: Option<Abort<'_>>,
     ) -> Result<(), Error> {
+        if self.table.is_some_and(|table| table != buffers.id()) {
+            return Err(Error::OtherTable);
+        }
         if self.backends.len() > 1 && !self.bound.as_ref().is_some_and(|bound| bound.is_of(graph, buffers)) {
             // A graph that was bound before the last one.
             self.bound = None;
+            self.keep_to(buffers)?;
             self.assignment.make(&self.backends, graph, buffers)?;
             let bound = self.bind(graph, buffers)?;
             self.keep_bound(bound, graph, buffers)?;

@@ -9,10 +9,11 @@ use std::ops::Range;
 use quipu_alloc::{Address, BufferSpec, split_tensors};
 use quipu_graph::{BufferId, Graph, Op, Storage, TensorId};
 
+use crate::buffer::{Buffer, BufferType};
 use crate::compute_memory::Chunk;
 use crate::error::Error;
 use crate::table::BufferTable;
-use crate::traits::{Backend, Buffer, BufferType};
+use crate::traits::Backend;
 
 /// A node that no rule has placed yet.
 const NOWHERE: u32 = u32::MAX;

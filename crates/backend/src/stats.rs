@@ -27,8 +27,11 @@ pub struct SchedulerStats {
 }
 
 impl SchedulerStats {
-    /// Nodes that others than the preferred backend computed.
+    /// Nodes that fell to the last backend, which is there for what the ones before it do not compute; 0 if it is the only one.
     pub fn n_fallback_nodes(&self) -> u64 {
-        self.backends.iter().skip(1).map(|backend| backend.n_nodes).sum()
+        match self.backends.as_slice() {
+            [_, .., last] => last.n_nodes,
+            _ => 0,
+        }
     }
 }

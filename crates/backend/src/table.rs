@@ -4,22 +4,20 @@
 //! `&mut BufferTable` therefore proves that nobody else reads or writes what it may write.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use quipu_graph::{BufferId, Tensor};
 
+use crate::buffer::Buffer;
 use crate::error::Error;
-use crate::traits::Buffer;
+use crate::unique;
 
 /// Buffers by number.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct BufferTable {
+    id: u64,
     generation: u64,
     entries: Vec<Entry>,
 }
-
-/// The last generation that a table was given.
-static GENERATIONS: AtomicU64 = AtomicU64::new(0);
 
 #[derive(Debug)]
 enum Entry {
@@ -27,10 +25,21 @@ enum Entry {
     Owned(Box<dyn Buffer>),
 }
 
+impl Default for BufferTable {
+    fn default() -> BufferTable {
+        BufferTable::new()
+    }
+}
+
 impl BufferTable {
     /// An empty table.
     pub fn new() -> BufferTable {
-        BufferTable::default()
+        BufferTable { id: unique::number(), generation: 0, entries: Vec::new() }
+    }
+
+    /// A number that no other table has, for as long as this one lives: buffers' numbers mean something in it only.
+    pub fn id(&self) -> u64 {
+        self.id
     }
 
     /// A number that adding or replacing a buffer changes to one that no table had before; empty tables share the 0.
@@ -39,8 +48,7 @@ impl BufferTable {
     }
 
     fn changed(&mut self) {
-        // Only that numbers differ counts, not what else happened before.
-        self.generation = GENERATIONS.fetch_add(1, Ordering::Relaxed) + 1;
+        self.generation = unique::number();
     }
 
     /// Registers a buffer that others may read too.

@@ -545,3 +545,35 @@ fn observed_runs_are_prepared_once_too() {
     // The pieces are those of the splits here, so that they serve.
     assert_eq!((plans(&mut scheduler), plans(&mut scheduler)), (0, 0));
 }
+
+/// Numbers of buffers mean something in one table: in another one they are somebody else's.
+#[test]
+fn memory_of_one_table_is_never_used_with_another() {
+    let one = || vec![backend("only", true, &Log::default())];
+    let two = || vec![apart("VEC", false, &Log::default()), apart("second", true, &Log::default())];
+    for backends in [one(), two()] {
+        let mut scheduler = Scheduler::new(backends).expect("valid memory");
+        let (mut own, mut other) = (BufferTable::new(), BufferTable::new());
+        assert_ne!(own.id(), other.id());
+        assert_eq!(run(&mut scheduler, &mut own, 10).expect("computes"), expected(10));
+        // Buffers of somebody else's with the numbers that the scheduler's have in its own table.
+        let foreign: Vec<_> = (0..own.len()).map(|_| VecBuffer(vec![7; 64], "VEC")).collect();
+        let foreign: Vec<_> = foreign.into_iter().map(|buffer| other.add_owned(Box::new(buffer))).collect();
+        for n in [10, 1000] {
+            let error = run(&mut scheduler, &mut other, n).expect_err("not its table");
+            assert!(matches!(error, Error::OtherTable), "{error}");
+        }
+        let (graph, ..) = bound_graph(&mut scheduler, &mut own, 4);
+        let error = scheduler.compute(&graph, &mut other, None).expect_err("not its table");
+        assert!(matches!(error, Error::OtherTable), "{error}");
+        for id in foreign {
+            let mut found = [0; 64];
+            other.get(id).and_then(|buffer| buffer.read(0, &mut found)).expect("untouched");
+            assert_eq!(found, [7; 64]);
+        }
+        assert_eq!(run(&mut scheduler, &mut own, 10).expect("computes"), expected(10));
+        // A table that moved is still the same.
+        std::mem::swap(&mut own, &mut other);
+        assert_eq!(run(&mut scheduler, &mut other, 10).expect("computes"), expected(10));
+    }
+}

@@ -4,9 +4,9 @@ use std::time::SystemTime;
 
 use serde_json::{Map, Value, json};
 
-use crate::capabilities::preserve_reasoning;
 use crate::error::Error;
 use crate::jinja::strftime;
+use crate::probe::preserve_reasoning;
 use crate::template::{ChatTemplate, Variables};
 
 /// What is to be said, and how.

@@ -21,6 +21,7 @@ mod capabilities;
 mod conversation;
 mod error;
 mod jinja;
+mod probe;
 mod template;
 
 pub use capabilities::Capabilities;

@@ -89,7 +89,7 @@ pub struct ChatTemplate {
     source: Arc<str>,
     bos: Value,
     eos: Value,
-    capabilities: OnceLock<Capabilities>,
+    pub(crate) capabilities: OnceLock<Capabilities>,
 }
 
 impl ChatTemplate {
@@ -143,11 +143,6 @@ impl ChatTemplate {
     /// The text of the end-of-sequence token.
     pub fn eos(&self) -> &str {
         self.eos.as_str().unwrap_or_default()
-    }
-
-    /// What the template can do; found by rendering small conversations, once.
-    pub fn capabilities(&self) -> Capabilities {
-        *self.capabilities.get_or_init(|| Capabilities::probe(self))
     }
 
     /// Renders texts; `add_generation_prompt` appends the opening of the assistant's turn.

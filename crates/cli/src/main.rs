@@ -70,6 +70,11 @@ fn long_form(arg: OsString) -> OsString {
     match arg.to_str() {
         Some("-jf") => "--json-schema-file".into(),
         Some("-ngl") => "--n-gpu-layers".into(),
+        Some("-dev") => "--device".into(),
+        Some("-sm") => "--split-mode".into(),
+        Some("-ts") => "--tensor-split".into(),
+        Some("-mg") => "--main-gpu".into(),
+        Some("-ot") => "--override-tensor".into(),
         _ => arg,
     }
 }

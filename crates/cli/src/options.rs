@@ -4,7 +4,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use quipu::gguf::{Inputs, MetadataOverride};
-use quipu::{BufferOverride, Device, LoadMode, LoadOptions, Model, Session, SessionOptions, Tokenizer};
+use quipu::{
+    BufferOverride, Device, DeviceChoice, LoadMode, LoadOptions, Model, Session, SessionOptions, SplitMode,
+    Tokenizer,
+};
 
 use crate::fail::Failure;
 use crate::output::note;
@@ -24,15 +27,25 @@ pub(crate) struct ModelArgs {
     /// Metadata to use instead of the file's; types: int, float, bool, str.
     #[arg(long, value_name = "KEY=TYPE:VALUE", value_delimiter = ',')]
     pub override_kv: Vec<MetadataOverride>,
-    /// Memory for tensors whose names match.
+    /// Memory for tensors whose names match (-ot).
     #[arg(long, value_name = "PATTERN=BUFFER_TYPE,...")]
     pub override_tensor: Option<String>,
-    /// Layers on the GPU (-ngl), counted from the last; the output counts as one more; negative = all.
+    /// Layers on GPUs (-ngl), counted from the last; the output counts as one more; all, auto or negative = all.
     #[arg(long, value_name = "N", visible_alias = "gpu-layers", allow_negative_numbers = true)]
+    #[arg(value_parser = n_gpu_layers)]
     pub n_gpu_layers: Option<i32>,
-    /// The GPU to use (CUDA0, CUDA1, ...); the first by default.
-    #[arg(long, value_name = "NAME")]
+    /// The GPUs to use (-dev), in this order (CUDA0,CUDA1,...), or none; all by default.
+    #[arg(long, value_name = "NAME,...")]
     pub device: Option<String>,
+    /// How several GPUs share the layers (-sm): none = one GPU has them all, layer = each has some.
+    #[arg(long, value_name = "MODE", default_value = "layer")]
+    pub split_mode: SplitMode,
+    /// How many of the layers each GPU gets (-ts), as proportions; by free memory if nothing is said.
+    #[arg(long, value_name = "N,...", value_delimiter = ',')]
+    pub tensor_split: Vec<f32>,
+    /// The GPU that has them all with split mode none (-mg), counted among those that are used; negative = no GPU.
+    #[arg(long, value_name = "N", default_value_t = 0, allow_negative_numbers = true)]
+    pub main_gpu: i32,
     /// Say on stderr what ran where.
     #[arg(short = 'v', long)]
     pub verbose: bool,
@@ -49,37 +62,28 @@ impl ModelArgs {
     }
 
     pub fn open(&self) -> Result<Model, Failure> {
-        match (self.gpu(), &self.model) {
-            (None, Some(path)) => Ok(Model::open_with(path, &mut self.load_options()?.into())?),
-            (None, None) => Ok(Model::embedded()?),
-            (Some(gpu), Some(path)) => Ok(Model::open_on(path, self.load_options()?.into(), &gpu)?),
-            (Some(gpu), None) => Ok(Model::embedded_on(self.load_options()?.into(), &gpu)?),
+        let gpus = self.gpus()?;
+        match &self.model {
+            Some(path) => Ok(Model::open_on(path, &mut self.load_options()?.into(), &gpus)?),
+            None if gpus.is_empty() => Ok(Model::embedded()?),
+            None => Ok(Model::embedded_on(&mut self.load_options()?.into(), &gpus)?),
         }
     }
 
-    /// The first GPU, if layers are to go to one. Without one the CPU does it all, and stderr says so.
-    fn gpu(&self) -> Option<Arc<dyn Device>> {
+    /// The GPUs that layers are to go to. Without one the CPU does it all, and stderr says so.
+    fn gpus(&self) -> Result<Vec<Arc<dyn Device>>, Failure> {
+        let names = self.device.as_deref().map(DeviceChoice::names);
         // Asked for, or built for it and not refused.
-        if self.n_gpu_layers.map_or(!cfg!(feature = "cuda"), |n| n == 0) {
-            return None;
+        let wanted = self.n_gpu_layers.map_or(cfg!(feature = "cuda") || names.is_some(), |n| n != 0);
+        if !wanted || names.as_ref().is_some_and(Vec::is_empty) {
+            return Ok(Vec::new());
         }
+        let choice = DeviceChoice { names, split_mode: self.split_mode, main_gpu: self.main_gpu };
         match quipu::gpu_devices() {
-            Ok(devices) => {
-                let wanted = self.device.as_deref();
-                let known: Vec<String> = devices.iter().map(|device| device.name().to_owned()).collect();
-                let found = devices.into_iter().find(|gpu| wanted.is_none_or(|name| name == gpu.name()));
-                if found.is_none() {
-                    note(format_args!(
-                        "no device {}, only {}; running on the CPU",
-                        wanted.unwrap_or(""),
-                        known.join(", ")
-                    ));
-                }
-                found
-            }
+            Ok(there) => Ok(choice.choose(&there)?),
             Err(error) => {
                 note(format_args!("{error}; running on the CPU"));
-                None
+                Ok(Vec::new())
             }
         }
     }
@@ -104,6 +108,7 @@ impl ModelArgs {
             check_tensors: self.check_tensors,
             metadata_overrides: self.override_kv.clone(),
             n_gpu_layers: self.n_gpu_layers.unwrap_or(-1),
+            tensor_split: self.tensor_split.clone(),
             buffer_overrides: overrides
                 .map_err(|error| Failure::Input(error.to_string()))?
                 .unwrap_or_default(),
@@ -117,6 +122,14 @@ impl ModelArgs {
             Some(path) => Ok(quipu::open_tokenizer(path)?),
             None => Ok(Model::embedded()?.tokenizer()?.clone()),
         }
+    }
+}
+
+/// A number of layers, `all` or `auto`: as many as there are.
+fn n_gpu_layers(text: &str) -> Result<i32, String> {
+    match text {
+        "all" | "auto" => Ok(-1),
+        number => number.parse().map_err(|_| "expected a number, all or auto".to_owned()),
     }
 }
 

@@ -30,6 +30,14 @@ fn options_that_make_no_sense_are_one_line_and_a_failure() {
         (["--override-tensor", "x"], "expected PATTERN=BUFFER_TYPE"),
         (["--override-kv", "llama.block_count=int:0"], "llama.block_count is 0"),
         (["--override-kv", "nonsense"], "nonsense"),
+        (
+            ["--split-mode", "row"],
+            "split mode 'row', expected one of: none, layer (matrices are not split here)",
+        ),
+        (["-sm", "tensor"], "split mode 'tensor'"),
+        (["--tensor-split", "3,x"], "invalid value 'x'"),
+        (["-ts", "3,-1"], "a share of -1 in the split of layers over devices, expected 0 or more"),
+        (["-ngl", "some"], "expected a number, all or auto"),
     ] {
         let out = run(&flags);
         let text = String::from_utf8_lossy(&out.stderr);
@@ -55,4 +63,30 @@ fn layers_for_a_gpu_that_is_not_there_run_on_the_cpu_and_stderr_says_so_once() {
         "CUDA0: "
     };
     assert!(text.contains(device) && text.contains(" nodes in "), "{text}");
+}
+
+#[test]
+fn devices_are_those_that_were_named() {
+    let plain = run(&["-ngl", "0"]);
+    // None: nothing is looked for, whatever the others say.
+    for flags in [
+        ["--device", "none", "-ngl", "all"],
+        ["-dev", "none", "-ts", "3,1"],
+        ["--device", "CUDA0", "-ngl", "0"],
+        ["-sm", "none", "-mg", "-1"],
+    ] {
+        let out = run(&flags);
+        let text = String::from_utf8_lossy(&out.stderr);
+        assert!(out.status.success() && out.stdout == plain.stdout, "{flags:?}: {text}");
+        assert!(!text.contains("running on the CPU") || flags[0] == "-sm", "{flags:?}: {text}");
+    }
+    let out = run(&["--device", "CUDA77"]);
+    let text = String::from_utf8_lossy(&out.stderr);
+    // Where there are no GPUs at all, that is what is said.
+    let said = if text.contains("running on the CPU") {
+        out.status.success()
+    } else {
+        text.contains("no device CUDA77")
+    };
+    assert!(said, "{text}");
 }

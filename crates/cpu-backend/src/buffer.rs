@@ -5,7 +5,7 @@ use std::any::Any;
 use std::fmt;
 use std::ptr::NonNull;
 
-use quipu_backend::{Buffer, BufferType, Error, HostBytes, WeightSpec, check};
+use quipu_backend::{AllocationId, Buffer, BufferType, Error, HostBytes, WeightSpec, check};
 use quipu_graph::DType;
 
 /// Alignment in bytes of tensors in memory this crate allocates: a cache line, and a full AVX-512 vector.
@@ -17,6 +17,7 @@ pub(crate) struct AlignedBytes {
     layout: Layout,
     start: NonNull<u8>,
     size: usize,
+    id: AllocationId,
 }
 
 // SAFETY: the block is plain memory owned by this value alone; access follows the borrow of the owner.
@@ -36,11 +37,15 @@ impl AlignedBytes {
         let skip = base.as_ptr().align_offset(ALIGNMENT);
         // SAFETY: `skip < ALIGNMENT`, and the block is ALIGNMENT bytes longer than `size`.
         let start = unsafe { base.add(skip) };
-        Some(AlignedBytes { base, layout, start, size })
+        Some(AlignedBytes { base, layout, start, size, id: AllocationId::unique() })
     }
 
     pub fn len(&self) -> usize {
         self.size
+    }
+
+    pub fn id(&self) -> AllocationId {
+        self.id
     }
 
     pub fn as_ptr(&self) -> *mut u8 {
@@ -163,10 +168,20 @@ impl Buffer for CpuBuffer {
 
 /// Somebody else's bytes, read in place: a mapped model file (`ggml_backend_cpu_buffer_from_ptr`).
 pub struct HostBuffer {
-    pub(crate) bytes: HostBytes,
+    bytes: HostBytes,
+    id: AllocationId,
 }
 
 impl HostBuffer {
+    pub(crate) fn new(bytes: HostBytes) -> HostBuffer {
+        HostBuffer { bytes, id: AllocationId::unique() }
+    }
+
+    /// The bytes belong to it for as long as it lives.
+    pub(crate) fn id(&self) -> AllocationId {
+        self.id
+    }
+
     pub(crate) fn as_slice(&self) -> &[u8] {
         (*self.bytes).as_ref()
     }

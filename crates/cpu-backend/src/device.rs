@@ -78,7 +78,7 @@ impl Device for CpuDevice {
     }
 
     fn buffer_from_host(&self, bytes: HostBytes) -> Option<Arc<dyn Buffer>> {
-        Some(Arc::new(HostBuffer { bytes }))
+        Some(Arc::new(HostBuffer::new(bytes)))
     }
 
     fn backend(&self, n_threads: usize) -> Result<Box<dyn Backend>, Error> {

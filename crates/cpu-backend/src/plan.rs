@@ -34,20 +34,23 @@ pub(crate) struct Plan {
     pub pace: Option<Pace>,
 }
 
-/// First byte and size of a buffer's memory, if it is the host's, and whether it is memory to write to.
-fn memory(buffer: &dyn Buffer) -> Option<(*mut u8, usize, bool)> {
+/// First byte of a buffer's memory, if it is the host's, and where that lies.
+fn memory(buffer: &dyn Buffer) -> Option<(*mut u8, Span)> {
     let any = buffer.as_any();
-    if let Some(buffer) = any.downcast_ref::<CpuBuffer>() {
+    let (ptr, size, writable, allocation) = if let Some(CpuBuffer { bytes }) = any.downcast_ref() {
         // The address comes from the allocation, not from a reference: writing through it is sound while nobody else
         // has the buffer, which `Plan::verify` makes sure of.
-        return Some((buffer.bytes.as_ptr(), buffer.bytes.len(), true));
-    }
-    let bytes = any.downcast_ref::<HostBuffer>()?.as_slice();
-    Some((bytes.as_ptr().cast_mut(), bytes.len(), false))
+        (bytes.as_ptr(), bytes.len(), true, bytes.id())
+    } else {
+        let buffer = any.downcast_ref::<HostBuffer>()?;
+        let bytes = buffer.as_slice();
+        (bytes.as_ptr().cast_mut(), bytes.len(), false, buffer.id())
+    };
+    Some((ptr, Span { address: ptr.addr() as u64, size, writable, allocation }))
 }
 
 fn reach(buffer: &dyn Buffer) -> Option<Span> {
-    memory(buffer).map(|(ptr, size, writable)| Span { address: ptr.addr() as u64, size, writable })
+    memory(buffer).map(|(_, span)| span)
 }
 
 /// What resolving a node needs.
@@ -108,7 +111,7 @@ impl Plan {
         self.regions.verify(buffers, reach)?;
         for (id, span) in self.regions.writable() {
             let buffer = buffers.get_mut(id)?.as_any_mut().downcast_mut::<CpuBuffer>().ok_or(Error::Stale)?;
-            if buffer.bytes.as_ptr().addr() as u64 != span.address {
+            if buffer.bytes.id() != span.allocation {
                 return Err(Error::Stale);
             }
         }

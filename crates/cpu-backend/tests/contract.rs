@@ -7,10 +7,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use common::{Case, bytes};
-use quipu_backend::{Backend, BufferTable, BufferType, Device, Error, Prepared};
+use std::any::Any;
+
+use quipu_backend::{Backend, Buffer, BufferTable, BufferType, Device, Error, Prepared, Scheduler};
 use quipu_cpu_backend::isa::Isa;
 use quipu_cpu_backend::{CpuBackend, CpuBuffer, CpuBufferType, CpuDevice, CpuOptions};
-use quipu_graph::{BufferId, DType, Graph, Storage, TensorId};
+use quipu_graph::{BufferId, DType, Graph, RopeMode, RopeParams, Storage, TensorId};
 
 #[test]
 fn rows_out_of_range_are_errors_and_write_nothing() {
@@ -345,4 +347,176 @@ fn backends_of_a_device_compute_at_the_same_time_from_several_threads() {
             });
         }
     });
+}
+
+/// Puts `memory` behind the table's back in the place of its only buffer, and gives back what was there.
+fn exchange(table: &mut BufferTable, mut memory: Box<dyn Buffer>) -> Box<dyn Buffer> {
+    let own = table.get_mut(BufferId(0)).unwrap().as_any_mut().downcast_mut::<CpuBuffer>().unwrap();
+    std::mem::swap(own, memory.as_any_mut().downcast_mut().unwrap());
+    memory
+}
+
+/// An allocator gives a block that was freed to whoever asks next: the address is the same, the memory is another.
+#[test]
+fn memory_that_was_freed_and_obtained_again_is_not_what_was_prepared_for() {
+    let (graph, _, _, mut table) = add_three();
+    let mut backend = CpuBackend::new(Isa::detect(), 1).unwrap();
+    for _ in 0..64 {
+        let mut prepared = backend.prepare(&graph, 0..1, &table).unwrap();
+        let freed = exchange(&mut table, CpuBufferType.allocate(256).unwrap());
+        drop(freed);
+        // Of the same size as what was just freed.
+        drop(exchange(&mut table, CpuBufferType.allocate(256).unwrap()));
+        let outcome = backend.run(&mut prepared, &mut table, None);
+        assert!(matches!(outcome, Err(Error::Stale)), "{outcome:?}");
+    }
+    // The same memory, put back where it was.
+    let mut prepared = backend.prepare(&graph, 0..1, &table).unwrap();
+    let own = exchange(&mut table, CpuBufferType.allocate(256).unwrap());
+    drop(exchange(&mut table, own));
+    backend.run(&mut prepared, &mut table, None).unwrap();
+}
+
+/// A buffer that is the table's own, of bytes that others have too.
+#[derive(Debug)]
+struct Borrowed(Arc<dyn Buffer>);
+
+impl Buffer for Borrowed {
+    fn size(&self) -> usize {
+        self.0.size()
+    }
+
+    fn type_name(&self) -> &str {
+        self.0.type_name()
+    }
+
+    fn read(&self, offset: usize, out: &mut [u8]) -> Result<(), Error> {
+        self.0.read(offset, out)
+    }
+
+    fn write(&mut self, _: usize, _: &[u8]) -> Result<(), Error> {
+        Err(Error::ReadOnly { what: "borrowed bytes".to_owned() })
+    }
+
+    fn write_weight(&mut self, _: usize, _: DType, _: [usize; 4], _: &[u8]) -> Result<(), Error> {
+        self.write(0, &[])
+    }
+
+    fn clear(&mut self) {}
+
+    fn as_any(&self) -> &dyn Any {
+        self.0.as_any()
+    }
+
+    fn as_any_mut(&mut self) -> &mut dyn Any {
+        self
+    }
+}
+
+#[test]
+fn host_memory_that_others_have_too_is_not_taken_for_writable() {
+    let device = CpuDevice::default();
+    let shared = device.buffer_from_host(Arc::new(vec![0u8; 512])).unwrap();
+    let mut own = CpuBufferType.allocate(512).unwrap();
+    own.write(0, &[0; 512]).unwrap();
+    for (buffer, is_refusal) in [
+        (shared, (|error| matches!(error, Error::ReadOnly { .. })) as fn(&Error) -> bool),
+        // Memory to write to, but the table cannot lend it to anybody for himself.
+        (Arc::from(own), |error| matches!(error, Error::Stale)),
+    ] {
+        let (mut graph, _, out, mut table) = add_three();
+        let borrowed = table.add_owned(Box::new(Borrowed(Arc::clone(&buffer))));
+        assert!(table.is_owned(borrowed));
+        graph[out].storage = Storage::Planned { buffer: borrowed, offset: 0 };
+        let error = device.backend(1).unwrap().compute(&graph, 0..1, &mut table, None).unwrap_err();
+        assert!(is_refusal(&error), "{error}");
+        let mut bytes = [1; 512];
+        buffer.read(0, &mut bytes).unwrap();
+        assert_eq!(bytes, [0; 512]);
+    }
+}
+
+/// A rotation of one row by factors that look like the row: what the rotated row must not lie over.
+fn rotation(case: &mut Case) -> (TensorId, TensorId, TensorId) {
+    let params = RopeParams {
+        n_dims: 64,
+        mode: RopeMode::Neox,
+        n_ctx_orig: 64,
+        freq_base: 1e4,
+        freq_scale: 1.0,
+        ext_factor: 0.0,
+        attn_factor: 1.0,
+        beta_fast: 32.0,
+        beta_slow: 1.0,
+    };
+    let (row, _) = case.noise([64, 1, 1, 1], 1.0);
+    let pos = case.leaf(DType::I32, [1, 1, 1, 1], bytes(&[7i32]));
+    let factors = case.leaf(DType::F32, [64, 1, 1, 1], bytes(&[2f32; 64]));
+    // Computed, so that its place is the planner's to give away.
+    let factors = case.graph.scale(factors, 1.5, 0.0).unwrap();
+    let turned = case.graph.rope(row, pos, Some(factors), params).unwrap();
+    case.graph.set_output(turned);
+    (row, factors, turned)
+}
+
+#[test]
+fn a_rotation_never_lies_over_its_own_factors() {
+    let mut case = Case::new(50);
+    let (row, factors, turned) = rotation(&mut case);
+    assert!(case.graph[factors].same_layout(&case.graph[turned]));
+    // The row is kept, so that the factors are the only operand whose place could be taken.
+    case.graph.set_output(row);
+    case.graph.build_forward_expand(turned);
+    let mut expected = vec![0; 256];
+    let mut table = case.bind();
+    let mut backend = CpuBackend::new(Isa::detect(), 2).unwrap();
+    let n_nodes = case.graph.nodes().len();
+    backend.compute(&case.graph, 0..n_nodes, &mut table, None).unwrap();
+    table.read_tensor(&case.graph[turned], 0, &mut expected).unwrap();
+    // Placed by hand.
+    let mut graph = case.graph.clone();
+    graph[turned].storage = graph[factors].storage;
+    let error = backend.compute(&graph, 0..n_nodes, &mut table, None).unwrap_err();
+    assert!(error.to_string().contains("over the bytes of operand 2"), "{error}");
+    // Placed by the planner.
+    let mut planned = Case::new(50);
+    let (row, factors, turned) = rotation(&mut planned);
+    let graph = &mut planned.graph;
+    graph.set_output(row);
+    graph.build_forward_expand(turned);
+    let mut buffers = BufferTable::new();
+    let mut scheduler = Scheduler::new(vec![Box::new(backend)]).unwrap();
+    scheduler.alloc_graph(graph, &mut buffers).unwrap();
+    assert_ne!(graph[turned].storage, graph[factors].storage);
+    for (id, bytes) in &planned.data {
+        buffers.write_tensor(&graph[*id], bytes).unwrap();
+    }
+    scheduler.compute(graph, &mut buffers, None).unwrap();
+    let mut found = vec![0; 256];
+    buffers.read_tensor(&graph[turned], 0, &mut found).unwrap();
+    assert_eq!(found, expected);
+}
+
+/// Where a matrix has one row, nobody looks at how far the next one would be; the kernels ask for it ahead of time.
+#[test]
+fn the_stride_of_a_single_row_leads_nowhere() {
+    for dtype in [DType::F32, DType::Q8_0] {
+        for n_cols in [1, 4, 5, 8] {
+            let product = |stride: Option<usize>| {
+                let mut case = Case::new(51);
+                let w = vec![0x11; dtype.row_bytes(64).unwrap()];
+                let w = case.leaf(dtype, [64, 1, 1, 1], w);
+                let (x, _) = case.noise([64, n_cols, 1, 1], 1.0);
+                let out = case.graph.mul_mat(w, x).unwrap();
+                if let Some(stride) = stride {
+                    case.graph[w].nb[1] = stride;
+                }
+                case.run_both(out)
+            };
+            let expected = product(None);
+            for stride in [0, usize::MAX / 8 + 1, usize::MAX - 63] {
+                assert!(product(Some(stride)) == expected, "{dtype}, {n_cols} columns, stride {stride}");
+            }
+        }
+    }
 }

@@ -8,8 +8,7 @@ use quipu_graph::{Graph, Op, TensorId};
 
 use crate::buffer::{CudaBuffer, CudaBufferType};
 use crate::ledger::Purpose;
-use crate::plan::{Plan, RowNode};
-use crate::replay::Recorder;
+use crate::plan::{Plan, Recorder, RowNode};
 use crate::shared::Shared;
 use crate::support;
 

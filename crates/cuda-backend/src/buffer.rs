@@ -4,7 +4,7 @@ use std::any::Any;
 use std::fmt;
 use std::sync::Arc;
 
-use quipu_backend::{Buffer, BufferType, Error, WeightSpec, WeightUse, check};
+use quipu_backend::{AllocationId, Buffer, BufferType, Error, WeightSpec, WeightUse, check};
 use quipu_graph::DType;
 
 use crate::ledger::Purpose;
@@ -55,6 +55,7 @@ pub struct CudaBuffer {
     memory: Option<(u64, usize)>,
     size: usize,
     purpose: Purpose,
+    id: AllocationId,
 }
 
 impl fmt::Debug for CudaBuffer {
@@ -70,7 +71,7 @@ impl fmt::Debug for CudaBuffer {
 impl CudaBuffer {
     pub(crate) fn new(shared: Arc<Shared>, size: usize, purpose: Purpose) -> Result<CudaBuffer, Error> {
         let memory = if size == 0 { None } else { Some(shared.alloc(size, purpose)?) };
-        let buffer = CudaBuffer { shared, memory, size, purpose };
+        let buffer = CudaBuffer { shared, memory, size, purpose, id: AllocationId::unique() };
         if let Some((address, reserved)) = buffer.memory {
             // SAFETY: exactly the reservation.
             unsafe { buffer.shared.clear(address, reserved) }?;
@@ -81,6 +82,10 @@ impl CudaBuffer {
     /// Whether it is memory of that device.
     pub(crate) fn is_of(&self, shared: &Arc<Shared>) -> bool {
         Arc::ptr_eq(&self.shared, shared)
+    }
+
+    pub(crate) fn id(&self) -> AllocationId {
+        self.id
     }
 
     /// Address of the first byte; 0 if it is empty.

@@ -44,7 +44,7 @@ pub struct DeviceInfo {
 }
 
 /// A queue of work, done in order.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Stream(pub u64);
 
 /// A place in a queue.

@@ -38,12 +38,10 @@ mod device;
 pub mod driver;
 pub mod kernels;
 mod ledger;
-mod ops;
 mod plan;
 #[cfg(all(feature = "driver", target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")))]
 mod raw;
 mod recording;
-mod replay;
 mod shared;
 mod staging;
 mod support;

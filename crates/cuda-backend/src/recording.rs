@@ -131,8 +131,8 @@ struct State {
     device_bytes: usize,
     queue: VecDeque<Work>,
     n_handles: u64,
-    /// The stream that is recorded, and what it got.
-    recorded: Option<(Stream, Vec<Work>)>,
+    /// The streams that are recorded, and what each got: several threads may record at once, each a stream of its own.
+    recorded: HashMap<Stream, Vec<Work>>,
     recordings: HashMap<u64, Vec<Work>>,
     failed: Option<DriverError>,
     /// Calls of this name answer with this code from now on.
@@ -255,9 +255,9 @@ impl RecordingDriver {
 
     /// Queues work, or records it.
     fn push(state: &mut State, stream: Stream, work: Work) {
-        match &mut state.recorded {
-            Some((recorded, works)) if *recorded == stream => works.push(work),
-            _ => state.queue.push_back(work),
+        match state.recorded.get_mut(&stream) {
+            Some(works) => works.push(work),
+            None => state.queue.push_back(work),
         }
     }
 
@@ -423,12 +423,12 @@ unsafe impl Driver for RecordingDriver {
     }
 
     unsafe fn begin_recording(&self, stream: Stream) -> Result<(), DriverError> {
-        self.enter("cuStreamBeginCapture_v2", None)?.recorded = Some((stream, Vec::new()));
+        self.enter("cuStreamBeginCapture_v2", None)?.recorded.insert(stream, Vec::new());
         Ok(())
     }
 
-    fn end_recording(&self, _stream: Stream) -> Result<Recording, DriverError> {
-        let works = self.state().recorded.take().map_or_else(Vec::new, |(_, works)| works);
+    fn end_recording(&self, stream: Stream) -> Result<Recording, DriverError> {
+        let works = self.state().recorded.remove(&stream).unwrap_or_default();
         let mut state = self.enter("cuStreamEndCapture", None)?;
         let handle = RecordingDriver::handle(&mut state);
         state.recordings.insert(handle, works);

@@ -8,7 +8,8 @@ mod emulated_device;
 use std::sync::Arc;
 
 use device::{argmax, llama, load, logits, nmse, params, tokens};
-use emulated_device::{emulated, skipped};
+use emulated_device::{emulated, emulated_as, skipped};
+use quipu_backend::Devices;
 use quipu_cpu_backend::CpuDevice;
 use quipu_cuda_backend::{Call, Purpose};
 use quipu_decoder::{Context, ContextParams};
@@ -154,15 +155,15 @@ fn layers_on_two_devices_give_the_logits_of_one() {
         let (gpu, driver) = emulated(1 << 28);
         let file = GgufFile::from_vec(bytes.clone()).unwrap();
         let options = LoadOptions { n_gpu_layers, ..LoadOptions::default() };
-        let mut load_params = LoadParams { options, offload: Some(&gpu), ..LoadParams::default() };
-        let model = Arc::new(Model::load(&file, &cpu, &mut load_params).unwrap());
+        let devices = Devices::new(&cpu, [&gpu as &dyn quipu_backend::Device]);
+        let model = Arc::new(Model::load(&file, devices.clone(), &mut options.into()).unwrap());
         let stats = model.load_stats();
         assert_eq!(stats.bytes_mapped + stats.bytes_uploaded, stats.bytes_total);
         assert_eq!(stats.bytes_uploaded == 0, n_gpu_layers == 0);
         // Nothing of what was uploaded is kept on the host, and nothing else was allocated for it.
         let weights = gpu.ledger().bytes(Purpose::Weights);
         assert!(weights >= stats.bytes_uploaded && weights < stats.bytes_uploaded + 64 * 256);
-        let mut context = Context::with_offload(Arc::clone(&model), &cpu, Some(&gpu), &params()).unwrap();
+        let mut context = Context::new(Arc::clone(&model), devices, &params()).unwrap();
         let cells = 256 * (128 + 128) * 2;
         let layers = usize::try_from(n_gpu_layers).map_or(3, |n| n.saturating_sub(1).min(3));
         assert_eq!(gpu.ledger().bytes(Purpose::Cache), (cells * layers) as u64);
@@ -188,6 +189,57 @@ fn layers_on_two_devices_give_the_logits_of_one() {
     }
 }
 
+/// Layers on two devices and the CPU: weights and cache lie where the map says, and one border costs one hand-over.
+#[test]
+fn layers_are_split_over_two_devices() {
+    if skipped() {
+        return;
+    }
+    let bytes = llama(4, &[DType::Q8_0, DType::F16]);
+    let ids = tokens(12);
+    let cpu = CpuDevice::default();
+    let mut context = Context::new(load(&bytes, &cpu), &cpu, &params()).unwrap();
+    let expected = logits(&mut context, &ids, 9);
+    let layer_cache = 256 * (128 + 128) * 2;
+    // Layers to move, shares, and how many layers each device has then.
+    let cases: [(i32, &[f32], [usize; 2]); 5] = [
+        (-1, &[3.0, 2.0], [3, 1]),
+        (-1, &[1.0, 4.0], [1, 3]),
+        (-1, &[0.0, 1.0], [0, 4]),
+        (3, &[], [2, 0]),
+        (4, &[], [2, 1]),
+    ];
+    for (n_gpu_layers, tensor_split, layers) in cases {
+        let (first, first_driver) = emulated_as(0, 1 << 28);
+        let (second, second_driver) = emulated_as(1, 1 << 28);
+        let file = GgufFile::from_vec(bytes.clone()).unwrap();
+        let options =
+            LoadOptions { n_gpu_layers, tensor_split: tensor_split.to_vec(), ..LoadOptions::default() };
+        let devices = Devices::new(&cpu, [&first as &dyn quipu_backend::Device, &second]);
+        let model = Arc::new(Model::load(&file, devices.clone(), &mut options.into()).unwrap());
+        let stats = model.load_stats();
+        assert_eq!(stats.bytes_mapped + stats.bytes_uploaded, stats.bytes_total);
+        let mut context = Context::new(Arc::clone(&model), devices, &params()).unwrap();
+        for (gpu, n_layer) in [&first, &second].into_iter().zip(layers) {
+            assert_eq!(gpu.ledger().bytes(Purpose::Cache), (layer_cache * n_layer) as u64, "{model:?}");
+        }
+        let found = logits(&mut context, &ids, 9);
+        let (error, same) = compare(&found, &expected);
+        let stats = context.scheduler_stats().clone();
+        println!("{n_gpu_layers} by {tensor_split:?}: NMSE {error:e}, {same} of 12 argmax equal, {stats:?}");
+        assert!(error <= 1e-3 && same == 12, "NMSE {error:e}");
+        let names: Vec<&str> = stats.backends.iter().map(|backend| backend.name.as_str()).collect();
+        assert_eq!(names, ["CUDA0", "CUDA1", "CPU"]);
+        for (backend, n_layer) in stats.backends.iter().zip(layers) {
+            // Four runs: a prompt and three tokens.
+            assert_eq!(backend.n_splits, if n_layer > 0 || backend.name == "CUDA1" { 4 } else { 0 });
+        }
+        assert_eq!(stats.backends[2].n_splits, 4);
+        drop((context, model));
+        assert_eq!((first_driver.device_bytes(), second_driver.device_bytes()), (0, 0));
+    }
+}
+
 /// An op or type that the device lacks falls to the CPU, with what it needs, and is counted.
 #[test]
 fn what_the_device_does_not_compute_falls_to_the_cpu() {
@@ -202,9 +254,9 @@ fn what_the_device_does_not_compute_falls_to_the_cpu() {
     let expected = logits(&mut Context::new(load(&bytes, &cpu), &cpu, &params).unwrap(), &ids, 4);
     let (gpu, _) = emulated(1 << 28);
     let file = GgufFile::from_vec(bytes).unwrap();
-    let mut load_params = LoadParams { offload: Some(&gpu), ..LoadParams::default() };
-    let model = Arc::new(Model::load(&file, &cpu, &mut load_params).unwrap());
-    let mut context = Context::with_offload(model, &cpu, Some(&gpu), &params).unwrap();
+    let devices = Devices::new(&cpu, [&gpu as &dyn quipu_backend::Device]);
+    let model = Arc::new(Model::load(&file, devices.clone(), &mut LoadParams::default()).unwrap());
+    let mut context = Context::new(model, devices, &params).unwrap();
     let found = logits(&mut context, &ids, 4);
     let (error, same) = compare(&found, &expected);
     let stats = context.scheduler_stats();

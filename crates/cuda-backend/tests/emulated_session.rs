@@ -35,8 +35,9 @@ fn the_demo_model_tells_the_same_story_on_the_device() {
     let gpu: Arc<dyn Device> = Arc::new(gpu);
     for n_gpu_layers in [-1, 2] {
         let options = LoadOptions { n_gpu_layers, ..LoadOptions::default() };
-        let model = Model::embedded_on(options.into(), &gpu).unwrap();
-        assert_eq!(model.offload_device().map(Device::name), Some("CUDA0"));
+        let model = Model::embedded_on(&mut options.into(), std::slice::from_ref(&gpu)).unwrap();
+        let names: Vec<&str> = model.other_devices().iter().map(|device| device.name()).collect();
+        assert_eq!(names, ["CUDA0"]);
         let (text, nodes) = story(&model);
         assert_eq!(text, expected);
         println!("-ngl {n_gpu_layers}: {nodes:?}: {text}");

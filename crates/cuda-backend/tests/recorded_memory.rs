@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use device::{llama, load, params, tokens};
 use quipu_backend::{BufferTable, Device, Error, Prepared};
-use quipu_cuda_backend::driver::{DeviceInfo, Value};
+use quipu_cuda_backend::driver::{DeviceInfo, Driver, Value};
 use quipu_cuda_backend::{Call, CudaBuffer, CudaDevice, Purpose, RecordingDriver};
 use quipu_decoder::{Batch, Context};
 use quipu_gguf::GgufFile;
@@ -357,4 +357,47 @@ fn what_was_prepared_never_reaches_memory_that_went_stale() {
     assert!(matches!(error, Error::NotPrepared { .. }), "{error}");
     let error = backend.run(&mut Prepared::new(5), &mut table, None).expect_err("not a plan");
     assert!(matches!(error, Error::NotPrepared { .. }), "{error}");
+}
+
+/// Threads that share a device record at the same time: what one records is not the other's, and neither is run.
+#[test]
+fn recordings_made_at_the_same_time_stay_apart() {
+    let driver = RecordingDriver::new(4096);
+    let memory = driver.alloc(256).unwrap();
+    let streams = [driver.create_stream().unwrap(), driver.create_stream().unwrap()];
+    let fill = |stream, byte, n: usize| {
+        // SAFETY: the memory has as many bytes.
+        (0..n).for_each(|_| unsafe { driver.fill(stream, memory, byte, 4) }.unwrap());
+    };
+    for stream in streams {
+        // SAFETY: nothing but fills follows.
+        unsafe { driver.begin_recording(stream) }.unwrap();
+    }
+    fill(streams[0], 1, 1);
+    fill(streams[1], 2, 2);
+    fill(streams[0], 3, 1);
+    let recordings = streams.map(|stream| driver.end_recording(stream).unwrap());
+    driver.take_calls();
+    let mut found = [0; 2];
+    for (recording, last) in recordings.iter().zip(&mut found) {
+        let mut bytes = [0_u8; 4];
+        // SAFETY: recorded above; the memory is there, and `bytes` until it was waited for.
+        unsafe {
+            driver.replay(streams[0], *recording).unwrap();
+            driver.copy_out(streams[0], bytes.as_mut_ptr(), memory, 4).unwrap();
+        }
+        driver.synchronize(streams[0]).unwrap();
+        *last = bytes[0];
+    }
+    let works = driver.take_calls().into_iter().filter_map(|call| match call {
+        Call::Replay { n_works } => Some(n_works),
+        _ => None,
+    });
+    assert_eq!((works.collect::<Vec<_>>(), found), (vec![2, 2], [3, 2]));
+    for recording in recordings {
+        // SAFETY: made above, destroyed once.
+        unsafe { driver.destroy_recording(recording) }.unwrap();
+    }
+    // SAFETY: made above, freed once.
+    unsafe { driver.free(memory) }.unwrap();
 }

@@ -5,7 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 use std::time::Instant;
 
-use quipu_backend::{BufferTable, BufferType, Device, Observer, Scheduler, SchedulerStats};
+use quipu_backend::{BufferTable, BufferType, Devices, Observer, Scheduler, SchedulerStats};
 use quipu_batch::{Batch, BatchLimits, CheckedBatch, SeqId, Ubatch};
 use quipu_kv_cache::{
     GraphShape, InputSource, KvCache, KvParams, KvPart, Memory, MemoryKey, MemoryPlan, NoMemory,
@@ -51,24 +51,25 @@ impl fmt::Debug for Context {
 }
 
 impl Context {
-    /// Makes a session on `device`, on which the model's weights are readable.
+    /// Makes a session on the device (`&device`), or the devices, that the model was loaded on. Each layer's cache lies where its
+    /// weights do ([`Model::layer_map`]). What a device does not compute falls to the model's own; [`Context::scheduler_stats`]
+    /// counts it.
     ///
-    /// Errors if a parameter cannot be, or if the cache's memory is not to be had.
-    pub fn new(model: Arc<Model>, device: &dyn Device, params: &ContextParams) -> Result<Context, Error> {
-        Context::with_offload(model, device, None, params)
-    }
-
-    /// Makes a session of a model that has layers on `offload` too, as it was loaded with
-    /// ([`quipu_model::LoadParams::offload`]). What that device does not compute falls to `device`;
-    /// [`Context::scheduler_stats`] counts it.
-    ///
-    /// Errors as [`Context::new`].
-    pub fn with_offload(
+    /// # Errors
+    /// A parameter that cannot be, other devices than the model's, or memory for the cache that is not to be had.
+    pub fn new<'a>(
         model: Arc<Model>,
-        device: &dyn Device,
-        offload: Option<&dyn Device>,
+        devices: impl Into<Devices<'a>>,
         params: &ContextParams,
     ) -> Result<Context, Error> {
+        Context::on(model, &devices.into(), params)
+    }
+
+    fn on(model: Arc<Model>, devices: &Devices<'_>, params: &ContextParams) -> Result<Context, Error> {
+        let (found, expected) = (devices.others().len(), model.layer_map().n_others());
+        if found != expected {
+            return Err(Error::Devices { found, expected });
+        }
         let hparams = model.hparams();
         let params = params.resolved(hparams.n_ctx_train)?;
         let rope = RopeConfig::new(hparams, &params.rope, params.n_ctx_seq());
@@ -79,11 +80,10 @@ impl Context {
             buffers.add_shared(Arc::clone(buffer));
         }
         let memory: Box<dyn Memory> = match params.kind {
-            GraphKind::Decoder => memory_for(&model, device, offload, &params, &mut buffers)?,
+            GraphKind::Decoder => memory_for(&model, devices, &params, &mut buffers)?,
             _ => Box::new(NoMemory),
         };
-        let backends = offload.into_iter().chain([device]).map(|device| device.backend(params.n_threads));
-        let scheduler = Scheduler::new(backends.collect::<Result<_, _>>()?)?;
+        let scheduler = Scheduler::new(devices.backends(params.n_threads)?)?;
         Ok(Context {
             n_threads_set: params.n_threads,
             model,
@@ -373,8 +373,7 @@ impl Context {
 /// (`llama_model::create_memory`).
 fn memory_for(
     model: &Model,
-    device: &dyn Device,
-    offload: Option<&dyn Device>,
+    devices: &Devices<'_>,
     params: &ContextParams,
     buffers: &mut BufferTable,
 ) -> Result<Box<dyn Memory>, Error> {
@@ -391,11 +390,9 @@ fn memory_for(
         n_embd_head_v: same(layers, |layer| layer.n_embd_head_v),
         layers: model.kv_layers(),
     };
-    let own = device.buffer_type();
-    let other = offload.map(Device::buffer_type);
-    let memory = |il: usize| -> &dyn BufferType {
-        other.as_ref().filter(|_| model.is_offloaded(il)).unwrap_or(&own).as_ref()
-    };
+    let device = |il: usize| devices.get(model.layer_map().layer(il));
+    let memories: Vec<_> = (0..layers.len()).map(|il| device(il).buffer_type()).collect();
+    let memory = |il: usize| -> &dyn BufferType { memories[il].as_ref() };
     let Some(window) = model.hparams().window() else {
         return Ok(Box::new(KvCache::new_in(&full, &memory, buffers)?));
     };

@@ -20,6 +20,14 @@ pub enum Error {
         /// The rule.
         expected: String,
     },
+    /// A context on other devices than its model.
+    #[error("{found} devices beside the model's own, expected the {expected} that the model was loaded on")]
+    Devices {
+        /// Devices given.
+        found: usize,
+        /// Devices of the model.
+        expected: usize,
+    },
     /// A batch that breaks a rule.
     #[error(transparent)]
     Batch(#[from] quipu_batch::Error),

@@ -5,7 +5,7 @@ use quipu_batch::Ubatch;
 use quipu_graph::{BufferId, DType, Storage};
 
 use crate::slot::{SlotPlan, Streams};
-use crate::{Error, KvCells, KvGraph, MAX_SEQ, SeqId, Window, rotation};
+use crate::{Error, KvCells, MAX_SEQ, SeqId, Window, rotation};
 
 /// Attention sees this many cells or a multiple, so that a graph stays valid for many tokens.
 const N_KV_PAD: usize = 256;
@@ -326,11 +326,6 @@ impl KvCache {
     /// Bytes of keys and values (`total_size`).
     pub fn n_bytes(&self) -> usize {
         self.n_bytes
-    }
-
-    /// Starts putting this cache into a graph.
-    pub fn graph(&self) -> KvGraph<'_> {
-        KvGraph::new(self)
     }
 
     /// The cells that a ubatch would get now, which with `contiguous` are neighbours in each stream (`find_slot`).

@@ -41,6 +41,13 @@ enum Side {
     V,
 }
 
+impl KvCache {
+    /// Starts putting this cache into a graph.
+    pub fn graph(&self) -> KvGraph<'_> {
+        KvGraph::new(self)
+    }
+}
+
 impl<'a> KvGraph<'a> {
     pub(crate) fn new(cache: &'a KvCache) -> KvGraph<'a> {
         KvGraph { cache, leaves: vec![[None; 2]; cache.n_layer()] }

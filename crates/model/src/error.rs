@@ -128,6 +128,12 @@ pub enum Error {
         /// The memory.
         buffer_type: String,
     },
+    /// A device's share of the layers that cannot be.
+    #[error("a share of {found} in the split of layers over devices, expected 0 or more")]
+    TensorSplit {
+        /// The share.
+        found: f32,
+    },
     /// An override whose pattern is no regular expression.
     #[error("tensor pattern '{pattern}' is not a regular expression: {message}")]
     OverridePattern {
@@ -188,6 +194,7 @@ impl Error {
             | Error::TooLarge { .. }
             | Error::UnknownBufferType { .. }
             | Error::BufferRefuses { .. }
+            | Error::TensorSplit { .. }
             | Error::OverridePattern { .. }
             | Error::OverrideSyntax { .. } => LoadPhase::Allocate,
             Error::Data { .. } | Error::BadTensor { .. } | Error::Upload { .. } | Error::Cancelled => {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use quipu_backend::{Buffer, Device};
+use quipu_backend::{Buffer, Devices};
 use quipu_gguf::{GgufFile, GgufSet};
 use quipu_graph::{DType, Graph};
 use quipu_kv_cache::{GraphInput, KShift, KvLayerShape, KvPart, Memory, Rotation, rotate};
@@ -13,7 +13,8 @@ use crate::build::Builder;
 use crate::error::Error;
 use crate::graph::{BuiltGraph, GraphParams, ShiftGraph};
 use crate::hparams::{Hparams, Keys, SizeFacts};
-use crate::loader::{Filled, LoadParams, LoadStats, Loader, OffloadedLayers};
+use crate::layer_map::LayerMap;
+use crate::loader::{Filled, LoadParams, LoadStats, Loader};
 use crate::memory::LayerMemory;
 use crate::pooling;
 use crate::rope::RopeConfig;
@@ -28,7 +29,7 @@ pub struct Model {
     /// Absent if only the vocabulary was wanted.
     network: Option<Box<dyn Network>>,
     buffers: Vec<Arc<dyn Buffer>>,
-    offloaded: OffloadedLayers,
+    layers: LayerMap,
     stats: LoadStats,
     description: String,
     n_params: u64,
@@ -36,19 +37,36 @@ pub struct Model {
 }
 
 impl Model {
-    /// Loads the weights of `file`, by itself, onto `device`; as [`Model::load_set`].
-    pub fn load(file: &GgufFile, device: &dyn Device, params: &mut LoadParams<'_>) -> Result<Model, Error> {
-        Model::load_set(&GgufSet::from(file), device, params)
+    /// Loads the weights of `file`, by itself; as [`Model::load_set`].
+    ///
+    /// # Errors
+    /// As [`Model::load_set`].
+    pub fn load<'a>(
+        file: &GgufFile,
+        devices: impl Into<Devices<'a>>,
+        params: &mut LoadParams<'_>,
+    ) -> Result<Model, Error> {
+        Model::load_set(&GgufSet::from(file), devices, params)
     }
 
-    /// Loads the weights of a model in one file or several onto `device`. The load mode decides only about locking memory here: how the
-    /// files are read was decided when the set was opened ([`crate::LoadOptions::open`]).
+    /// Loads the weights of a model in one file or several, onto one device (`&device`) or several: then the last
+    /// [`crate::LoadOptions::n_gpu_layers`] layers go to those that are not the model's own, as [`LayerMap`] says. The load mode
+    /// decides only about locking memory here: how the files are read was decided when the set was opened
+    /// ([`crate::LoadOptions::open`]).
     ///
     /// # Errors
     /// An unknown architecture, metadata or tensors that contradict it, types no kernel computes, memory
     /// that cannot be had, data that cannot be read or is not numbers, or the caller's cancellation;
     /// [`Error::phase`] says which step it was. Nothing stays allocated.
-    pub fn load_set(set: &GgufSet, device: &dyn Device, params: &mut LoadParams<'_>) -> Result<Model, Error> {
+    pub fn load_set<'a>(
+        set: &GgufSet,
+        devices: impl Into<Devices<'a>>,
+        params: &mut LoadParams<'_>,
+    ) -> Result<Model, Error> {
+        Model::load_on(set, &devices.into(), params)
+    }
+
+    fn load_on(set: &GgufSet, devices: &Devices<'_>, params: &mut LoadParams<'_>) -> Result<Model, Error> {
         let metadata = set.metadata();
         let keys = Keys::new(metadata)?;
         let name = keys.architecture;
@@ -63,7 +81,7 @@ impl Model {
                 hparams,
                 network: None,
                 buffers: Vec::new(),
-                offloaded: OffloadedLayers::default(),
+                layers: LayerMap::own(0),
                 stats: LoadStats::default(),
                 description: String::new(),
                 n_params: 0,
@@ -72,11 +90,11 @@ impl Model {
         }
         let architecture = archs::find(name)?;
         let hparams = (architecture.hparams)(&keys)?;
-        let layers = OffloadedLayers::last(hparams.n_layer(), params.options.n_gpu_layers);
-        let offload = params.offload.map(|device| (device, layers));
-        let mut loader = Loader::new(set, device, &params.options, offload)?;
+        let options = &params.options;
+        let layers = LayerMap::new(hparams.n_layer(), options.n_gpu_layers, &options.tensor_split, devices)?;
+        let mut loader = Loader::new(set, devices, &layers, options)?;
         let network = (architecture.load)(&mut loader, &hparams)?;
-        let Filled { buffers, stats } = loader.finish(architecture.name, device, params)?;
+        let Filled { buffers, stats } = loader.finish(architecture.name, devices, params)?;
         let size_class = (architecture.size_class)(&SizeFacts::from(&hparams));
         let description = crate::describe::description(name, size_class, set)?;
         Ok(Model {
@@ -84,7 +102,7 @@ impl Model {
             hparams,
             network: Some(network),
             buffers,
-            offloaded: offload.map_or_else(OffloadedLayers::default, |(_, layers)| layers),
+            layers,
             stats,
             description,
             n_params: set.n_params(),
@@ -133,10 +151,9 @@ impl Model {
         &self.buffers
     }
 
-    /// Whether layer `il` lies on the device that layers were offloaded to, and its cache should too; `n_layer` asks for the
-    /// output.
-    pub fn is_offloaded(&self, il: usize) -> bool {
-        self.offloaded.contains(il)
+    /// Which of the devices that it was loaded on each layer lives on.
+    pub fn layer_map(&self) -> &LayerMap {
+        &self.layers
     }
 
     /// What each layer remembers of each token; empty without weights.

@@ -1,11 +1,11 @@
 //! Quantizers of the reference's CPU backend: what it runs on the right-hand side of a product with quantised
 //! weights, and to store rows. For `Q8_0`, `Q8_1` and `IQ4_NL` they do not equal the file quantizers.
 
-use crate::blocks::{BlockQ8_0, BlockQ8_1, BlockQ8K, QK, QK_K};
-use crate::convert::{f32_to_f16, nearest_int, trunc_i32};
+use crate::blocks::{BlockQ8_0, BlockQ8_1, QK, QK_K};
+use crate::convert::{f32_to_f16, trunc_i32};
 use crate::error::check_row;
 use crate::iq4::quantize_iq4_nl_unsearched;
-use crate::legacy::signed_max;
+use crate::q8_k::q8_k;
 use crate::quantize::{each, quantize_row};
 use crate::{DType, Error};
 
@@ -94,17 +94,6 @@ fn lane_max(x: &[f32]) -> f32 {
     max(max(half(0), half(2)), max(half(1), half(3)))
 }
 
-pub(crate) fn q8_k(x: &[f32]) -> BlockQ8K {
-    let max = signed_max(x);
-    if max == 0.0 {
-        return bytemuck::Zeroable::zeroed();
-    }
-    let iscale = -127.0 / max;
-    let qs: [i8; QK_K] = std::array::from_fn(|j| nearest_int(iscale * x[j]).min(127) as i8);
-    let bsums = std::array::from_fn(|j| qs[16 * j..16 * (j + 1)].iter().map(|&q| i16::from(q)).sum());
-    BlockQ8K { d: 1.0 / iscale, qs, bsums }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -133,21 +122,5 @@ mod tests {
         // 127 / amax overflows.
         let b = q8_0_cpu(&ramp.map(|v| v * 1e-40));
         assert_eq!((b.d.to_bits(), b.qs), (0, [-128; QK]));
-    }
-
-    #[test]
-    fn q8_k_of_zeros_has_zero_sums() {
-        let b = q8_k(&[0.0; QK_K]);
-        assert_eq!((b.d, b.bsums), (0.0, [0; 16]));
-    }
-
-    #[test]
-    fn q8_k_scale_has_the_opposite_sign_of_the_largest() {
-        let mut x = [1.0; QK_K];
-        x[7] = 4.0;
-        let b = q8_k(&x);
-        assert_eq!(b.qs[7], -127);
-        assert_eq!(b.bsums[1], -32 * 16);
-        assert!(b.d < 0.0);
     }
 }

@@ -2,7 +2,8 @@
 
 use crate::blocks::{BlockMxfp4, BlockNvfp4, BlockQ8_0, QK};
 use crate::convert::{e8m0_to_f32_half, f32_to_ue4m3, trunc_i32, ue4m3_to_f32_half};
-use crate::legacy::{nibble_sum, pack_nibbles, signed_max};
+use crate::legacy::{nibble_sum, pack_nibbles};
+use crate::search::signed_max;
 
 /// Twice the sixteen E2M1 values, indexed by nibble (`kvalues_mxfp4`).
 pub const MXFP4_VALUES: [i8; 16] = [0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12];

@@ -2,8 +2,8 @@
 
 use crate::blocks::{BlockIq4Nl, BlockIq4Xs, BlockQ8_0, BlockQ8K, QK, QK_K};
 use crate::convert::{f32_to_f16, nearest_int};
-use crate::legacy::{inverse, nibble_sum, pack_nibbles, signed_max};
-use crate::search::GROUP_MAX_EPS;
+use crate::legacy::{inverse, nibble_sum, pack_nibbles};
+use crate::search::{GROUP_MAX_EPS, signed_max};
 
 /// The values behind the indices (`kvalues_iq4nl`).
 pub const IQ4_VALUES: [i8; 16] = [-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113];
@@ -106,7 +106,7 @@ pub(crate) fn quantize_iq4_nl(x: &[f32], importance: Option<&[f32]>) -> BlockIq4
 /// the first guess. (A block of zeros has whatever quants in the reference; here those of zero.)
 pub(crate) fn quantize_iq4_nl_unsearched(x: &[f32]) -> BlockIq4Nl {
     let d = fit(x, &weights(x, None, 0.0), 0);
-    let max = crate::legacy::signed_max(x);
+    let max = signed_max(x);
     let id = if max.abs() < GROUP_MAX_EPS { 0.0 } else { 1.0 / first_guess(max, 0) };
     BlockIq4Nl { d: f32_to_f16(d), qs: pack_nibbles(|j| nearest(id * x[j])) }
 }

@@ -4,24 +4,11 @@
 
 use crate::blocks::{BlockQ4_0, BlockQ4_1, BlockQ5_0, BlockQ5_1, BlockQ8_0, BlockQ8_1, QK};
 use crate::convert::{f32_to_f16, trunc_i32};
-use crate::search::{MinSearch, fit_scale, fit_scale_min};
+use crate::search::{MinSearch, fit_scale, fit_scale_min, signed_max};
 
 /// The reciprocal of a scale, 0 for 0.
 pub(crate) fn inverse(d: f32) -> f32 {
     if d == 0.0 { 0.0 } else { 1.0 / d }
-}
-
-/// The element of largest magnitude with its sign (the first among equals); 0 if there is none.
-pub(crate) fn signed_max(x: &[f32]) -> f32 {
-    let mut amax = 0.0;
-    let mut max = 0.0;
-    for &v in x {
-        if amax < v.abs() {
-            amax = v.abs();
-            max = v;
-        }
-    }
-    max
 }
 
 /// The largest magnitude; a NaN is replaced by its successor, as the reference's MAX does.

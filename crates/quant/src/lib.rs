@@ -50,6 +50,7 @@ mod k_quants;
 mod lanes;
 mod legacy;
 mod low_bit;
+mod q8_k;
 mod quantize;
 mod search;
 mod validate;

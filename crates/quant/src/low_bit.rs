@@ -3,7 +3,8 @@
 use crate::blocks::{BlockQ1_0, BlockQ2_0, BlockQ8_0, BlockQ8K, BlockTq1_0, BlockTq2_0, QK_K, QK1_0, QK2_0};
 use crate::convert::{f32_to_f16, round_i64, trunc_i32};
 use crate::k_quants::pack_pairs;
-use crate::legacy::{abs_max, inverse, signed_max};
+use crate::legacy::{abs_max, inverse};
+use crate::search::signed_max;
 
 pub(crate) fn quantize_q1_0(x: &[f32]) -> BlockQ1_0 {
     let sum = x.iter().fold(0.0f32, |sum, v| sum + v.abs());

@@ -8,7 +8,7 @@ use half::slice::HalfFloatSliceExt;
 use crate::blocks::{QK, QK_K, QK_NVFP4, QK1_0, QK2_0};
 use crate::convert::{f32_to_bf16, f32_to_f16};
 use crate::error::check_row;
-use crate::{DType, Error, fp4, grids, iq4, k_quants, legacy, low_bit};
+use crate::{DType, Error, fp4, grids, iq4, k_quants, legacy, low_bit, q8_k};
 
 /// Quantizes floats to `dtype` without an importance matrix: [`quantize_rows`] in its plain form.
 ///
@@ -83,7 +83,7 @@ fn quantize_plain(dtype: DType, x: &[f32], out: &mut [u8]) -> Result<(), Error> 
         DType::Q4_K => each(x, out, QK_K, k_quants::quantize_q4_k),
         DType::Q5_K => each(x, out, QK_K, k_quants::quantize_q5_k),
         DType::Q6_K => each(x, out, QK_K, k_quants::quantize_q6_k),
-        DType::Q8_K => each(x, out, QK_K, crate::activations::q8_k),
+        DType::Q8_K => each(x, out, QK_K, q8_k::q8_k),
         DType::IQ4_NL => each(x, out, QK, |x| iq4::quantize_iq4_nl(x, None)),
         DType::IQ4_XS => each(x, out, QK_K, |x| iq4::quantize_iq4_xs(x, None)),
         DType::TQ1_0 => each(x, out, QK_K, low_bit::quantize_tq1_0),

@@ -4,7 +4,19 @@
 //! bit only, so another order picks other blocks.
 
 use crate::convert::nearest_int;
-use crate::legacy::signed_max;
+
+/// The element of largest magnitude with its sign (the first among equals); 0 if there is none.
+pub(crate) fn signed_max(x: &[f32]) -> f32 {
+    let mut amax = 0.0;
+    let mut max = 0.0;
+    for &v in x {
+        if amax < v.abs() {
+            amax = v.abs();
+            max = v;
+        }
+    }
+    max
+}
 
 /// Below this magnitude a group counts as all zero (`GROUP_MAX_EPS`).
 pub(crate) const GROUP_MAX_EPS: f32 = 1e-15;

@@ -62,6 +62,30 @@ pub enum Error {
         /// Why.
         message: String,
     },
+    /// A device that was asked for by name and is not there.
+    #[error("no device {found}, expected one of: {expected}")]
+    UnknownDevice {
+        /// The name.
+        found: String,
+        /// Names of the devices there are.
+        expected: String,
+    },
+    /// A main device beyond the devices there are.
+    #[error("main device {found}, expected a number below {n_devices}, or below 0 for none")]
+    MainDevice {
+        /// The number.
+        found: i32,
+        /// Devices there are.
+        n_devices: usize,
+    },
+    /// A way to split a model over devices that is unknown or not there.
+    #[error("split mode '{found}', expected one of: none, layer{hint}")]
+    SplitMode {
+        /// The name.
+        found: String,
+        /// What to say about one that is known.
+        hint: &'static str,
+    },
     /// A request for text from a model without a vocabulary.
     #[error("{name}: the model has no vocabulary, expected tokenizer.ggml.model in its metadata")]
     NoVocabulary {

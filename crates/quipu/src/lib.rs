@@ -59,10 +59,12 @@ mod embed;
 mod engine;
 mod error;
 mod generate;
+mod generation;
 mod gpu;
 mod imatrix;
 mod memory;
 mod model;
+mod options;
 mod perplexity;
 mod plan;
 mod quantize;
@@ -74,16 +76,18 @@ mod vocabulary;
 
 pub use bench::{BenchTest, run_bench};
 pub use chat::{open_chat_template, template_for as chat_template_for};
-pub use engine::{Engine, EngineOptions, SequenceKey};
+pub use engine::{Engine, SequenceKey};
 pub use error::Error;
 pub use generate::{
-    CancelToken, ContextFull, Event, EventRef, Flow, GenerateOptions, Generation, Outcome, StopReason,
-    TokenLogprobs, TopToken,
+    CancelToken, ContextFull, Event, EventRef, Flow, GenerateOptions, Outcome, StopReason, TokenLogprobs,
+    TopToken,
 };
-pub use gpu::gpu_devices;
+pub use generation::Generation;
+pub use gpu::{DeviceChoice, SplitMode, gpu_devices};
 pub use imatrix::{ImatrixOptions, ImatrixProgress};
 pub use memory::{MemoryEstimate, memory_estimate};
 pub use model::Model;
+pub use options::{EngineOptions, SessionOptions};
 pub use perplexity::Perplexity;
 pub use plan::{MemoryPlan, PlanOptions};
 pub use quantize::{FileType, QuantizeParams, QuantizePlan, Quantizer, TensorPlan};
@@ -95,11 +99,12 @@ pub use quipu_model::{BufferOverride, LoadOptions, LoadParams, LoadPhase, LoadSt
 pub use quipu_sampler::{Chain, SamplerParams};
 pub use quipu_tokenizer::Tokenizer;
 pub use sequence::{Sequence, Step};
-pub use session::{Session, SessionOptions, Timings};
+pub use session::Session;
+pub use telemetry::Timings;
 pub use vocabulary::open_tokenizer;
 
 /// What devices are, and what ran on them.
-pub use quipu_backend::{Device, DeviceKind, DeviceMemory, SchedulerStats};
+pub use quipu_backend::{Device, DeviceKind, DeviceMemory, Devices, SchedulerStats};
 
 /// The memory planner, for programs that look into plans.
 pub use quipu_alloc as alloc;

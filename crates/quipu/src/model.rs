@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
-use quipu_backend::Device;
+use quipu_backend::{Device, Devices};
 use quipu_chat::ChatTemplate;
 use quipu_cpu_backend::{CpuDevice, CpuOptions};
 #[cfg(feature = "embedded-model")]
@@ -15,9 +15,7 @@ use quipu_sampler::{Pieces, Vocabulary};
 use quipu_tokenizer::Tokenizer;
 
 use crate::chat::ChatTemplates;
-use crate::engine::{Engine, EngineOptions};
 use crate::error::Error;
-use crate::session::{Session, SessionOptions};
 use crate::vocabulary;
 
 /// The demo model that is compiled in: about a million parameters that tell little stories.
@@ -35,7 +33,7 @@ struct Inner {
     name: String,
     type_name: &'static str,
     device: Arc<CpuDevice>,
-    offload: Option<Arc<dyn Device>>,
+    others: Vec<Arc<dyn Device>>,
     weights: Arc<quipu_model::Model>,
     tokenizer: Option<Tokenizer>,
     chat_templates: ChatTemplates,
@@ -67,35 +65,30 @@ impl Model {
     /// As [`Model::open`]; options that the file or the device contradicts, weights that are not numbers, and
     /// the caller's cancellation.
     pub fn open_with(path: impl AsRef<Path>, params: &mut LoadParams<'_>) -> Result<Model, Error> {
-        Model::open_at(path.as_ref(), params, None)
+        Model::open_at(path.as_ref(), params, &[])
     }
 
-    /// Opens a model with its last [`quipu_model::LoadOptions::n_gpu_layers`] layers on a device of [`crate::gpu_devices`].
-    /// What that device does not compute is done by the CPU, and counted: see `Context::scheduler_stats`.
+    /// Opens a model with its last [`quipu_model::LoadOptions::n_gpu_layers`] layers on devices of [`crate::gpu_devices`],
+    /// split over them by [`quipu_model::LoadOptions::tensor_split`] or by their free memory. What they do not compute is done
+    /// by the CPU, and counted: see `Context::scheduler_stats`. Without devices it is [`Model::open_with`].
     ///
     /// # Errors
-    /// As [`Model::open_with`]; the device's memory may be too small.
+    /// As [`Model::open_with`]; a device's memory may be too small.
     pub fn open_on(
         path: impl AsRef<Path>,
-        params: LoadParams<'_>,
-        device: &Arc<dyn Device>,
+        params: &mut LoadParams<'_>,
+        devices: &[Arc<dyn Device>],
     ) -> Result<Model, Error> {
-        let kept = Arc::clone(device);
-        let mut params = with_offload(params, device.as_ref());
-        Model::open_at(path.as_ref(), &mut params, Some(kept))
+        Model::open_at(path.as_ref(), params, devices)
     }
 
-    fn open_at(
-        path: &Path,
-        params: &mut LoadParams<'_>,
-        offload: Option<Arc<dyn Device>>,
-    ) -> Result<Model, Error> {
+    fn open_at(path: &Path, params: &mut LoadParams<'_>, others: &[Arc<dyn Device>]) -> Result<Model, Error> {
         let name = path.display().to_string();
         let set = params.options.open(path).map_err(|source| match source {
             quipu_model::Error::Gguf(source) => Error::Open { path: path.to_owned(), source },
             source => Error::Load { name: name.clone(), source },
         })?;
-        Model::from_set(&set, Some(path), &name, params, offload)
+        Model::from_set(&set, Some(path), &name, params, others)
     }
 
     /// The demo model.
@@ -105,19 +98,17 @@ impl Model {
     #[cfg(feature = "embedded-model")]
     pub fn embedded() -> Result<Model, Error> {
         let file = GgufFile::from_static(EMBEDDED)?;
-        Model::from_set(&GgufSet::from(&file), None, "embedded model", &mut LoadParams::default(), None)
+        Model::from_set(&GgufSet::from(&file), None, "embedded model", &mut LoadParams::default(), &[])
     }
 
-    /// The demo model on a device, as [`Model::open_on`].
+    /// The demo model on devices, as [`Model::open_on`].
     ///
     /// # Errors
     /// As [`Model::open_on`].
     #[cfg(feature = "embedded-model")]
-    pub fn embedded_on(params: LoadParams<'_>, device: &Arc<dyn Device>) -> Result<Model, Error> {
+    pub fn embedded_on(params: &mut LoadParams<'_>, devices: &[Arc<dyn Device>]) -> Result<Model, Error> {
         let file = GgufFile::from_static(EMBEDDED)?;
-        let kept = Arc::clone(device);
-        let mut params = with_offload(params, device.as_ref());
-        Model::from_set(&GgufSet::from(&file), None, "embedded model", &mut params, Some(kept))
+        Model::from_set(&GgufSet::from(&file), None, "embedded model", params, devices)
     }
 
     fn from_set(
@@ -125,11 +116,11 @@ impl Model {
         path: Option<&Path>,
         name: &str,
         params: &mut LoadParams<'_>,
-        offload: Option<Arc<dyn Device>>,
+        others: &[Arc<dyn Device>],
     ) -> Result<Model, Error> {
         let start = Instant::now();
         let device = Arc::new(CpuDevice::new(CpuOptions::default()));
-        let weights = quipu_model::Model::load_set(set, device.as_ref(), params)
+        let weights = quipu_model::Model::load_set(set, devices(&device, others), params)
             .map_err(|source| Error::Load { name: name.to_owned(), source })?;
         let metadata = set.metadata();
         // Test models carry weights only: everything but text works on them.
@@ -152,7 +143,7 @@ impl Model {
                 name: name.to_owned(),
                 type_name,
                 device,
-                offload,
+                others: others.to_vec(),
                 weights,
                 tokenizer,
                 chat_templates,
@@ -192,14 +183,19 @@ impl Model {
         self.inner.load_time
     }
 
-    /// The device the weights are on.
+    /// The processor, which has all weights that no other device has.
     pub fn device(&self) -> &CpuDevice {
         &self.inner.device
     }
 
-    /// The device that layers were put on, if any.
-    pub fn offload_device(&self) -> Option<&dyn Device> {
-        self.inner.offload.as_deref()
+    /// The other devices that layers were split over.
+    pub fn other_devices(&self) -> &[Arc<dyn Device>] {
+        &self.inner.others
+    }
+
+    /// All of them, as decoders take them.
+    pub fn devices(&self) -> Devices<'_> {
+        devices(&self.inner.device, &self.inner.others)
     }
 
     /// The tokenizer.
@@ -251,25 +247,8 @@ impl Model {
         crate::chat::template_for(source, self.tokenizer()?)
     }
 
-    /// Makes a session: a context with its own cache (`llama_init_from_model`).
-    ///
-    /// # Errors
-    /// A context that does not fit in memory; a model that was opened without its weights.
-    pub fn session(&self, options: &SessionOptions) -> Result<Session, Error> {
-        self.check_weights()?;
-        Session::new(self.clone(), options)
-    }
-
-    /// Makes an engine: a context in which several sequences generate at once.
-    ///
-    /// # Errors
-    /// As [`Model::session`]; more sequences than a context can have.
-    pub fn engine(&self, options: &EngineOptions) -> Result<Engine, Error> {
-        self.check_weights()?;
-        Engine::new(self.clone(), options)
-    }
-
-    fn check_weights(&self) -> Result<(), Error> {
+    /// A model that was opened without its weights computes nothing.
+    pub(crate) fn check_weights(&self) -> Result<(), Error> {
         if self.inner.weights.has_weights() {
             return Ok(());
         }
@@ -278,14 +257,6 @@ impl Model {
     }
 }
 
-/// The same parameters, with a device that may not live as long.
-fn with_offload<'a, 'p: 'a>(params: LoadParams<'p>, device: &'a dyn Device) -> LoadParams<'a> {
-    let mut shorter = LoadParams { options: params.options, offload: Some(device), ..LoadParams::default() };
-    if let Some(progress) = params.progress {
-        shorter.progress = Some(progress);
-    }
-    if let Some(upload) = params.upload {
-        shorter.upload = Some(upload);
-    }
-    shorter
+fn devices<'a>(own: &'a CpuDevice, others: &'a [Arc<dyn Device>]) -> Devices<'a> {
+    Devices::new(own, others.iter().map(|device| -> &dyn Device { device.as_ref() }))
 }

@@ -1,76 +1,13 @@
 //! A session: an engine with one sequence.
 
-use std::time::Duration;
-
-use quipu_decoder::{Context, Pooling, RopeOverrides};
+use quipu_decoder::Context;
 
 use crate::TokenId;
-use crate::engine::{Engine, EngineOptions};
+use crate::engine::Engine;
 use crate::error::Error;
 use crate::model::Model;
-use crate::telemetry::Metrics;
-
-/// How to make a session (`llama_context_params`).
-#[derive(Clone, Debug)]
-pub struct SessionOptions {
-    /// Tokens the context holds; 0 = what the model was trained for, at most 4096.
-    pub n_ctx: usize,
-    /// Most tokens in one decode call; with embeddings that are pooled, as many as the context holds.
-    pub n_batch: usize,
-    /// Most tokens computed at once; with embeddings that are pooled, as many as the context holds.
-    pub n_ubatch: usize,
-    /// Threads; 0 = one for each core.
-    pub n_threads: usize,
-    /// How rows become one embedding per text.
-    pub pooling: Pooling,
-    /// Keep the final rows so that they can be read as embeddings.
-    pub embeddings: bool,
-    /// Rotary parameters instead of the model's own.
-    pub rope: RopeOverrides,
-}
-
-impl Default for SessionOptions {
-    fn default() -> Self {
-        SessionOptions {
-            n_ctx: 0,
-            n_batch: 2048,
-            n_ubatch: 512,
-            n_threads: 0,
-            pooling: Pooling::None,
-            embeddings: false,
-            rope: RopeOverrides::default(),
-        }
-    }
-}
-
-/// Time spent in a session so far.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Timings {
-    /// Tokens of prompts that were computed; reused ones do not count.
-    pub n_prompt: usize,
-    /// Time they took.
-    pub prompt: Duration,
-    /// Tokens computed one by one.
-    pub n_eval: usize,
-    /// Time they took.
-    pub eval: Duration,
-}
-
-impl Timings {
-    /// Prompt tokens per second; 0 if there were none.
-    pub fn prompt_per_second(&self) -> f64 {
-        per_second(self.n_prompt, self.prompt)
-    }
-
-    /// Generated tokens per second; 0 if there were none.
-    pub fn eval_per_second(&self) -> f64 {
-        per_second(self.n_eval, self.eval)
-    }
-}
-
-fn per_second(n: usize, time: Duration) -> f64 {
-    if time.is_zero() { 0.0 } else { n as f64 / time.as_secs_f64() }
-}
+use crate::options::{EngineOptions, SessionOptions};
+use crate::telemetry::{Metrics, Timings};
 
 /// A conversation with a model: its own cache, the model's shared weights.
 #[derive(Debug)]
@@ -78,8 +15,18 @@ pub struct Session {
     pub(crate) engine: Engine,
 }
 
+impl Model {
+    /// Makes a session: a context with its own cache (`llama_init_from_model`).
+    ///
+    /// # Errors
+    /// A context that does not fit in memory; a model that was opened without its weights.
+    pub fn session(&self, options: &SessionOptions) -> Result<Session, Error> {
+        Session::new(self.clone(), options)
+    }
+}
+
 impl Session {
-    pub(crate) fn new(model: Model, options: &SessionOptions) -> Result<Session, Error> {
+    fn new(model: Model, options: &SessionOptions) -> Result<Session, Error> {
         let options = EngineOptions { n_seq_max: 1, n_ctx_seq: 0, context: options.clone() };
         Ok(Session { engine: Engine::new(model, &options)? })
     }
@@ -143,9 +90,4 @@ impl Session {
         }
         Ok(())
     }
-}
-
-/// One thread for each core the process may use.
-pub(crate) fn default_threads() -> usize {
-    std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
 }

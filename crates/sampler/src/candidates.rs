@@ -1,6 +1,6 @@
 //! The candidate array: what the reference calls `llama_token_data_array`, plus the memory its sorts need.
 
-use crate::{Error, TokenId, sort};
+use crate::{Error, TokenData, TokenId, sort};
 
 /// Up to this many are selected by a heap, more by buckets.
 const HEAP_SELECT_MAX: usize = 128;
@@ -10,17 +10,6 @@ const SCAN_BLOCK: usize = 32;
 /// Buckets of equal width over the logits -10 to 10; what lies outside falls into the first or last.
 const BUCKET_SCALE: f32 = N_BUCKETS as f32 / 20.0;
 const BUCKET_OFFSET: f32 = 10.0 * BUCKET_SCALE;
-
-/// One candidate (`llama_token_data`).
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct TokenData {
-    /// Token id.
-    pub id: TokenId,
-    /// Log-odds.
-    pub logit: f32,
-    /// Probability, valid after a sampler that computes it (top-p, dist).
-    pub p: f32,
-}
 
 /// The candidates that are still in the game.
 ///

@@ -1,8 +1,6 @@
 //! The interface that every sampler implements (the reference's `llama_sampler_i`).
 
-use crate::{Candidates, Error};
-
-pub use quipu_batch::TokenId;
+use crate::{Candidates, Error, TokenId};
 
 /// One step of a chain: reads and rewrites the candidate array.
 ///

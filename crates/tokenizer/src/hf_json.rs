@@ -1,11 +1,11 @@
-//! A `tokenizer.json` of the Hugging Face libraries, run by the `tokenizers` crate behind the same [`Tokenizer`].
+//! A `tokenizer.json` of the Hugging Face libraries, run by the `tokenizers` crate behind the same [`crate::Tokenizer`].
 //!
 //! Ids are that crate's. Texts, special tokens, the end of generation and pieces are read from its vocabulary by the
 //! rules for GGUF vocabularies, so that decoding and streaming do not differ from other families.
 
 use serde_json::Value;
 
-use crate::{Error, SpecialIds, TokenId, Tokenizer, VocabData, VocabType};
+use crate::{Error, SpecialIds, TokenId, VocabData, VocabType};
 
 /// Token types of GGUF.
 const NORMAL: i32 = 1;
@@ -43,30 +43,31 @@ impl HfJson {
     }
 }
 
-impl Tokenizer {
-    /// The tokenizer of a `tokenizer.json`. `ids` are special tokens known from elsewhere; what it leaves open is found by
-    /// what the file's post-processor adds and by text.
-    ///
-    /// # Errors
-    /// A file that the `tokenizers` crate refuses, a vocabulary with equal texts.
-    pub fn from_hf_json(json: &[u8], ids: &SpecialIds) -> Result<Self, Error> {
-        let parsing = tokenizers::Tokenizer::from_bytes(json).map_err(refused)?;
-        let mut plain = parsing.clone();
-        plain.set_encode_special_tokens(true);
-        // What the decoder does says how tokens are written.
-        let file: Value = serde_json::from_slice(json).map_err(|error| Error::HfJson(error.to_string()))?;
-        let decoder = file["decoder"].to_string();
-        let byte_level = decoder.contains("ByteLevel");
-        let strips_first_space = decoder.contains("Strip") || decoder.contains("Metaspace");
-        let mut data = vocabulary(&parsing)?;
-        data.special = special_ids(&parsing, *ids)?;
-        data.add_bos =
-            Some(data.special.bos.is_some_and(|bos| ends(&parsing).is_ok_and(|e| e.0 == Some(bos))));
-        data.add_eos =
-            Some(data.special.eos.is_some_and(|eos| ends(&parsing).is_ok_and(|e| e.1 == Some(eos))));
-        let model = HfJson { parsing, plain, strips_first_space };
-        Self::with_hf_json(&data, model, if byte_level { VocabType::Bpe } else { VocabType::Spm })
-    }
+/// What a file says.
+pub(crate) struct Read {
+    /// Its vocabulary.
+    pub data: VocabData,
+    pub model: HfJson,
+    /// The family whose pieces are written like its own.
+    pub like: VocabType,
+}
+
+/// Reads a `tokenizer.json`, with special tokens known from elsewhere.
+pub(crate) fn read(json: &[u8], ids: &SpecialIds) -> Result<Read, Error> {
+    let parsing = tokenizers::Tokenizer::from_bytes(json).map_err(refused)?;
+    let mut plain = parsing.clone();
+    plain.set_encode_special_tokens(true);
+    // What the decoder does says how tokens are written.
+    let file: Value = serde_json::from_slice(json).map_err(|error| Error::HfJson(error.to_string()))?;
+    let decoder = file["decoder"].to_string();
+    let byte_level = decoder.contains("ByteLevel");
+    let strips_first_space = decoder.contains("Strip") || decoder.contains("Metaspace");
+    let mut data = vocabulary(&parsing)?;
+    data.special = special_ids(&parsing, *ids)?;
+    data.add_bos = Some(data.special.bos.is_some_and(|bos| ends(&parsing).is_ok_and(|e| e.0 == Some(bos))));
+    data.add_eos = Some(data.special.eos.is_some_and(|eos| ends(&parsing).is_ok_and(|e| e.1 == Some(eos))));
+    let model = HfJson { parsing, plain, strips_first_space };
+    Ok(Read { data, model, like: if byte_level { VocabType::Bpe } else { VocabType::Spm } })
 }
 
 /// Texts and types by id. Ids that no token has are unused tokens.

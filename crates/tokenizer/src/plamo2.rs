@@ -5,7 +5,7 @@
 //! first. A trie finds the same tokens, shortest first.
 
 use crate::cache::WordCache;
-use crate::scratch::Scratch;
+use crate::scratch::{Scratch, Step};
 use crate::segment::Neighbours;
 use crate::trie::Trie;
 use crate::unicode::{sanitize, utf8_len};
@@ -28,15 +28,6 @@ pub(crate) struct Plamo2 {
     scores: Vec<i32>,
     bytes: Box<[TokenId; 256]>,
     neighbours: Neighbours,
-}
-
-/// The cheapest way from a position to the end.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Step {
-    cost: i64,
-    /// Bytes to the next position.
-    len: u32,
-    token: TokenId,
 }
 
 impl Plamo2 {

@@ -2,8 +2,26 @@
 
 use std::sync::{Mutex, PoisonError};
 
+use crate::TokenId;
 use crate::cache::WordCache;
 use crate::merge::Merger;
+
+/// The best way to get to a position, in a unigram vocabulary.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Best {
+    pub score: f64,
+    pub from: u32,
+    pub token: TokenId,
+}
+
+/// The cheapest way from a position to the end, in a PLaMo-2 vocabulary.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Step {
+    pub cost: i64,
+    /// Bytes to the next position.
+    pub len: u32,
+    pub token: TokenId,
+}
 
 /// What a call needs besides the vocabulary; belongs to one vocabulary.
 #[derive(Default)]
@@ -12,8 +30,8 @@ pub(crate) struct Scratch {
     pub(crate) merger: Merger,
     pub(crate) encoded: Vec<u8>,
     pub(crate) text: Vec<u8>,
-    pub(crate) unigram: Vec<crate::ugm::Best>,
-    pub(crate) plamo2: Vec<crate::plamo2::Step>,
+    pub(crate) unigram: Vec<Best>,
+    pub(crate) plamo2: Vec<Step>,
 }
 
 /// Scratches not in use: as many as calls have run at the same time.

@@ -16,8 +16,15 @@ pub struct StreamDecoder {
     text: String,
 }
 
+impl Tokenizer {
+    /// A decoder for tokens that come one by one; `special` shows control tokens by their text.
+    pub fn stream(&self, special: bool) -> StreamDecoder {
+        StreamDecoder::new(self.clone(), special)
+    }
+}
+
 impl StreamDecoder {
-    pub(crate) fn new(tokenizer: Tokenizer, special: bool) -> Self {
+    fn new(tokenizer: Tokenizer, special: bool) -> Self {
         // Room for all but very long pieces, so that a token allocates nothing.
         Self { tokenizer, special, held: Vec::with_capacity(64), text: String::with_capacity(64) }
     }

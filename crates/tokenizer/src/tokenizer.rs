@@ -16,7 +16,7 @@ use crate::spm::{Spm, byte_token};
 use crate::ugm::Ugm;
 use crate::vocab::Vocab;
 use crate::wpm::Wpm;
-use crate::{Error, SpecialTokens, StreamDecoder, TokenAttr, TokenId, VocabData, VocabType, special};
+use crate::{Error, SpecialTokens, TokenAttr, TokenId, VocabData, VocabType, special};
 
 /// Longest text in bytes: three times as much, which escaping can make of it, still has 32-bit offsets.
 const MAX_TEXT: usize = 1 << 30;
@@ -227,14 +227,21 @@ impl Tokenizer {
         })
     }
 
-    /// The tokenizer of a `tokenizer.json`, whose vocabulary `data` repeats; `like`: the family whose pieces are written
+    /// The tokenizer of a `tokenizer.json`. `ids` are special tokens known from elsewhere; what it leaves open is found by
+    /// what the file's post-processor adds and by text.
+    ///
+    /// # Errors
+    /// A file that the `tokenizers` crate refuses, a vocabulary with equal texts.
+    #[cfg(feature = "hf-json")]
+    pub fn from_hf_json(json: &[u8], ids: &crate::SpecialIds) -> Result<Self, Error> {
+        let crate::hf_json::Read { data, model, like } = crate::hf_json::read(json, ids)?;
+        Self::with_hf_json(&data, model, like)
+    }
+
+    /// As [`Tokenizer::from_hf_json`], of a file whose vocabulary `data` repeats; `like`: the family whose pieces are written
     /// like its own.
     #[cfg(feature = "hf-json")]
-    pub(crate) fn with_hf_json(
-        data: &VocabData,
-        model: crate::hf_json::HfJson,
-        like: VocabType,
-    ) -> Result<Self, Error> {
+    fn with_hf_json(data: &VocabData, model: crate::hf_json::HfJson, like: VocabType) -> Result<Self, Error> {
         let mut flags = Flags::new(like, None, data);
         (flags.add_space_prefix, flags.clean_spaces) = (model.strips_first_space, false);
         let mut warnings = Vec::new();
@@ -440,11 +447,6 @@ impl Tokenizer {
             strip = false;
         }
         Ok(if flags.clean_spaces { clean_spaces(&text) } else { text })
-    }
-
-    /// A decoder for tokens that come one by one; `special` shows control tokens by their text.
-    pub fn stream(&self, special: bool) -> StreamDecoder {
-        StreamDecoder::new(self.clone(), special)
     }
 
     fn check(&self, id: TokenId) -> Result<usize, Error> {

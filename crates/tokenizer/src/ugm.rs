@@ -3,7 +3,7 @@
 
 use crate::cache::WordCache;
 use crate::charsmap::Charsmap;
-use crate::scratch::Scratch;
+use crate::scratch::{Best, Scratch};
 use crate::segment::{Neighbours, SPACE, sound_character};
 use crate::trie::Trie;
 use crate::unicode::{sequence_len, utf8_len};
@@ -33,14 +33,6 @@ pub(crate) struct Ugm {
     merge_spaces: bool,
     /// How a space is written.
     space: &'static [u8],
-}
-
-/// The best way to get to a position.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Best {
-    score: f64,
-    from: u32,
-    token: TokenId,
 }
 
 impl Ugm {

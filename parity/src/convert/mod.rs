@@ -14,7 +14,7 @@ use quipu_convert::{ConvertError, ConvertOptions, OutType, convert};
 use serde::Deserialize;
 
 use crate::error::Error;
-use crate::goldens;
+use crate::golden_files;
 use crate::random::fnv1a;
 use crate::report::Row;
 use models::{CASES, Case};
@@ -44,7 +44,7 @@ struct Golden {
 /// # Errors
 /// Goldens that cannot be read, models that cannot be written. A conversion that fails is a deviating row.
 pub fn replay() -> Result<Vec<Row>, Error> {
-    let path = goldens::folder().join("convert.json");
+    let path = golden_files::folder().join("convert.json");
     let bytes = std::fs::read(&path).map_err(Error::io(&path))?;
     let goldens: Goldens = serde_json::from_slice(&bytes)
         .map_err(|error| Error::Golden { name: "convert".to_owned(), message: error.to_string() })?;

@@ -16,7 +16,7 @@ use quipu_quant::DType;
 use crate::checkout::{Checkout, run};
 use crate::commands::open;
 use crate::error::Error;
-use crate::goldens::folder;
+use crate::golden_files::folder;
 use crate::logits::WEIGHT_SEED;
 use crate::random::{SplitMix, fnv1a};
 use crate::report::{Row, Verdict};

@@ -67,9 +67,10 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     .map_err(writing)
 }
 
-/// The device that computes most of the model.
-fn backend_name(model: &Model) -> &str {
-    model.offload_device().map_or("CPU", quipu::Device::name)
+/// The devices that compute most of the model.
+fn backend_name(model: &Model) -> String {
+    let names: Vec<&str> = model.other_devices().iter().map(|device| device.name()).collect();
+    if names.is_empty() { "CPU".to_owned() } else { names.join(",") }
 }
 
 fn markdown(out: &mut impl Write, model: &Model, tests: &[BenchTest], n_threads: usize) -> io::Result<()> {

@@ -12,7 +12,7 @@ use super::simd::Simd;
 /// where the hardware prefetcher stops at every page.
 pub(super) const AHEAD: usize = 2048;
 
-/// Requests the cache lines of `bytes` bytes, `ahead` bytes beyond `block`.
+/// Requests the cache lines of `bytes` bytes, `ahead` bytes beyond `block`, wherever that is.
 ///
 /// # Safety
 /// See [`Simd`]; the addresses may be anything.
@@ -21,7 +21,7 @@ pub(super) unsafe fn prefetch<S: Simd>(block: *const u8, ahead: usize, bytes: us
     let mut at = 0;
     while at < bytes {
         // SAFETY: the caller's promise.
-        unsafe { S::prefetch(block.wrapping_add(ahead + at)) };
+        unsafe { S::prefetch(block.wrapping_add(ahead.wrapping_add(at))) };
         at += 64;
     }
 }

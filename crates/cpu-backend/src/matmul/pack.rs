@@ -33,6 +33,11 @@ pub(super) struct FloatPanel {
     pub w: [[f32; PANEL_ROWS]; FLOAT_KC],
 }
 
+/// How far ahead the next eight rows lie. Where there is one row, its stride was never looked at and may be anything.
+fn eight_rows(stride: usize) -> usize {
+    stride.wrapping_mul(8)
+}
+
 /// Packs `kc` elements of 32 rows, which lie `stride` bytes apart (a hint for prefetching only). Rows that
 /// do not exist are given as a copy of one that does.
 ///
@@ -46,6 +51,7 @@ pub(super) unsafe fn pack_int<S: Simd, F: Format>(
     kc: usize,
     panel: *mut IntPanel,
 ) {
+    let ahead = eight_rows(stride);
     let subs = F::LEN / F::SUB;
     let (mut scales, mut mins): (BlockScales, BlockScales) = ([0.0; 16], [0.0; 16]);
     for (octet, rows) in rows.as_chunks::<8>().0.iter().enumerate() {
@@ -69,7 +75,7 @@ pub(super) unsafe fn pack_int<S: Simd, F: Format>(
                 }
                 for (r, row) in rows.iter().enumerate() {
                     // The next eight rows.
-                    prefetch::<S>(row.add(at), 8 * stride, F::BYTES);
+                    prefetch::<S>(row.add(at), ahead, F::BYTES);
                     F::scales::<S>(row.add(at), &mut scales, &mut mins);
                     for s in 0..subs {
                         *scales_out.add((b * subs + s) * 16 + r) = scales[s];
@@ -94,6 +100,7 @@ pub(super) unsafe fn pack_float<S: Simd, F: FloatFormat>(
     kc: usize,
     panel: *mut FloatPanel,
 ) {
+    let ahead = eight_rows(stride);
     let out = panel.cast::<f32>();
     let whole = kc / 8 * 8;
     for (octet, rows) in rows.as_chunks::<8>().0.iter().enumerate() {
@@ -103,7 +110,7 @@ pub(super) unsafe fn pack_float<S: Simd, F: FloatFormat>(
             for k in (0..whole).step_by(8) {
                 let mut v = [S::splat(0); 8];
                 for (v, row) in v.iter_mut().zip(rows) {
-                    prefetch::<S>(row.add(k * F::BYTES), 8 * stride, 1);
+                    prefetch::<S>(row.add(k * F::BYTES), ahead, 1);
                     *v = S::float_bits(F::load8::<S>(row.add(k * F::BYTES)));
                 }
                 for (i, v) in S::transpose8(v).into_iter().enumerate() {

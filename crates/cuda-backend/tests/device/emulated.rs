@@ -16,6 +16,12 @@ pub fn skipped() -> bool {
 
 /// A device whose kernels run in the emulation, and the driver behind it.
 pub fn emulated(total: usize) -> (CudaDevice, RecordingDriver) {
+    emulated_as(0, total)
+}
+
+/// As [`emulated`], device number `ordinal`.
+#[allow(dead_code, reason = "each test file uses its part")]
+pub fn emulated_as(ordinal: u32, total: usize) -> (CudaDevice, RecordingDriver) {
     let driver = RecordingDriver::new(total).with_kernels(|launch: &Launch<'_>| {
         let pointers: Vec<*const c_void> = launch.args.iter().map(Value::address).collect();
         let (kernel, grid) = (launch.kernel, launch.grid);
@@ -24,5 +30,5 @@ pub fn emulated(total: usize) -> (CudaDevice, RecordingDriver) {
         unsafe { emulation::launch(kernel.name, grid, kernel.block, &pointers) }
             .map_err(|error| error.to_string())
     });
-    (CudaDevice::new(0, Box::new(driver.clone())).expect("new enough"), driver)
+    (CudaDevice::new(ordinal, Box::new(driver.clone())).expect("new enough"), driver)
 }

@@ -39,6 +39,13 @@ fn values(index: usize, dims: &[u64]) -> Vec<f32> {
 
 /// A llama of `n_layer` layers: 4 heads of 8, 2 KV heads, 48 tokens.
 pub fn model(n_layer: usize) -> Arc<Model> {
+    let file = GgufFile::from_vec(bytes(n_layer, false)).expect("a valid file");
+    let model = Model::load(&file, &CpuDevice::default(), &mut LoadParams::default());
+    Arc::new(model.expect("a valid model"))
+}
+
+/// Its file, with factors of the rotary frequencies or without.
+pub fn bytes(n_layer: usize, factors: bool) -> Vec<u8> {
     let mut writer = GgufWriter::new();
     let mut set = |key: &str, value: Value| writer.metadata.set(key, value);
     set("general.architecture", Value::from("llama"));
@@ -75,6 +82,10 @@ pub fn model(n_layer: usize) -> Arc<Model> {
         ];
         tensors.extend(layer.map(|(name, dims)| (format!("blk.{il}.{name}.weight"), dims)));
     }
+    if factors {
+        // One for each pair of a head.
+        tensors.push(("rope_freqs.weight".to_owned(), vec![4]));
+    }
     for (name, dims) in &tensors {
         writer.add_tensor(name, DType::F32, dims).expect("a valid tensor");
     }
@@ -83,9 +94,7 @@ pub fn model(n_layer: usize) -> Arc<Model> {
         values(i, &tensors[i].1).iter().try_for_each(|x| sink.write_all(&x.to_le_bytes()))
     });
     written.expect("writing to memory");
-    let file = GgufFile::from_vec(bytes).expect("a valid file");
-    let model = Model::load(&file, &CpuDevice::default(), &mut LoadParams::default());
-    Arc::new(model.expect("a valid model"))
+    bytes
 }
 
 /// Parameters for tests: 256 cells, two threads, four sequences.

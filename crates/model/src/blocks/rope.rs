@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use quipu_backend::DeviceId;
 use quipu_backend::WeightUse::Elementwise;
 use quipu_graph::{RopeMode, RopeParams, TensorId};
 
@@ -12,13 +13,19 @@ use crate::loader::Loader;
 use crate::rope::RopeConfig;
 use crate::weight::Weight;
 
-/// Divisors of the rotary frequencies that a file may carry. All layers share them.
+/// Divisors of the rotary frequencies that a file may carry. All layers share them, but each device that has layers has its own
+/// copy: where its only weight lies, a rotation is computed.
 #[derive(Debug, Default)]
 pub(crate) struct RopeFactors {
-    freqs: Option<Weight>,
-    long: Option<Weight>,
-    short: Option<Weight>,
+    /// The device of each layer.
+    devices: Vec<DeviceId>,
+    freqs: Copies,
+    long: Copies,
+    short: Copies,
 }
+
+/// One of each device that has layers; none if the file has none.
+type Copies = Vec<(DeviceId, Weight)>;
 
 impl RopeFactors {
     /// None: the frequencies are as the base gives them.
@@ -32,35 +39,49 @@ impl RopeFactors {
             return RopeFactors::by_length(loader, hparams);
         }
         let freqs = factors(loader, hparams, "rope_freqs.weight")?;
-        Ok(Arc::new(RopeFactors { freqs, ..RopeFactors::default() }))
+        Ok(Arc::new(RopeFactors { devices: devices(loader), freqs, ..RopeFactors::default() }))
     }
 
     /// A set for contexts up to the original length and one for longer ones.
     pub fn by_length(loader: &mut Loader<'_>, hparams: &Hparams) -> Result<Arc<RopeFactors>, Error> {
         let long = factors(loader, hparams, "rope_factors_long.weight")?;
         let short = factors(loader, hparams, "rope_factors_short.weight")?;
-        Ok(Arc::new(RopeFactors { freqs: None, long, short }))
+        Ok(Arc::new(RopeFactors { devices: devices(loader), freqs: Copies::new(), long, short }))
     }
 
-    /// The set that holds in a context (`get_rope_factors`).
-    fn choose(&self, config: &RopeConfig) -> Option<&Weight> {
+    /// The set that holds for a layer in a context (`get_rope_factors`).
+    fn choose(&self, config: &RopeConfig, il: usize) -> Option<&Weight> {
+        let home = self.devices.get(il)?;
         let by_length = if config.is_long { &self.long } else { &self.short };
-        self.freqs.as_ref().or(by_length.as_ref())
+        // A file with both has one set for all lengths.
+        let mut copies = self.freqs.iter().chain(by_length);
+        copies.find(|(device, _)| device == home).map(|(_, factors)| factors)
     }
 }
 
-fn factors(loader: &mut Loader<'_>, hparams: &Hparams, name: &str) -> Result<Option<Weight>, Error> {
+fn devices(loader: &Loader<'_>) -> Vec<DeviceId> {
+    let layers = loader.layers();
+    (0..layers.n_layer()).map(|il| layers.layer(il)).collect()
+}
+
+fn factors(loader: &mut Loader<'_>, hparams: &Hparams, name: &str) -> Result<Copies, Error> {
+    let mut copies = Copies::new();
     let n_rot = hparams.layers.first().map_or(0, |layer| layer.n_rot);
     if n_rot == 0 {
         // Nothing is rotated; if that should not be, the layers' attention says so.
-        return Ok(None);
+        return Ok(copies);
     }
-    loader.optional(name, &[n_rot / 2], Elementwise)
+    for device in loader.layers().of_layers() {
+        let factors = loader.optional_on(device, name, &[n_rot / 2], Elementwise)?;
+        copies.extend(factors.map(|factors| (device, factors)));
+    }
+    Ok(copies)
 }
 
 /// The rotation of a layer's queries and keys.
 #[derive(Debug)]
 pub(crate) struct Rope {
+    il: usize,
     mode: RopeMode,
     n_rot: usize,
     layer: LayerRope,
@@ -72,13 +93,14 @@ impl Rope {
     pub fn new(hparams: &Hparams, il: usize, factors: &Arc<RopeFactors>) -> Option<Rope> {
         let layer = &hparams.layers[il];
         let mode = hparams.rope_mode.filter(|_| layer.rope != LayerRope::Off)?;
-        Some(Rope { mode, n_rot: layer.n_rot, layer: layer.rope, factors: Arc::clone(factors) })
+        Some(Rope { il, mode, n_rot: layer.n_rot, layer: layer.rope, factors: Arc::clone(factors) })
     }
 
     /// Rotates heads `[head size, heads, n_tokens]` by the positions of their tokens.
     pub fn forward(&self, b: &mut Builder<'_>, heads: TensorId) -> Result<TensorId, Error> {
         let params = self.params(b.rope_config());
-        let factors = self.factors.choose(b.rope_config()).map(|weight| b.weight(weight)).transpose()?;
+        let factors =
+            self.factors.choose(b.rope_config(), self.il).map(|weight| b.weight(weight)).transpose()?;
         Ok(b.graph.rope(heads, b.positions(), factors, params)?)
     }
 
@@ -126,7 +148,7 @@ impl<'a> KeyRotation<'a> {
 
     /// Divisors of the frequencies.
     pub fn factors(&self, config: &RopeConfig) -> Option<&'a Weight> {
-        self.rope.factors.choose(config)
+        self.rope.factors.choose(config, self.rope.il)
     }
 }
 
@@ -147,7 +169,7 @@ mod tests {
             is_long: false,
         };
         let params = |layer| {
-            let rope = Rope { mode: RopeMode::Neox, n_rot: 16, layer, factors: RopeFactors::none() };
+            let rope = Rope { il: 0, mode: RopeMode::Neox, n_rot: 16, layer, factors: RopeFactors::none() };
             let params = rope.params(&config);
             (params.freq_base, params.freq_scale, params.ext_factor, params.attn_factor)
         };

@@ -1,7 +1,7 @@
 //! Weights from a file into memory.
 //!
 //! An architecture asks for its tensors by name and shape; the loader checks them against the file ([`Loader`]), picks the memory each will
-//! live in (`plan`), and then fills that memory (`fill`). Weights whose memory type is the device's plain one are used in place where the
+//! live in (`plan`), and then fills that memory (`fill`). Weights whose memory type is the own device's plain one are used in place where that
 //! device can read the file's mapping, or read into one block of host memory where the file is not mapped. The others go to the device in
 //! chunks (`upload`), and the source pages are let go as soon as they are there.
 
@@ -12,17 +12,17 @@ mod plan;
 mod upload;
 mod virtual_memory;
 
-use quipu_backend::{Device, WeightUse};
+use quipu_backend::{DeviceId, Devices, WeightUse};
 use quipu_gguf::{GgufSet, TensorInfo};
 use quipu_graph::DType;
 
 use crate::error::Error;
 use crate::hparams::Hparams;
+use crate::layer_map::LayerMap;
 use crate::weight::Weight;
 
 pub(crate) use fill::Filled;
 pub use params::{BufferOverride, LoadOptions, LoadParams, LoadStats};
-pub(crate) use plan::OffloadedLayers;
 use plan::Plan;
 pub use upload::{Upload, UploadSink};
 pub use virtual_memory::SizeOnly;
@@ -30,20 +30,26 @@ pub use virtual_memory::SizeOnly;
 /// Collects the weights an architecture asks for. Answers to `llama_model_loader`.
 pub(crate) struct Loader<'a> {
     set: &'a GgufSet,
+    layers: &'a LayerMap,
     plan: Plan,
     used: Vec<bool>,
 }
 
 impl<'a> Loader<'a> {
-    /// A loader of `set` onto `device`, and onto another one for the layers that it has.
+    /// A loader of `set` onto `devices`, of whose layers each has those that `layers` says.
     pub fn new(
         set: &'a GgufSet,
-        device: &dyn Device,
+        devices: &Devices<'_>,
+        layers: &'a LayerMap,
         options: &LoadOptions,
-        offload: Option<(&dyn Device, OffloadedLayers)>,
     ) -> Result<Loader<'a>, Error> {
-        let plan = Plan::new(set, device, options, offload)?;
-        Ok(Loader { set, plan, used: vec![false; set.n_tensors()] })
+        let plan = Plan::new(set, devices, options)?;
+        Ok(Loader { set, layers, plan, used: vec![false; set.n_tensors()] })
+    }
+
+    /// Which device each layer lives on.
+    pub fn layers(&self) -> &'a LayerMap {
+        self.layers
     }
 
     /// A weight that must be there.
@@ -53,6 +59,17 @@ impl<'a> Loader<'a> {
 
     /// A weight that may be absent; its shape must be right if it is there.
     pub fn optional(&mut self, name: &str, ne: &[usize], usage: WeightUse) -> Result<Option<Weight>, Error> {
+        self.optional_on(self.layers.of_tensor(name, usage), name, ne, usage)
+    }
+
+    /// As [`Loader::optional`], on a device that its name does not say. It may be asked for on several.
+    pub fn optional_on(
+        &mut self,
+        device: DeviceId,
+        name: &str,
+        ne: &[usize],
+        usage: WeightUse,
+    ) -> Result<Option<Weight>, Error> {
         let Some(index) = self.set.position(name) else { return Ok(None) };
         self.used[index] = true;
         let info = self.set.tensor(index)?;
@@ -61,7 +78,7 @@ impl<'a> Loader<'a> {
             return Err(Error::TensorShape { name: name.to_owned(), found, expected: four(ne) });
         }
         check_type(info, usage)?;
-        let storage = self.plan.place(self.set, index, usage)?;
+        let storage = self.plan.place(self.set, index, usage, device)?;
         Ok(Some(Weight { name: name.to_owned(), dtype: info.dtype, ne: found, storage }))
     }
 
@@ -86,7 +103,7 @@ impl<'a> Loader<'a> {
     pub fn finish(
         self,
         architecture: &'static str,
-        device: &dyn Device,
+        devices: &Devices<'_>,
         params: &mut LoadParams<'_>,
     ) -> Result<Filled, Error> {
         let unused: Vec<_> = self.set.tensors().zip(&self.used).filter(|(_, used)| !**used).collect();
@@ -95,7 +112,7 @@ impl<'a> Loader<'a> {
         {
             return Err(Error::UnusedTensors { count: unused.len(), architecture, name: first.name.clone() });
         }
-        fill::fill(self.set, self.plan, device, params)
+        fill::fill(self.set, self.plan, devices.own(), params)
     }
 }
 

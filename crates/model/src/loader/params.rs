@@ -3,7 +3,6 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use quipu_backend::Device;
 use quipu_gguf::{GgufSet, LoadMode, MetadataOverride, SourceKind};
 use regex::Regex;
 
@@ -37,8 +36,11 @@ pub struct LoadOptions {
     pub buffer_overrides: Vec<BufferOverride>,
     /// Bytes handed to a device at a time, 512 at least.
     pub upload_chunk: usize,
-    /// Layers that go to [`LoadParams::offload`], counted from the last; the output counts as the one after it. Negative: all.
+    /// Layers that go to other devices than the model's own, if there are such, counted from the last; the output counts as the
+    /// one after it. Negative: all.
     pub n_gpu_layers: i32,
+    /// How many of those layers each other device gets, as proportions; by free memory where nothing is said (`--tensor-split`).
+    pub tensor_split: Vec<f32>,
 }
 
 impl Default for LoadOptions {
@@ -54,6 +56,7 @@ impl Default for LoadOptions {
             buffer_overrides: Vec::new(),
             upload_chunk: UPLOAD_CHUNK,
             n_gpu_layers: -1,
+            tensor_split: Vec::new(),
         }
     }
 }
@@ -139,9 +142,6 @@ pub struct LoadParams<'a> {
     pub progress: Option<&'a mut dyn FnMut(f32) -> bool>,
     /// Moves weights into memory that the host cannot read; without it they are written with [`quipu_backend::Buffer::write`].
     pub upload: Option<&'a mut dyn UploadSink>,
-    /// A device for the last [`LoadOptions::n_gpu_layers`] layers; the others, the token embeddings, and types that it does
-    /// not compute with stay with the model's own device.
-    pub offload: Option<&'a dyn Device>,
 }
 
 impl From<LoadOptions> for LoadParams<'_> {
@@ -156,7 +156,6 @@ impl fmt::Debug for LoadParams<'_> {
             .field("options", &self.options)
             .field("progress", &self.progress.is_some())
             .field("upload", &self.upload.is_some())
-            .field("offload", &self.offload.map(Device::name))
             .finish()
     }
 }

@@ -1,8 +1,9 @@
 //! Which memory every weight goes to, before there is any.
 
+use std::ops::Range;
 use std::sync::Arc;
 
-use quipu_backend::{Buffer, BufferType, Device, HostBytes, WeightSpec, WeightUse};
+use quipu_backend::{Buffer, BufferType, DeviceId, Devices, HostBytes, WeightSpec, WeightUse};
 use quipu_gguf::{ByteSource, GgufSet};
 use quipu_graph::{BufferId, Storage};
 
@@ -15,47 +16,10 @@ use crate::error::Error;
 pub(super) enum Place {
     /// Where its file is mapped.
     Source { shard: usize, offset: usize },
-    /// In host memory that the device reads in place.
+    /// In host memory that the model's own device reads in place.
     Host { offset: usize },
-    /// In a buffer of one of the device's types.
+    /// In a buffer of one of the devices' types.
     Buffer { buffer_type: usize, offset: usize },
-}
-
-/// Which layers lie on another device (`get_layer_buft_list` of the reference).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct OffloadedLayers {
-    /// Layers of the model; the output is number `n_layer`.
-    n_layer: usize,
-    /// Number of the first such layer; `None` if there is no such device.
-    first: Option<usize>,
-}
-
-impl OffloadedLayers {
-    /// The last `n_gpu_layers` layers, the output among them; all if the number is negative.
-    pub fn last(n_layer: usize, n_gpu_layers: i32) -> OffloadedLayers {
-        let n = usize::try_from(n_gpu_layers).unwrap_or(usize::MAX);
-        OffloadedLayers { n_layer, first: Some((n_layer + 1).saturating_sub(n)) }
-    }
-
-    /// Whether layer `il` is one.
-    pub fn contains(self, il: usize) -> bool {
-        self.first.is_some_and(|first| il >= first)
-    }
-
-    /// Whether a weight belongs to one. Token embeddings never do, but their second use as the output matrix may.
-    fn owns(self, name: &str, usage: WeightUse) -> bool {
-        let layer = name.strip_prefix("blk.").and_then(|rest| rest.split('.').next()?.parse().ok());
-        match layer {
-            Some(il) => self.contains(il),
-            None if name.starts_with("output") => self.contains(self.n_layer),
-            None if name.starts_with("token_embd.") => {
-                usage == WeightUse::MulMat && self.contains(self.n_layer)
-            }
-            // Shared by all layers: with the last one.
-            None if name.starts_with("rope_") => self.n_layer > 0 && self.contains(self.n_layer - 1),
-            None => false,
-        }
-    }
 }
 
 /// A weight and its place.
@@ -67,17 +31,16 @@ pub(super) struct Item {
 }
 
 /// The places of all weights. Buffers are numbered: the mappings of the pieces, or the one block of host memory, if there are such; then one
-/// for each of the device's weight buffer types.
+/// for each of the devices' weight buffer types.
 #[derive(Debug)]
 pub(super) struct Plan {
-    /// Those of the device that layers are offloaded to, then the model's own device's; each best first and plain memory last.
+    /// Those of the other devices, one after the other, then the model's own device's; each best first and plain memory last.
     pub buffer_types: Vec<Arc<dyn BufferType>>,
-    /// How many are the former.
-    n_offload: usize,
-    offload: OffloadedLayers,
+    /// Which of them each other device has.
+    others: Vec<Range<usize>>,
     /// Bytes asked of each buffer type so far.
     pub sizes: Vec<usize>,
-    /// The pieces as device memory, if they are in memory and the device reads them there.
+    /// The pieces as device memory, if they are in memory and the model's own device reads them there.
     pub mapped: Vec<Arc<dyn Buffer>>,
     /// Whether plain weights are read into host memory that the device uses in place.
     pub reads_host: bool,
@@ -97,14 +60,14 @@ impl AsRef<[u8]> for SourceBytes {
 }
 
 impl Plan {
-    pub fn new(
-        set: &GgufSet,
-        device: &dyn Device,
-        options: &LoadOptions,
-        offload: Option<(&dyn Device, OffloadedLayers)>,
-    ) -> Result<Plan, Error> {
-        let mut buffer_types = offload.map_or_else(Vec::new, |(device, _)| device.weight_buffer_types());
-        let n_offload = buffer_types.len();
+    pub fn new(set: &GgufSet, devices: &Devices<'_>, options: &LoadOptions) -> Result<Plan, Error> {
+        let device = devices.own();
+        let (mut buffer_types, mut others) = (Vec::new(), Vec::new());
+        for other in devices.others() {
+            let first = buffer_types.len();
+            buffer_types.extend(other.weight_buffer_types());
+            others.push(first..buffer_types.len());
+        }
         buffer_types.extend(device.weight_buffer_types());
         for wanted in &options.buffer_overrides {
             if !buffer_types.iter().any(|known| known.name() == wanted.buffer_type()) {
@@ -127,8 +90,7 @@ impl Plan {
         Ok(Plan {
             sizes: vec![0; buffer_types.len()],
             buffer_types,
-            n_offload,
-            offload: offload.map_or_else(OffloadedLayers::default, |(_, layers)| layers),
+            others,
             mapped,
             reads_host,
             host_size: 0,
@@ -149,7 +111,7 @@ impl Plan {
 
     /// Whether it is a device's plain memory, where weights lie as in the file.
     pub fn is_plain(&self, buffer_type: usize) -> bool {
-        self.is_own_plain(buffer_type) || buffer_type + 1 == self.n_offload
+        self.is_own_plain(buffer_type) || self.others.iter().any(|types| types.end == buffer_type + 1)
     }
 
     /// Whether it is that of the model's own device.
@@ -157,12 +119,18 @@ impl Plan {
         buffer_type + 1 == self.buffer_types.len()
     }
 
-    /// Finds a place for tensor `index` (`create_tensor`, the choice of a buffer type).
-    pub fn place(&mut self, set: &GgufSet, index: usize, usage: WeightUse) -> Result<Storage, Error> {
+    /// Finds a place for tensor `index` on a device (`create_tensor`, the choice of a buffer type).
+    pub fn place(
+        &mut self,
+        set: &GgufSet,
+        index: usize,
+        usage: WeightUse,
+        device: DeviceId,
+    ) -> Result<Storage, Error> {
         let info = set.tensor(index)?;
         let ne = shape(info);
         let too_large = || Error::TooLarge { name: info.name.clone(), shape: ne };
-        let chosen = self.choose(&info.name, &WeightSpec { dtype: info.dtype, ne, usage })?;
+        let chosen = self.choose(&info.name, &WeightSpec { dtype: info.dtype, ne, usage }, device)?;
         let in_front = self.is_own_plain(chosen) && self.n_front() > 0;
         // A tensor asked for twice in the same memory is there once.
         let same = |place: &Place| match place {
@@ -192,9 +160,9 @@ impl Plan {
         Ok(self.storage(place))
     }
 
-    /// Number of the best buffer type for a weight, or of the one that an override names. As in the reference, an override to plain
-    /// host memory considers the types before it too.
-    fn choose(&self, name: &str, spec: &WeightSpec) -> Result<usize, Error> {
+    /// Number of the best buffer type for a weight on a device, or else on the model's own; or of the one that an override names. As
+    /// in the reference, an override to the model's own device's plain host memory considers that device's other types before it.
+    fn choose(&self, name: &str, spec: &WeightSpec, device: DeviceId) -> Result<usize, Error> {
         let plain = self.buffer_types.len().saturating_sub(1);
         let wanted = self.overrides.iter().find(|wanted| wanted.matches(name));
         if let Some(wanted) = wanted {
@@ -211,9 +179,15 @@ impl Plan {
                 return Ok(at);
             }
         }
-        let skipped = if self.offload.owns(name, spec.usage) { 0 } else { self.n_offload };
+        let first_own = self.others.last().map_or(0, |types| types.end);
+        let on_device = match device {
+            DeviceId::Other(number) if wanted.is_none() => {
+                self.others.get(number).cloned().unwrap_or_default()
+            }
+            _ => 0..0,
+        };
         let accepts = |at: &usize| self.buffer_types[*at].accepts_weight(spec);
-        Ok((skipped..self.buffer_types.len()).find(accepts).unwrap_or(plain))
+        Ok(on_device.chain(first_own..self.buffer_types.len()).find(accepts).unwrap_or(plain))
     }
 
     fn storage(&self, place: Place) -> Storage {
@@ -223,27 +197,5 @@ impl Plan {
             Place::Buffer { buffer_type, offset } => (self.n_front() + buffer_type, offset),
         };
         Storage::External { buffer: BufferId(buffer as u32), offset }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_last_layers_are_offloaded_and_the_output_first() {
-        let owned =
-            |n_gpu_layers: i32, name: &str, usage| OffloadedLayers::last(4, n_gpu_layers).owns(name, usage);
-        let matrix = |n, name: &str| owned(n, name, WeightUse::MulMat);
-        assert!(!matrix(0, "output.weight"));
-        assert!(matrix(1, "output.weight") && !matrix(1, "blk.3.attn_q.weight"));
-        assert!(matrix(2, "blk.3.attn_q.weight") && !matrix(2, "blk.2.attn_q.weight"));
-        for all in [-1, 5, 100] {
-            assert!(matrix(all, "blk.0.attn_q.weight") && matrix(all, "output_norm.weight"));
-            assert!(matrix(all, "token_embd.weight") && matrix(all, "rope_freqs.weight"));
-            assert!(!owned(all, "token_embd.weight", WeightUse::GetRows));
-            assert!(!matrix(all, "position_embd.weight"));
-        }
-        assert!(!OffloadedLayers::default().contains(7));
     }
 }

@@ -3,8 +3,7 @@
 use super::{EightSums, damped, eight_sums, fit_scales, group_sums, pack_pairs, requantize, sum_x2};
 use crate::blocks::{BlockQ3K, BlockQ8K, QK_K};
 use crate::convert::{f32_to_f16, nearest_int};
-use crate::legacy::signed_max;
-use crate::search::{fit_scale, fit_scale_by_moves};
+use crate::search::{fit_scale, fit_scale_by_moves, signed_max};
 
 /// Answers to `quantize_row_q3_K_ref`.
 pub(crate) fn quantize_q3_k(x: &[f32]) -> BlockQ3K {

@@ -27,9 +27,11 @@ mod prometheus;
 mod recorder;
 mod spans;
 mod summary;
+mod timings;
 
 pub use metrics::Metrics;
 #[cfg(feature = "prometheus")]
 pub use prometheus::prometheus;
 pub use recorder::Recorder;
 pub use summary::Summary;
+pub use timings::Timings;

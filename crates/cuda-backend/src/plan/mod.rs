@@ -1,5 +1,8 @@
 //! From nodes to launches: every access checked once, every argument in place.
 
+mod ops;
+mod replay;
+
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -10,9 +13,10 @@ use smallvec::{SmallVec, smallvec};
 use crate::buffer::CudaBuffer;
 use crate::driver::{Function, Launch, Value};
 use crate::kernels::{Kernel, TensorArg};
-use crate::replay::Replay;
 use crate::shared::{ALIGNMENT, Shared};
-use crate::{ops, support, types};
+use crate::{support, types};
+pub(crate) use replay::Recorder;
+use replay::Replay;
 
 /// A launch whose arguments lie in [`Plan::values`].
 #[derive(Clone, Debug)]
@@ -97,7 +101,12 @@ impl Source<'_> {
 fn reach(shared: &Arc<Shared>, buffer: &dyn Buffer) -> Option<Span> {
     let size = buffer.size();
     let buffer = buffer.as_any().downcast_ref::<CudaBuffer>()?;
-    buffer.is_of(shared).then(|| Span { address: buffer.address(), size, writable: true })
+    buffer.is_of(shared).then(|| Span {
+        address: buffer.address(),
+        size,
+        writable: true,
+        allocation: buffer.id(),
+    })
 }
 
 impl Plan {

@@ -1,0 +1,60 @@
+//! How sessions and engines are made.
+
+use quipu_decoder::{Pooling, RopeOverrides};
+
+/// How to make a session (`llama_context_params`).
+#[derive(Clone, Debug)]
+pub struct SessionOptions {
+    /// Tokens the context holds; 0 = what the model was trained for, at most 4096.
+    pub n_ctx: usize,
+    /// Most tokens in one decode call; with embeddings that are pooled, as many as the context holds.
+    pub n_batch: usize,
+    /// Most tokens computed at once; with embeddings that are pooled, as many as the context holds.
+    pub n_ubatch: usize,
+    /// Threads; 0 = one for each core.
+    pub n_threads: usize,
+    /// How rows become one embedding per text.
+    pub pooling: Pooling,
+    /// Keep the final rows so that they can be read as embeddings.
+    pub embeddings: bool,
+    /// Rotary parameters instead of the model's own.
+    pub rope: RopeOverrides,
+}
+
+impl Default for SessionOptions {
+    fn default() -> Self {
+        SessionOptions {
+            n_ctx: 0,
+            n_batch: 2048,
+            n_ubatch: 512,
+            n_threads: 0,
+            pooling: Pooling::None,
+            embeddings: false,
+            rope: RopeOverrides::default(),
+        }
+    }
+}
+
+/// How to make an engine.
+#[derive(Clone, Debug)]
+pub struct EngineOptions {
+    /// Sequences that may be under way at once, at most [`quipu_decoder::MAX_SEQ`] (`--parallel`).
+    pub n_seq_max: usize,
+    /// Tokens one sequence may have in the context, prompt included; 0 = all that the context holds, which is shared on
+    /// a first come, first served basis (`--kv-unified`).
+    pub n_ctx_seq: usize,
+    /// The context they share; its `n_ctx` tokens are those of all sequences together.
+    pub context: SessionOptions,
+}
+
+impl Default for EngineOptions {
+    /// Four sequences, as llama-server has, that share one context.
+    fn default() -> EngineOptions {
+        EngineOptions { n_seq_max: 4, n_ctx_seq: 0, context: SessionOptions::default() }
+    }
+}
+
+/// One thread for each core the process may use.
+pub(crate) fn default_threads() -> usize {
+    std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
+}

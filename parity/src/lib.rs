@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 pub mod alloc;
+pub mod architectures;
 pub mod checkout;
 mod commands;
 pub mod convert;
@@ -22,6 +23,7 @@ pub mod quantize;
 pub mod random;
 pub mod report;
 pub mod sampler;
+pub mod small;
 pub mod tap;
 pub mod tokenizer;
 pub mod toy;

@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 
 use quipu_parity::checkout::Checkout;
 use quipu_parity::{
-    Report, alloc, convert, generation, gguf, goldens, imatrix, loader, logits, quant, quantize, sampler,
-    tokenizer,
+    Report, alloc, architectures, convert, generation, gguf, goldens, imatrix, loader, logits, quant,
+    quantize, sampler, tokenizer,
 };
 
 #[derive(Debug, clap::Args)]
@@ -16,8 +16,8 @@ pub(crate) struct Args {
     /// Its build folder, if it is not in the checkout.
     #[arg(long, env = "LLAMA_CPP_BUILD")]
     build: Option<PathBuf>,
-    /// Only this module: gguf, quant, quantize, convert, loader, tokenizer, sampler, alloc, logits (with layers) or
-    /// generation.
+    /// Only this module: gguf, quant, quantize, convert, loader, tokenizer, sampler, alloc, logits (with layers),
+    /// architectures or generation.
     #[arg(long)]
     module: Option<String>,
     /// A folder of GGUF files that llama.cpp wrote, to be read and written again (module gguf).
@@ -31,7 +31,7 @@ pub(crate) struct Args {
     record: Option<String>,
 }
 
-const MODULES: [&str; 10] = [
+const MODULES: [&str; 11] = [
     "gguf",
     "quant",
     "quantize",
@@ -41,6 +41,7 @@ const MODULES: [&str; 10] = [
     "sampler",
     "alloc",
     "logits",
+    "architectures",
     "generation",
 ];
 
@@ -65,6 +66,7 @@ pub(crate) fn run(args: &Args) -> Result<(), String> {
             Some("gguf") => gguf::record(checkout, date),
             Some("loader") => loader::record(checkout, date),
             Some("tokenizer") => tokenizer::record(checkout, date),
+            Some("architectures") => architectures::record(checkout, date),
             module => goldens::record(checkout, date, module),
         }
         .map_err(text);
@@ -113,6 +115,15 @@ pub(crate) fn run(args: &Args) -> Result<(), String> {
             None => goldens::replay_logits(None).map_err(text)?,
         });
         report.rows.extend(goldens::knock_outs().map_err(text)?);
+    }
+    if wanted("architectures") {
+        report.rows.extend(match checkout {
+            Some(checkout) => {
+                architectures::audit(checkout, &mut |case| eprintln!("{case}")).map_err(text)?
+            }
+            None => architectures::replay().map_err(text)?,
+        });
+        report.rows.extend(architectures::knock_outs().map_err(text)?);
     }
     if wanted("generation") {
         report.rows.extend(match checkout {

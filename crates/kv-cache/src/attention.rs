@@ -4,7 +4,7 @@ use quipu_backend::BufferTable;
 use quipu_batch::Ubatch;
 use quipu_graph::{DType, Graph, TensorId};
 
-use crate::cache_input::{DROP, KEEP, KvIdxs, KvMask, refill};
+use crate::cache_input::{DROP, KEEP, KvIdxs, KvMask, minus_distance, refill};
 use crate::input::write_input;
 use crate::{Error, GraphInput, GraphShape, InputSource, KvCache, KvGraph};
 
@@ -18,29 +18,31 @@ pub struct AttentionGraph<'a> {
 }
 
 impl<'a> AttentionGraph<'a> {
-    /// Adds the inputs that attention needs to a graph. With `causal` a token sees no later position.
+    /// Adds the inputs that attention needs to a graph. With `causal` a token sees no later position; with `alibi` the mask holds
+    /// distances.
     pub fn new(
         graph: &mut Graph,
         cache: Option<&'a KvCache>,
         shape: &GraphShape,
         causal: bool,
+        alibi: bool,
         inputs: &mut Vec<Box<dyn GraphInput>>,
     ) -> Result<AttentionGraph<'a>, Error> {
         let (n_tokens, n_kv) = (shape.n_tokens, shape.memory.n_kv);
         let Some(cache) = cache else {
             let mask = graph.input("kq_mask", DType::F16, [n_tokens, n_tokens, 1, 1])?;
-            inputs.push(Box::new(UbatchMask { mask, n_tokens, causal, values: Vec::new() }));
+            inputs.push(Box::new(UbatchMask { mask, n_tokens, causal, alibi, values: Vec::new() }));
             return Ok(AttentionGraph { cache: None, mask });
         };
         let kv = cache.graph();
         let idxs = kv.input_idxs(graph, n_tokens)?;
         let mask = kv.input_mask(graph, n_kv, n_tokens)?;
         inputs.push(Box::new(KvIdxs::new(idxs, n_tokens)));
-        inputs.push(Box::new(KvMask::new(mask, n_kv, n_tokens, causal)));
+        inputs.push(Box::new(KvMask::new(mask, n_kv, n_tokens, causal, alibi)));
         Ok(AttentionGraph { cache: Some((kv, idxs, n_kv)), mask })
     }
 
-    /// Who attends to what: f16 `[n_kv, n_tokens]`, 0 or -inf.
+    /// Who attends to what: f16 `[n_kv, n_tokens]`, 0 (or minus the distance) or -inf.
     pub fn mask(&self) -> TensorId {
         self.mask
     }
@@ -93,6 +95,7 @@ struct UbatchMask {
     mask: TensorId,
     n_tokens: usize,
     causal: bool,
+    alibi: bool,
     values: Vec<u16>,
 }
 
@@ -104,6 +107,14 @@ impl GraphInput for UbatchMask {
         buffers: &mut BufferTable,
     ) -> Result<(), Error> {
         fill_ubatch_mask(source.ubatch, self.causal, &mut self.values)?;
+        if self.alibi {
+            let pos = &source.ubatch.pos;
+            for (row, from) in self.values.chunks_exact_mut(self.n_tokens.max(1)).zip(pos) {
+                for (value, to) in row.iter_mut().zip(pos).filter(|(value, _)| **value == KEEP) {
+                    *value = minus_distance(*from, *to);
+                }
+            }
+        }
         write_input(graph, self.mask, &self.values, buffers)
     }
 

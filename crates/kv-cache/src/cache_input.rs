@@ -79,6 +79,17 @@ impl KvCache {
         Ok(())
     }
 
+    /// Puts minus the distance of token and cell, as f16 bits, where a mask lets a token attend: what ALiBi's slopes are multiplied
+    /// with (`set_input_kq_mask` with `use_alibi`).
+    pub fn fill_distances(&self, ubatch: &Ubatch, mask: &mut [u16]) {
+        let Some(n_kv) = mask.len().checked_div(ubatch.n_tokens).filter(|n_kv| *n_kv > 0) else { return };
+        for (row, pos) in mask.chunks_exact_mut(n_kv).zip(&ubatch.pos) {
+            for (j, value) in row.iter_mut().enumerate().filter(|(_, value)| **value == KEEP) {
+                *value = minus_distance(self.cells().pos(j), *pos);
+            }
+        }
+    }
+
     /// The pending shift of each cell, 0 for empty ones, for the input of `KvGraph::input_shift`
     /// (`set_input_k_shift`).
     pub fn fill_shift(&self, out: &mut Vec<i32>) -> Result<(), Error> {
@@ -127,14 +138,21 @@ pub(crate) struct KvMask {
     n_kv: usize,
     n_tokens: usize,
     causal: bool,
+    /// Distances stand where a token may attend.
+    alibi: bool,
     scratch: MaskScratch,
     values: Vec<u16>,
 }
 
 impl KvMask {
-    pub(crate) fn new(mask: TensorId, n_kv: usize, n_tokens: usize, causal: bool) -> KvMask {
-        KvMask { mask, n_kv, n_tokens, causal, scratch: MaskScratch::default(), values: Vec::new() }
+    pub(crate) fn new(mask: TensorId, n_kv: usize, n_tokens: usize, causal: bool, alibi: bool) -> KvMask {
+        KvMask { mask, n_kv, n_tokens, causal, alibi, scratch: MaskScratch::default(), values: Vec::new() }
     }
+}
+
+/// Minus the distance of two positions, as f16 bits.
+pub(crate) fn minus_distance(a: Pos, b: Pos) -> u16 {
+    half::f16::from_f32(-(a.abs_diff(b) as f32)).to_bits()
 }
 
 impl GraphInput for KvMask {
@@ -145,7 +163,11 @@ impl GraphInput for KvMask {
         buffers: &mut BufferTable,
     ) -> Result<(), Error> {
         let (scratch, values) = (&mut self.scratch, &mut self.values);
-        cache_of(source)?.fill_mask(source.ubatch, self.n_kv, self.causal, scratch, values)?;
+        let cache = cache_of(source)?;
+        cache.fill_mask(source.ubatch, self.n_kv, self.causal, scratch, values)?;
+        if self.alibi {
+            cache.fill_distances(source.ubatch, values);
+        }
         write_input(graph, self.mask, &self.values, buffers)
     }
 

@@ -266,7 +266,7 @@ fn attention_without_a_cache_is_over_the_ubatch() {
     let mut inputs = Vec::new();
     let memory = MemoryKey::default();
     let shape = GraphShape { n_tokens: 3, n_seqs_unq: 1, n_outputs: 3, from_embeddings: false, memory };
-    let mut attention = AttentionGraph::new(&mut graph, None, &shape, false, &mut inputs).unwrap();
+    let mut attention = AttentionGraph::new(&mut graph, None, &shape, false, false, &mut inputs).unwrap();
     assert_eq!(graph[attention.mask()].ne, [3, 3, 1, 1]);
     let k = graph.input("k", DType::F32, [4, 2, 3, 1]).unwrap();
     let v = graph.input("v", DType::F32, [6, 2, 3, 1]).unwrap();

@@ -8,7 +8,7 @@ use quipu_kv_cache::KvLayerShape;
 use super::{Bias, Block, KeyRotation, Linear, Norm, Rope, RopeFactors};
 use crate::build::{AttentionInput, Builder, Heads};
 use crate::error::Error;
-use crate::hparams::{Hparams, LayerHparams};
+use crate::hparams::{Hparams, LayerHparams, NormKind};
 use crate::loader::{Loader, block};
 use crate::memory::LayerMemory;
 
@@ -23,25 +23,33 @@ pub(crate) enum Projections {
     Separate,
 }
 
-/// Norms on queries and keys, before they are rotated.
+/// Norms on queries and keys.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum QkNorm {
     None,
     /// Of each head, with one weight for all heads.
     Head,
+    /// The same; may be absent.
+    OptionalHead,
+    /// Of each head, with a weight for each, and perhaps a bias.
+    PerHead(Bias),
     /// Of each head, with a weight for each; may be absent.
     OptionalPerHead,
+    /// Of each head, without a weight; queries with a factor for each head.
+    Weightless,
     /// Of all heads together. The projections are three.
     Whole,
 }
 
-/// Where scores are scaled by 1 / sqrt(head size).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// How scores are scaled: by 1 / sqrt(head size) unless it is said otherwise.
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Scale {
     /// As they are computed.
     Scores,
     /// In the queries beforehand.
     Queries,
+    /// As they are computed, by this.
+    Factor(f32),
 }
 
 /// What an architecture's attention has. The default is what most have.
@@ -52,10 +60,27 @@ pub(crate) struct AttentionSpec {
     pub qkv_bias: Bias,
     /// Factors beside the projections are honoured.
     pub qkv_scales: bool,
+    /// Queries, keys and values are brought between this and its negative.
+    pub clamp: Option<f32>,
     pub qk_norm: QkNorm,
+    /// Kind and epsilon of those norms, if they are not the model's.
+    pub qk_norm_kind: Option<(NormKind, f32)>,
+    /// They are normed behind the rotation instead of before it.
+    pub norm_rotated: bool,
     pub scale: Scale,
+    /// Queries grow with their position.
+    pub temperature: Option<Temperature>,
+    /// A norm before the projection back (`attn_sub_norm`).
+    pub sub_norm: bool,
     /// A bias on the result.
     pub out_bias: Bias,
+}
+
+/// Queries of position `p` are multiplied by `1 + scale * ln(1 + floor(p / floor))`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Temperature {
+    pub scale: f32,
+    pub floor: usize,
 }
 
 impl Default for AttentionSpec {
@@ -64,8 +89,13 @@ impl Default for AttentionSpec {
             projections: Projections::Either,
             qkv_bias: Bias::Optional,
             qkv_scales: true,
+            clamp: None,
             qk_norm: QkNorm::None,
+            qk_norm_kind: None,
+            norm_rotated: false,
             scale: Scale::Scores,
+            temperature: None,
+            sub_norm: false,
             out_bias: Bias::Never,
         }
     }
@@ -77,11 +107,15 @@ pub(crate) struct Attention {
     il: usize,
     shape: LayerHparams,
     qkv: Qkv,
+    clamp: Option<f32>,
     qk_norm: QkNorm,
     q_norm: Option<Norm>,
     k_norm: Option<Norm>,
+    norm_rotated: bool,
     rope: Option<Rope>,
     scale: Scale,
+    temperature: Option<Temperature>,
+    sub_norm: Option<Norm>,
     wo: Linear,
 }
 
@@ -107,38 +141,63 @@ impl Attention {
         let qkv = Qkv::load(loader, hparams, il, spec)?;
         let (d, n_head, n_head_kv) = (shape.n_embd_head_k, shape.n_head, shape.n_head_kv);
         let mut norm = |name: &str, n_head: usize| -> Result<Option<Norm>, Error> {
+            let is_key = name == "attn_k_norm";
             let name = block(il, name);
-            match spec.qk_norm {
-                QkNorm::None => Ok(None),
-                QkNorm::Head => Norm::load(loader, hparams, &name, &[d], Bias::Never).map(Some),
-                QkNorm::OptionalPerHead => Norm::optional(loader, hparams, &name, &[d, n_head], Bias::Never),
-                QkNorm::Whole => Norm::load(loader, hparams, &name, &[d * n_head], Bias::Never).map(Some),
-            }
+            let norm = match spec.qk_norm {
+                QkNorm::None => None,
+                QkNorm::Head => Some(Norm::load(loader, hparams, &name, &[d], Bias::Never)?),
+                QkNorm::OptionalHead => Norm::optional(loader, hparams, &name, &[d], Bias::Never)?,
+                QkNorm::PerHead(bias) => Some(Norm::load(loader, hparams, &name, &[d, n_head], bias)?),
+                QkNorm::OptionalPerHead => Norm::optional(loader, hparams, &name, &[d, n_head], Bias::Never)?,
+                QkNorm::Weightless if is_key => Some(Norm::weightless(hparams)),
+                QkNorm::Weightless => Some(Norm::load(loader, hparams, &name, &[1, n_head], Bias::Never)?),
+                QkNorm::Whole => Some(Norm::load(loader, hparams, &name, &[d * n_head], Bias::Never)?),
+            };
+            Ok(match spec.qk_norm_kind {
+                Some((kind, eps)) => norm.map(|norm| norm.of_kind(kind, eps)),
+                None => norm,
+            })
         };
         let q_norm = norm("attn_q_norm", n_head)?;
         let k_norm = norm("attn_k_norm", n_head_kv)?;
+        let mut sub_norm = None;
+        if spec.sub_norm {
+            let name = block(il, "attn_sub_norm");
+            let ne = [shape.n_embd_head_v * n_head];
+            sub_norm = Some(Norm::load(loader, hparams, &name, &ne, Bias::Never)?);
+        }
         let wo_ne = [shape.n_embd_head_v * n_head, hparams.n_embd];
         Ok(Attention {
             il,
             shape,
             qkv,
+            clamp: spec.clamp,
             qk_norm: spec.qk_norm,
             q_norm,
             k_norm,
+            norm_rotated: spec.norm_rotated,
             rope: Rope::new(hparams, il, factors),
             scale: spec.scale,
+            temperature: spec.temperature,
+            sub_norm,
             wo: Linear::load(loader, &block(il, "attn_output"), wo_ne, spec.out_bias)?,
         })
     }
 
-    /// Queries, keys and values of `x`, normed but not rotated.
+    /// The same attention with the memory of layer `il`.
+    pub fn remembering_in(self, il: usize) -> Attention {
+        Attention { il, ..self }
+    }
+
+    /// Queries, keys and values of `x`, before norms of heads and rotation.
     fn heads(&self, b: &mut Builder<'_>, x: TensorId) -> Result<Heads, Error> {
         let whole = self.qk_norm == QkNorm::Whole;
-        let mut heads = match &self.qkv {
+        let heads = match &self.qkv {
             Qkv::Fused(fused) => self.fused_heads(b, fused, x)?,
             Qkv::Separate { q, k, v } => {
                 let mut project = |linear: &Linear, norm: Option<&Norm>, d, n_head| {
-                    let mut rows = linear.forward(b, x)?;
+                    let rows = linear.forward(b, x)?;
+                    let mut rows = clamped(b, rows, self.clamp)?;
                     if let Some(norm) = norm.filter(|_| whole) {
                         rows = norm.forward(b, rows)?;
                     }
@@ -153,23 +212,30 @@ impl Attention {
                 Heads { q, k, v }
             }
         };
-        if !whole {
-            let norms =
-                [(&mut heads.q, &self.q_norm, "Qcur_normed"), (&mut heads.k, &self.k_norm, "Kcur_normed")];
-            for (x, norm, name) in norms {
-                if let Some(norm) = norm {
-                    *x = norm.forward(b, *x)?;
-                    b.name(*x, name, self.il);
-                }
+        Ok(heads)
+    }
+
+    /// Norms of heads, where there are such.
+    fn norm_heads(&self, b: &mut Builder<'_>, heads: &mut Heads) -> Result<(), Error> {
+        if self.qk_norm == QkNorm::Whole {
+            return Ok(());
+        }
+        let norms =
+            [(&mut heads.q, &self.q_norm, "Qcur_normed"), (&mut heads.k, &self.k_norm, "Kcur_normed")];
+        for (x, norm, name) in norms {
+            if let Some(norm) = norm {
+                *x = norm.forward(b, *x)?;
+                b.name(*x, name, self.il);
             }
         }
-        Ok(heads)
+        Ok(())
     }
 
     /// The product of one matrix, seen as heads.
     fn fused_heads(&self, b: &mut Builder<'_>, fused: &Linear, x: TensorId) -> Result<Heads, Error> {
         let LayerHparams { n_head, n_head_kv, n_embd_head_k: d_k, n_embd_head_v: d_v, .. } = self.shape;
         let all = fused.forward(b, x)?;
+        let all = clamped(b, all, self.clamp)?;
         b.name(all, "wqkv", self.il);
         let (row, n_tokens) = (b.graph[all].nb[1], b.graph[all].ne[1]);
         let float = size_of::<f32>();
@@ -187,16 +253,33 @@ impl Attention {
 impl Block for Attention {
     fn forward(&self, b: &mut Builder<'_>, x: TensorId) -> Result<TensorId, Error> {
         let mut heads = self.heads(b, x)?;
+        if !self.norm_rotated {
+            self.norm_heads(b, &mut heads)?;
+        }
         if let Some(rope) = &self.rope {
             heads.q = rope.forward(b, heads.q)?;
             heads.k = rope.forward(b, heads.k)?;
         }
-        let mut kq_scale = 1.0 / (self.shape.n_embd_head_k as f32).sqrt();
-        if self.scale == Scale::Queries {
-            heads.q = b.graph.scale(heads.q, kq_scale, 0.0)?;
-            kq_scale = 1.0;
+        if self.norm_rotated {
+            self.norm_heads(b, &mut heads)?;
         }
-        let out = b.attend(&AttentionInput { il: self.il, heads, kq_scale })?;
+        let mut kq_scale = 1.0 / (self.shape.n_embd_head_k as f32).sqrt();
+        match self.scale {
+            Scale::Scores => {}
+            Scale::Queries => {
+                heads.q = b.graph.scale(heads.q, kq_scale, 0.0)?;
+                kq_scale = 1.0;
+            }
+            Scale::Factor(factor) => kq_scale = factor,
+        }
+        if let Some(temperature) = self.temperature {
+            let factors = b.temperature(temperature)?;
+            heads.q = b.graph.mul(heads.q, factors)?;
+        }
+        let mut out = b.attend(&AttentionInput { il: self.il, heads, kq_scale })?;
+        if let Some(norm) = &self.sub_norm {
+            out = norm.forward(b, out)?;
+        }
         let out = self.wo.forward(b, out)?;
         b.name(out, "attn_out", self.il);
         Ok(out)
@@ -212,6 +295,14 @@ impl Block for Attention {
         let rope = self.rope.as_ref()?;
         Some(KeyRotation::new(rope, self.shape.n_embd_head_k, self.shape.n_head_kv))
     }
+}
+
+/// `x` between a bound and its negative, if there is one.
+fn clamped(b: &mut Builder<'_>, x: TensorId, bound: Option<f32>) -> Result<TensorId, Error> {
+    Ok(match bound {
+        Some(bound) => b.graph.clamp(x, -bound, bound)?,
+        None => x,
+    })
 }
 
 impl Qkv {

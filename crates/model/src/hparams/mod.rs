@@ -3,6 +3,7 @@
 //! What differs between layers is per layer ([`LayerHparams`]), also where most models have one value for all. Numbers that only one
 //! family has are read by its architecture's file. What a shape must be so that a block can compute with it, the block checks.
 
+mod experts;
 mod keys;
 mod rope;
 mod size;
@@ -14,8 +15,9 @@ use quipu_graph::RopeMode;
 
 use crate::error::Error;
 
+pub use experts::{Experts, Gating};
 pub(crate) use keys::Keys;
-pub use rope::{LayerRope, RopeScaling};
+pub use rope::{LayerRope, RopeScaling, Yarn};
 pub(crate) use size::SizeFacts;
 pub use window::{Window, WindowKind};
 
@@ -53,6 +55,24 @@ pub struct Hparams {
     pub rope_attn_factor: f32,
     /// Context length before YaRN scaling, and the longest for which short rotary factors hold.
     pub n_ctx_orig_yarn: usize,
+    /// ALiBi's maximal bias; 0: positions do not bias scores.
+    pub max_alibi_bias: f32,
+    /// Queries, keys and values are brought between this and its negative.
+    pub clamp_kqv: Option<f32>,
+    /// Factors on what a model computes; 0 is none.
+    pub multipliers: Multipliers,
+    /// How much queries grow with their position; 0: not at all.
+    pub temperature_scale: f32,
+    /// Details of YaRN.
+    pub yarn: Yarn,
+    /// Both blocks of a layer stand side by side, where an architecture leaves that to the file.
+    pub is_parallel: bool,
+    /// How often the layers of the file run; [`Hparams::layers`] has them as often.
+    pub n_loops: usize,
+    /// Between two runs there is the final norm.
+    pub norms_between_loops: bool,
+    /// Mixtures of experts.
+    pub experts: Experts,
     /// What each layer has of its own.
     pub layers: Vec<LayerHparams>,
 }
@@ -76,6 +96,19 @@ pub struct LayerHparams {
     pub rope: LayerRope,
     /// How far back its attention sees; `None`: everything.
     pub window: Option<Window>,
+}
+
+/// Factors on what a model computes; 0 is none.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Multipliers {
+    /// On embeddings.
+    pub embeddings: f32,
+    /// On the results of both blocks of a layer.
+    pub residual: f32,
+    /// On scores, in place of 1 / sqrt(head size).
+    pub scores: f32,
+    /// On logits, or what they are divided by.
+    pub logits: f32,
 }
 
 /// Kinds of norms. Each has a key for its epsilon.
@@ -134,12 +167,33 @@ impl Hparams {
             rope_scaling: RopeScaling::Linear,
             rope_attn_factor: 1.0,
             n_ctx_orig_yarn: 0,
+            max_alibi_bias: 0.0,
+            clamp_kqv: None,
+            multipliers: Multipliers::default(),
+            temperature_scale: 0.0,
+            yarn: Yarn::default(),
+            is_parallel: false,
+            n_loops: 1,
+            norms_between_loops: false,
+            experts: Experts::default(),
             layers: Vec::new(),
         })
     }
 
-    /// Reads what architectures share (`llama_model_base::load_hparams`).
+    /// Reads what architectures share (`llama_model_base::load_hparams`), of an architecture without experts.
     pub(crate) fn read(
+        keys: &Keys<'_>,
+        norm: NormKind,
+        rope_mode: Option<RopeMode>,
+    ) -> Result<Hparams, Error> {
+        if keys.optional_u32("expert_count")?.unwrap_or(0) != 0 {
+            return Err(keys.error("expert_count", &"a mixture of experts", "a dense model (0 experts)"));
+        }
+        Hparams::read_with_experts(keys, norm, rope_mode)
+    }
+
+    /// As [`Hparams::read`], of an architecture that may have experts.
+    pub(crate) fn read_with_experts(
         keys: &Keys<'_>,
         norm: NormKind,
         rope_mode: Option<RopeMode>,
@@ -167,9 +221,6 @@ impl Hparams {
             Some(factor) => factor,
             None => keys.f32("rope.scale_linear")?.unwrap_or(0.0),
         };
-        if keys.optional_u32("expert_count")?.unwrap_or(0) != 0 {
-            return Err(keys.error("expert_count", &"a mixture of experts", "a dense model (0 experts)"));
-        }
         let freq_base = keys.f32("rope.freq_base")?.unwrap_or(10000.0);
         if rope_mode.is_some() && freq_base <= 0.0 {
             return Err(keys.error("rope.freq_base", &freq_base, "a positive number"));
@@ -202,6 +253,15 @@ impl Hparams {
             n_ctx_orig_yarn: keys
                 .optional_u32("rope.scaling.original_context_length")?
                 .unwrap_or(n_ctx_train),
+            max_alibi_bias: 0.0,
+            clamp_kqv: None,
+            multipliers: Multipliers::default(),
+            temperature_scale: 0.0,
+            yarn: Yarn::default(),
+            is_parallel: false,
+            n_loops: 1,
+            norms_between_loops: false,
+            experts: Experts::read(keys)?,
             layers: (0..n_layer).map(layer).collect(),
         })
     }

@@ -178,6 +178,23 @@ pub const SMALL: &[Small] = &[
         .embeddings(0.08)
         .keys(&[live("logit_scale", F(0.5), F(1.0)), live("residual_scale", F(0.6), F(1.0))]),
     small("minicpm", &[ATTN, GATED]).named("minicpm-defaults").embeddings(0.08).top(TIED),
+    small(
+        "minicpm3",
+        &[
+            "attn_norm attn_q_a:E,64 attn_q_a_norm:64 attn_q_b:64,Q attn_kv_a_mqa:E,48 attn_kv_a_norm:32 \
+             attn_kv_b:32,128 attn_output:64,E",
+            GATED,
+        ],
+    )
+    .ungrouped()
+    .rotating(16)
+    .embeddings(0.08)
+    .top("output_norm output rope_factors_long rope_factors_short")
+    .keys(&[
+        key("attention.q_lora_rank", U(64)),
+        key("attention.kv_lora_rank", U(32)),
+        key("attention.value_length", U(16)),
+    ]),
     small("minimax-m2", &[ATTN, WHOLE_NORMS, EXPERTS, CHOICE]).rotating(16).wide_experts().keys(&[
         key("expert_count", U(8)),
         key("expert_used_count", U(3)),
@@ -216,6 +233,17 @@ pub const SMALL: &[Small] = &[
         .top("output_norm+ output+ rope_factors_long rope_factors_short")
         .keys(MOE),
     small("plamo", &[ATTN, BARE_GATED]),
+    small(
+        "plm",
+        &[
+            "attn_norm attn_q attn_kv_a_mqa:E,48 attn_kv_a_norm:32 attn_kv_b:32,128 attn_output:64,E",
+            "ffn_norm ffn_up ffn_down",
+        ],
+    )
+    .ungrouped()
+    .rotating(16)
+    .top(TIED)
+    .keys(&[key("attention.kv_lora_rank", U(32)), key("attention.value_length", U(16))]),
     small("qwen", &["attn_norm attn_qkv+ attn_output ffn_norm ffn_gate:E,96 ffn_up:E,96 ffn_down:96,E"])
         .ungrouped(),
     small("qwen2moe", &[QKV_BIASED, EXPERTS, SHARED, "ffn_gate_inp_shexp"]).keys(&[

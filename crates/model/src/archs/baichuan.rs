@@ -6,7 +6,7 @@ use quipu_graph::RopeMode;
 use super::{Architecture, UNKNOWN_SIZE};
 use crate::blocks::{Decoder, Network, OutputSpec, Tied};
 use crate::error::Error;
-use crate::hparams::{Hparams, Keys, NormKind, SizeFacts};
+use crate::hparams::{Hparams, Keys, LayerRope, NormKind, SizeFacts};
 use crate::loader::Loader;
 
 pub(super) const ARCH: Architecture = Architecture { name: "baichuan", hparams, load, size_class };
@@ -18,7 +18,9 @@ fn hparams(keys: &Keys<'_>) -> Result<Hparams, Error> {
         hparams.max_alibi_bias = 8.0;
     }
     if hparams.n_layer() != 32 {
-        hparams.rope_mode = None;
+        for layer in &mut hparams.layers {
+            layer.rope = LayerRope::Off;
+        }
     }
     Ok(hparams)
 }

@@ -35,6 +35,7 @@ mod jais2;
 mod llama;
 mod maincoder;
 mod minicpm;
+mod minicpm3;
 mod minimax_m2;
 mod mistral3;
 mod mpt;
@@ -50,6 +51,7 @@ mod phi2;
 mod phi3;
 mod phimoe;
 mod plamo;
+mod plm;
 mod qwen;
 mod qwen2;
 mod qwen2moe;
@@ -86,7 +88,7 @@ pub(crate) struct Architecture {
 }
 
 /// The architectures this crate runs.
-const TABLE: [Architecture; 63] = [
+const TABLE: [Architecture; 65] = [
     arcee::ARCH,
     arctic::ARCH,
     baichuan::ARCH,
@@ -122,6 +124,7 @@ const TABLE: [Architecture; 63] = [
     llama::ARCH,
     maincoder::ARCH,
     minicpm::ARCH,
+    minicpm3::ARCH,
     minimax_m2::ARCH,
     mistral3::ARCH,
     mpt::ARCH,
@@ -137,6 +140,7 @@ const TABLE: [Architecture; 63] = [
     phi3::ARCH,
     phimoe::ARCH,
     plamo::ARCH,
+    plm::ARCH,
     qwen::ARCH,
     qwen2::ARCH,
     qwen2moe::ARCH,

@@ -1,17 +1,24 @@
 //! `starcoder`: learned positions, one projection, biases everywhere, GELU. Answers to `src/models/starcoder.cpp`.
 
+use quipu_graph::RopeMode;
+
 use super::{Architecture, UNKNOWN_SIZE};
 use crate::blocks::{
     Activation, AttentionSpec, Bias, Decoder, Embeddings, FfnSpec, Gate, Network, OutputSpec, Projections,
 };
 use crate::error::Error;
-use crate::hparams::{Hparams, Keys, NormKind, SizeFacts};
+use crate::hparams::{Hparams, Keys, LayerRope, NormKind, SizeFacts};
 use crate::loader::Loader;
 
 pub(super) const ARCH: Architecture = Architecture { name: "starcoder", hparams, load, size_class };
 
 fn hparams(keys: &Keys<'_>) -> Result<Hparams, Error> {
-    Hparams::read(keys, NormKind::Layer, None)?.heads_fill_rows()
+    // As in the reference's table there is a kind of rotation, and the graph has none.
+    let mut hparams = Hparams::read(keys, NormKind::Layer, Some(RopeMode::Norm))?.heads_fill_rows()?;
+    for layer in &mut hparams.layers {
+        layer.rope = LayerRope::Off;
+    }
+    Ok(hparams)
 }
 
 fn load(loader: &mut Loader<'_>, hparams: &Hparams) -> Result<Box<dyn Network>, Error> {

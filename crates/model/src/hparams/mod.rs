@@ -63,6 +63,10 @@ pub struct Hparams {
     pub multipliers: Multipliers,
     /// How much queries grow with their position; 0: not at all.
     pub temperature_scale: f32,
+    /// Remembered keys can follow their tokens to other positions.
+    pub can_shift: bool,
+    /// Widths of latent queries, and of latent keys and values (`n_lora_q`, `n_lora_kv`).
+    pub n_lora: [usize; 2],
     /// Details of YaRN.
     pub yarn: Yarn,
     /// Both blocks of a layer stand side by side, where an architecture leaves that to the file.
@@ -171,6 +175,8 @@ impl Hparams {
             clamp_kqv: None,
             multipliers: Multipliers::default(),
             temperature_scale: 0.0,
+            can_shift: true,
+            n_lora: [0; 2],
             yarn: Yarn::default(),
             is_parallel: false,
             n_loops: 1,
@@ -257,6 +263,8 @@ impl Hparams {
             clamp_kqv: None,
             multipliers: Multipliers::default(),
             temperature_scale: 0.0,
+            can_shift: true,
+            n_lora: [0; 2],
             yarn: Yarn::default(),
             is_parallel: false,
             n_loops: 1,

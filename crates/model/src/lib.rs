@@ -50,7 +50,7 @@ pub use error::{Error, LoadPhase};
 pub use graph::{BuiltGraph, GraphKind, GraphOutputs, GraphParams, ShiftGraph};
 pub use hparams::{
     Experts, Gating, Hparams, LayerHparams, LayerRope, Multipliers, NormKind, RopeScaling, Window,
-    WindowKind, Yarn,
+    WindowKind, Xielu, Yarn,
 };
 pub use loader::{BufferOverride, LoadOptions, LoadParams, LoadStats, SizeOnly, Upload, UploadSink};
 pub use memory::{CACHE_TYPE, KvEstimate, LayerMemory, kv_estimate};

@@ -100,7 +100,10 @@ impl Small {
         let metadata = &mut writer.metadata;
         metadata.set("general.architecture", GgufValue::from(self.arch));
         metadata.set("tokenizer.ggml.model", GgufValue::from("none"));
-        let mut set = |name: &str, value| metadata.set(&format!("{}.{name}", self.arch), value);
+        let mut set = |name: &str, value| match name.strip_prefix('!') {
+            Some(name) => metadata.set(name, value),
+            None => metadata.set(&format!("{}.{name}", self.arch), value),
+        };
         for (name, value) in [
             ("vocab_size", N_VOCAB),
             ("context_length", N_CTX),
@@ -131,6 +134,7 @@ impl Small {
                     Value::F(value) => GgufValue::F32(value),
                     Value::B(value) => GgufValue::Bool(value),
                     Value::A(values) => GgufValue::Array(Array::U32(values.to_vec())),
+                    Value::N(values) => GgufValue::Array(Array::F32(values.to_vec())),
                 },
             );
         }

@@ -12,9 +12,11 @@ pub(super) enum Value {
     B(bool),
     /// One number for each layer.
     A(&'static [u32]),
+    /// The same, with fractions.
+    N(&'static [f32]),
 }
 
-/// A key beside those that all models have, and a value that takes its effect away, if it is to be tried without.
+/// A key (after the architecture, unless `!` is in front) beside those that all models have, and a value that takes its effect away, if it is to be tried without.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Key {
     pub name: &'static str,

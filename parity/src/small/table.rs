@@ -1,6 +1,6 @@
 //! One line for each small model.
 
-use super::recipe::Value::{A, B, F, U};
+use super::recipe::Value::{A, B, F, N, U};
 use super::recipe::{Key, Small, key, live, small};
 
 const ATTN: &str = "attn_norm attn_q attn_k attn_v attn_output";
@@ -45,6 +45,14 @@ const GRANITE: &[Key] = &[
 
 /// All of them, by architecture.
 pub const SMALL: &[Small] = &[
+    small("apertus", &[ATTN, HEAD_NORMS, "ffn_norm ffn_up ffn_down"])
+        .top("output_norm output rope_freqs")
+        .keys(&[
+            live("!xielu.alpha_n", N(&[0.3, 0.8]), N(&[0.3, 0.3])),
+            live("!xielu.alpha_p", N(&[0.8, -0.2]), N(&[0.3, 0.3])),
+            live("!xielu.beta", N(&[0.5, 0.4]), N(&[0.0, 0.0])),
+            key("!xielu.eps", N(&[-1e-6, -1e-6])),
+        ]),
     small("arcee", &[ATTN, "ffn_norm ffn_up ffn_down"]).top("output_norm output rope_freqs"),
     small("arctic", &[ATTN, "ffn_norm ffn_gate:E,E ffn_up:E,E ffn_down:E,E ffn_norm_exps", BARE_EXPERTS])
         .wide_experts()

@@ -1,5 +1,6 @@
 //! One file per architecture: what its metadata says, what it is composed of, and what else there is to know of it.
 
+mod apertus;
 mod arcee;
 mod arctic;
 mod baichuan;
@@ -88,7 +89,8 @@ pub(crate) struct Architecture {
 }
 
 /// The architectures this crate runs.
-const TABLE: [Architecture; 65] = [
+const TABLE: [Architecture; 66] = [
+    apertus::ARCH,
     arcee::ARCH,
     arctic::ARCH,
     baichuan::ARCH,

@@ -11,13 +11,36 @@ use crate::loader::{Loader, block};
 use crate::weight::Weight;
 
 /// What bends the rows.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Activation {
     Silu,
     Gelu,
     Relu,
     /// The square of what is positive.
     ReluSquared,
+    /// Two polynomials and an exponential, with numbers of the layer (`ggml_xielu`).
+    Xielu(Xielu),
+}
+
+/// What a layer's xIELU is made of, as files have it.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Xielu {
+    /// Decides the share of what is not positive.
+    pub alpha_n: f32,
+    /// Decides the share of squares.
+    pub alpha_p: f32,
+    /// Share of everything.
+    pub beta: f32,
+    /// Upper bound inside the exponential.
+    pub eps: f32,
+}
+
+impl Xielu {
+    fn op(self) -> UnaryOp {
+        let softplus = |x: f32| if x > 20.0 { x } else { (1.0 + x.exp()).ln() };
+        let (alpha_n, alpha_p) = (self.beta + softplus(self.alpha_n), softplus(self.alpha_p));
+        UnaryOp::Xielu { alpha_n, alpha_p, beta: self.beta, eps: self.eps }
+    }
 }
 
 /// What the bent rows are multiplied with.
@@ -167,6 +190,7 @@ impl Activation {
             Activation::Silu => UnaryOp::Silu,
             Activation::Gelu => UnaryOp::Gelu,
             Activation::Relu | Activation::ReluSquared => UnaryOp::Relu,
+            Activation::Xielu(xielu) => xielu.op(),
         };
         let bent = b.graph.unary(op, x)?;
         Ok(if self == Activation::ReluSquared { b.graph.sqr(bent)? } else { bent })
@@ -178,7 +202,7 @@ impl Activation {
             Activation::Silu => Some(GluOp::Swiglu),
             Activation::Gelu => Some(GluOp::Geglu),
             Activation::Relu => Some(GluOp::Reglu),
-            Activation::ReluSquared => None,
+            Activation::ReluSquared | Activation::Xielu(_) => None,
         }
     }
 }

@@ -74,6 +74,23 @@ impl<'a> Keys<'a> {
         self.f32(name)?.ok_or_else(|| self.error(name, &"missing", "a number"))
     }
 
+    /// The finite numbers of all layers, one for each or one for all, at `key`, which has no architecture before it.
+    pub fn floats_of_layers(&self, key: &str, n_layer: usize) -> Result<Vec<f32>, Error> {
+        let wrong = |found: String| {
+            let expected = format!("a finite f32 for each of {n_layer} layers");
+            Error::Hparam { key: key.to_owned(), found, expected }
+        };
+        let values = match self.metadata.get(key) {
+            Some(Value::Array(Array::F32(values))) if values.len() == n_layer => values.clone(),
+            Some(Value::Array(array)) => return Err(wrong(format!("{} values", array.len()))),
+            _ => vec![self.metadata.f32(key)?; n_layer],
+        };
+        if values.iter().any(|value| !value.is_finite()) {
+            return Err(wrong("not finite".to_owned()));
+        }
+        Ok(values)
+    }
+
     /// A truth value that may be absent.
     pub fn bool(&self, name: &str) -> Result<Option<bool>, Error> {
         Ok(self.metadata.optional::<bool>(&self.key(name))?)

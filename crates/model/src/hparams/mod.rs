@@ -13,6 +13,7 @@ use std::fmt::Display;
 
 use quipu_graph::RopeMode;
 
+pub use crate::blocks::Xielu;
 use crate::error::Error;
 
 pub use experts::{Experts, Gating};
@@ -67,6 +68,8 @@ pub struct Hparams {
     pub can_shift: bool,
     /// Widths of latent queries, and of latent keys and values (`n_lora_q`, `n_lora_kv`).
     pub n_lora: [usize; 2],
+    /// Numbers of each layer's xIELU; empty where there is none.
+    pub xielu: Vec<Xielu>,
     /// Details of YaRN.
     pub yarn: Yarn,
     /// Both blocks of a layer stand side by side, where an architecture leaves that to the file.
@@ -177,6 +180,7 @@ impl Hparams {
             temperature_scale: 0.0,
             can_shift: true,
             n_lora: [0; 2],
+            xielu: Vec::new(),
             yarn: Yarn::default(),
             is_parallel: false,
             n_loops: 1,
@@ -265,6 +269,7 @@ impl Hparams {
             temperature_scale: 0.0,
             can_shift: true,
             n_lora: [0; 2],
+            xielu: Vec::new(),
             yarn: Yarn::default(),
             is_parallel: false,
             n_loops: 1,

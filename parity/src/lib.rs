@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 pub mod alloc;
+pub mod architectures;
 pub mod cache_types;
 pub mod checkout;
 mod commands;
@@ -25,6 +26,7 @@ pub mod quantize;
 pub mod random;
 pub mod report;
 pub mod sampler;
+pub mod small;
 pub mod state_files;
 pub mod tap;
 pub mod tokenizer;

@@ -25,6 +25,8 @@ enum Task {
     SynthModel(synth_model::Args),
     /// Audit Quipu against llama.cpp, live or from recorded goldens.
     Parity(parity::Args),
+    /// Write docs/architectures.md from the code's table and the recorded goldens.
+    Architectures,
     /// Measure Quipu and llama.cpp on one model in one run, interleaved.
     BenchVs(bench_vs::Args),
     /// Measure tokenizers: Quipu, llama.cpp and two crates on the same text.
@@ -39,6 +41,7 @@ fn main() -> ExitCode {
     let done = match Cli::parse().task {
         Task::SynthModel(args) => synth_model::run(&args),
         Task::Parity(args) => parity::run(&args),
+        Task::Architectures => architectures(),
         Task::BenchVs(args) => bench_vs::run(&args),
         Task::BenchTokenizers(args) => bench_tokenizers::run(&args),
         Task::CudaKernels(args) => cuda_kernels::run(&args),
@@ -51,4 +54,11 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Writes docs/architectures.md.
+fn architectures() -> Result<(), String> {
+    let page = quipu_parity::architectures::page().map_err(|error| error.to_string())?;
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/architectures.md");
+    std::fs::write(&path, page).map_err(|error| format!("{}: {error}", path.display()))
 }

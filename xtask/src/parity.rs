@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 
 use quipu_parity::checkout::Checkout;
 use quipu_parity::{
-    Report, alloc, cache_types, convert, generation, gguf, goldens, imatrix, loader, logits, memory, quant,
-    quantize, sampler, state_files, tokenizer,
+    Report, alloc, architectures, cache_types, convert, generation, gguf, goldens, imatrix, loader, logits,
+    memory, quant, quantize, sampler, state_files, tokenizer,
 };
 
 #[derive(Debug, clap::Args)]
@@ -16,8 +16,8 @@ pub(crate) struct Args {
     /// Its build folder, if it is not in the checkout.
     #[arg(long, env = "LLAMA_CPP_BUILD")]
     build: Option<PathBuf>,
-    /// Only this module: gguf, quant, quantize, convert, loader, tokenizer, sampler, alloc, logits (with layers) or
-    /// generation.
+    /// Only this module: gguf, quant, quantize, convert, loader, tokenizer, sampler, alloc, logits (with layers),
+    /// architectures or generation.
     #[arg(long)]
     module: Option<String>,
     /// A folder of GGUF files that llama.cpp wrote, to be read and written again (module gguf).
@@ -31,7 +31,7 @@ pub(crate) struct Args {
     record: Option<String>,
 }
 
-const MODULES: [&str; 11] = [
+const MODULES: [&str; 12] = [
     "gguf",
     "quant",
     "quantize",
@@ -42,6 +42,7 @@ const MODULES: [&str; 11] = [
     "alloc",
     "memory",
     "logits",
+    "architectures",
     "generation",
 ];
 
@@ -67,6 +68,7 @@ pub(crate) fn run(args: &Args) -> Result<(), String> {
             Some("loader") => loader::record(checkout, date),
             Some("tokenizer") => tokenizer::record(checkout, date),
             Some("memory") => memory::record(checkout),
+            Some("architectures") => architectures::record(checkout, date),
             module => goldens::record(checkout, date, module),
         }
         .map_err(text);
@@ -122,6 +124,15 @@ pub(crate) fn run(args: &Args) -> Result<(), String> {
             None => goldens::replay_logits(None).map_err(text)?,
         });
         report.rows.extend(goldens::knock_outs().map_err(text)?);
+    }
+    if wanted("architectures") {
+        report.rows.extend(match checkout {
+            Some(checkout) => {
+                architectures::audit(checkout, &mut |case| eprintln!("{case}")).map_err(text)?
+            }
+            None => architectures::replay().map_err(text)?,
+        });
+        report.rows.extend(architectures::knock_outs().map_err(text)?);
     }
     if wanted("generation") {
         report.rows.extend(match checkout {

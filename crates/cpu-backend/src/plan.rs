@@ -144,11 +144,11 @@ impl Plan {
     }
 }
 
-/// The tensor whose rows a node picks or replaces.
+/// The tensor whose rows or matrices a node picks or replaces.
 fn row_table(graph: &Graph, id: TensorId) -> Option<&Tensor> {
     let src = &graph[id].src;
     let table = match graph[id].op {
-        Op::GetRows => src.first(),
+        Op::GetRows | Op::MulMatId => src.first(),
         Op::SetRows => src.get(2),
         _ => None,
     };
@@ -206,7 +206,7 @@ impl Source<'_> {
 /// Whether a barrier would cost more than the help of other threads brings.
 fn is_small(step: &Step) -> bool {
     match step.op {
-        Op::MulMat | Op::FlashAttn { .. } => multiplications(step) <= SOLO_MULTIPLICATIONS,
+        Op::MulMat | Op::MulMatId | Op::FlashAttn { .. } => multiplications(step) <= SOLO_MULTIPLICATIONS,
         Op::SetRows | Op::SumRows => step.src[0].n_elements() <= SOLO_ELEMENTS,
         _ => step.dst.n_elements() <= SOLO_ELEMENTS,
     }
@@ -217,7 +217,7 @@ fn multiplications(step: &Step) -> usize {
     let [a, b, ..] = &step.src;
     match step.op {
         // Each element of the result is a row of weights times a column.
-        Op::MulMat => step.dst.n_elements().saturating_mul(a.ne[0]),
+        Op::MulMat | Op::MulMatId => step.dst.n_elements().saturating_mul(a.ne[0]),
         // Each query meets each cell twice: its key and its value.
         Op::FlashAttn { .. } => {
             a.n_elements().max(step.dst.n_elements()).saturating_mul(b.ne[1].saturating_mul(2))

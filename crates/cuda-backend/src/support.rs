@@ -88,6 +88,8 @@ pub(crate) fn node(graph: &Graph, id: TensorId) -> Result<(), Reason> {
         }
         Op::GetRows => {
             let table = src[0].dtype;
+            let one = src[0].ne[2..] == [1; 2] && src[1].is_contiguous();
+            ensure(one, "one table, and numbers without gaps")?;
             ensure(types::find(table).is_some() || table == DType::I32, "rows of a type with kernels")
         }
         Op::SetRows => ensure(set_rows_kernel(dst.dtype).is_some(), "a table of f32, f16 or bf16"),

@@ -4,7 +4,7 @@ use quipu_backend::BufferTable;
 use quipu_batch::Ubatch;
 use quipu_graph::{DType, Graph, TensorId};
 
-use crate::cache_input::{DROP, KEEP, KvIdxs, KvMask, n_kv_of, refill};
+use crate::cache_input::{DROP, KEEP, KvIdxs, KvMask, minus_distance, n_kv_of, refill};
 use crate::input::write_input;
 use crate::{
     Error, GraphInput, GraphShape, InputSource, KvCache, KvGraph, KvPart, KvView, Memory, MemoryKey,
@@ -39,6 +39,8 @@ pub struct AttentionKind {
     pub causal: bool,
     /// The window of the layers that have one, if there are such.
     pub window: Option<Window>,
+    /// The masks hold minus the distance of two tokens instead of 0, for ALiBi.
+    pub alibi: bool,
 }
 
 impl<'a> AttentionGraph<'a> {
@@ -52,12 +54,12 @@ impl<'a> AttentionGraph<'a> {
     ) -> Result<AttentionGraph<'a>, Error> {
         let mut over = |part: KvPart, window: Option<Window>| {
             if let Some(cache) = memory.and_then(|memory| memory.kv(part)) {
-                return Attended::cache(graph, part, cache, shape, kind.causal, inputs);
+                return Attended::cache(graph, part, cache, shape, kind, inputs);
             }
             let n_tokens = shape.n_tokens;
             let mask = graph.input("kq_mask", DType::F16, [n_tokens, n_tokens, 1, 1])?;
-            let AttentionKind { causal, .. } = kind;
-            inputs.push(Box::new(UbatchMask { mask, n_tokens, causal, window, values: Vec::new() }));
+            let AttentionKind { causal, alibi, .. } = kind;
+            inputs.push(Box::new(UbatchMask { mask, n_tokens, causal, window, alibi, values: Vec::new() }));
             Ok(Attended { cache: None, mask, n_stream: 1, rotations: [None; 2] })
         };
         let full = over(KvPart::Full, None)?;
@@ -65,7 +67,7 @@ impl<'a> AttentionGraph<'a> {
         Ok(AttentionGraph { full, window })
     }
 
-    /// Who attends to what: f16 `[n_kv, n_tokens of a stream, 1, n_stream]`, 0 or -inf.
+    /// Who attends to what: f16 `[n_kv, n_tokens of a stream, 1, n_stream]`, 0 (or minus the distance) or -inf.
     pub fn mask(&self, part: KvPart) -> TensorId {
         self.part(part).mask
     }
@@ -136,7 +138,7 @@ impl<'a> Attended<'a> {
         part: KvPart,
         cache: &'a KvCache,
         shape: &GraphShape,
-        causal: bool,
+        kind: AttentionKind,
         inputs: &mut Vec<Box<dyn GraphInput>>,
     ) -> Result<Attended<'a>, Error> {
         let MemoryKey { stream, n_stream, .. } = shape.memory;
@@ -145,7 +147,7 @@ impl<'a> Attended<'a> {
         let idxs = kv.input_idxs(graph, shape.n_tokens)?;
         let mask = kv.input_mask(graph, view, shape.n_tokens)?;
         inputs.push(Box::new(KvIdxs::new(part, idxs, shape.n_tokens)));
-        inputs.push(Box::new(KvMask::new(part, mask, shape, causal)));
+        inputs.push(Box::new(KvMask::new(part, mask, shape, kind.causal, kind.alibi)));
         let mut rotation = |name: &str, n: Option<usize>| -> Result<Option<TensorId>, Error> {
             let Some(n) = n else { return Ok(None) };
             let rotation = Rotation::new(graph, name, n)?;
@@ -175,6 +177,7 @@ struct UbatchMask {
     n_tokens: usize,
     causal: bool,
     window: Option<Window>,
+    alibi: bool,
     values: Vec<u16>,
 }
 
@@ -186,6 +189,14 @@ impl GraphInput for UbatchMask {
         buffers: &mut BufferTable,
     ) -> Result<(), Error> {
         fill_ubatch_mask(source.ubatch, self.causal, self.window, &mut self.values)?;
+        if self.alibi {
+            let pos = &source.ubatch.pos;
+            for (row, from) in self.values.chunks_exact_mut(self.n_tokens.max(1)).zip(pos) {
+                for (value, to) in row.iter_mut().zip(pos).filter(|(value, _)| **value == KEEP) {
+                    *value = minus_distance(*from, *to);
+                }
+            }
+        }
         write_input(graph, self.mask, &self.values, buffers)
     }
 

@@ -86,6 +86,19 @@ impl KvCache {
         Ok(())
     }
 
+    /// Puts minus the distance of token and cell, as f16 bits, where a mask lets a token attend: what ALiBi's slopes are multiplied
+    /// with (`set_input_kq_mask` with `use_alibi`).
+    pub fn fill_distances(&self, ubatch: &Ubatch, mask: &mut [u16]) {
+        let Some(n_kv) = mask.len().checked_div(ubatch.n_tokens).filter(|n_kv| *n_kv > 0) else { return };
+        let tokens = ubatch.pos.iter().zip(&ubatch.seq_id);
+        for (row, (pos, seq_id)) in mask.chunks_exact_mut(n_kv).zip(tokens) {
+            let cells = self.cells_of(*seq_id);
+            for (j, value) in row.iter_mut().enumerate().filter(|(_, value)| **value == KEEP) {
+                *value = minus_distance(cells.pos(j), *pos);
+            }
+        }
+    }
+
     /// The pending shift of each cell of each stream, 0 for empty ones, for the input of `KvGraph::input_shift`
     /// (`set_input_k_shift`).
     pub fn fill_shift(&self, out: &mut Vec<i32>) -> Result<(), Error> {
@@ -143,15 +156,23 @@ pub(crate) struct KvMask {
     key: MemoryKey,
     n_tokens: usize,
     causal: bool,
+    /// Distances stand where a token may attend.
+    alibi: bool,
     scratch: MaskScratch,
     values: Vec<u16>,
 }
 
 impl KvMask {
-    pub(crate) fn new(part: KvPart, mask: TensorId, shape: &GraphShape, causal: bool) -> KvMask {
+    pub(crate) fn new(part: KvPart, mask: TensorId, shape: &GraphShape, causal: bool, alibi: bool) -> KvMask {
         let (key, n_tokens) = (shape.memory, shape.n_tokens);
-        KvMask { part, mask, key, n_tokens, causal, scratch: MaskScratch::default(), values: Vec::new() }
+        let scratch = MaskScratch::default();
+        KvMask { part, mask, key, n_tokens, causal, alibi, scratch, values: Vec::new() }
     }
+}
+
+/// Minus the distance of two positions, as f16 bits.
+pub(crate) fn minus_distance(a: Pos, b: Pos) -> u16 {
+    half::f16::from_f32(-(a.abs_diff(b) as f32)).to_bits()
 }
 
 impl GraphInput for KvMask {
@@ -164,6 +185,9 @@ impl GraphInput for KvMask {
         let (scratch, values) = (&mut self.scratch, &mut self.values);
         let (cache, n_kv) = (cache_of(source, self.part)?, n_kv_of(&self.key, self.part));
         cache.fill_mask(source.ubatch, n_kv, self.causal, scratch, values)?;
+        if self.alibi {
+            cache.fill_distances(source.ubatch, values);
+        }
         write_input(graph, self.mask, &self.values, buffers)
     }
 

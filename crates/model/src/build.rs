@@ -7,10 +7,11 @@ use std::collections::HashMap;
 use quipu_graph::{DType, Graph, TensorId};
 use quipu_kv_cache::{AttentionGraph, AttentionKind, GraphInput, KvPart, Memory};
 
+use crate::blocks::Temperature;
 use crate::error::Error;
 use crate::graph::{BuiltGraph, GraphKind, GraphOutputs, GraphParams};
 use crate::hparams::Hparams;
-use crate::inputs::{EmbdInput, InputEmbd, InputOutIds, InputPos};
+use crate::inputs::{EmbdInput, InputEmbd, InputOutIds, InputPos, InputTemperature};
 use crate::rope::RopeConfig;
 use crate::weight::Weight;
 
@@ -27,6 +28,8 @@ pub(crate) struct Builder<'a> {
     out_ids: Option<TensorId>,
     /// One leaf for each weight, however often it is used.
     leafs: HashMap<*const Weight, TensorId>,
+    /// Factors of queries by position, once a layer asked for them.
+    temperature: Option<TensorId>,
 }
 
 /// Queries, keys and values of a ubatch: `[head size, heads, n_tokens]`.
@@ -63,7 +66,8 @@ impl<'a> Builder<'a> {
         let pos = graph.input("inp_pos", DType::I32, [n_tokens, 1, 1, 1])?;
         inputs.push(Box::new(InputPos { pos, n_tokens }));
         let memory = (params.kind == GraphKind::Decoder).then_some(memory);
-        let kind = AttentionKind { causal: params.causal, window: hparams.window() };
+        let alibi = hparams.max_alibi_bias > 0.0;
+        let kind = AttentionKind { causal: params.causal, window: hparams.window(), alibi };
         let attn = AttentionGraph::new(&mut graph, memory, shape, kind, &mut inputs)?;
         let n_outputs = shape.n_outputs;
         let mut out_ids = None;
@@ -73,7 +77,7 @@ impl<'a> Builder<'a> {
             out_ids = Some(ids);
         }
         let leafs = HashMap::new();
-        Ok(Builder { graph, hparams, params, attn, inputs, embd, pos, out_ids, leafs })
+        Ok(Builder { graph, hparams, params, attn, inputs, embd, pos, out_ids, leafs, temperature: None })
     }
 
     /// Closes the graph over the final normalised rows and the logits.
@@ -115,6 +119,24 @@ impl<'a> Builder<'a> {
     /// Whether the ubatch comes as rows instead of tokens.
     pub fn is_from_embeddings(&self) -> bool {
         matches!(self.embd, EmbdInput::Embd(_))
+    }
+
+    /// Factors of queries by their positions, f32 `[1, 1, n_tokens]` (`build_inp_attn_scale`). All layers share them.
+    pub fn temperature(&mut self, temperature: Temperature) -> Result<TensorId, Error> {
+        if let Some(factors) = self.temperature {
+            return Ok(factors);
+        }
+        let n_tokens = self.params.shape.n_tokens;
+        let factors = self.graph.input("attn_scale", DType::F32, [1, 1, n_tokens, 1])?;
+        self.inputs.push(Box::new(InputTemperature { factors, n_tokens, temperature, values: Vec::new() }));
+        self.temperature = Some(factors);
+        Ok(factors)
+    }
+
+    /// The rows to keep in the last layer, of what is not handed from layer to layer.
+    pub fn keep_if_last(&mut self, il: usize, x: TensorId) -> Result<TensorId, Error> {
+        let [x] = self.keep_outputs(il, [x])?;
+        Ok(x)
     }
 
     /// Rotary parameters of the context.
@@ -169,7 +191,8 @@ impl<'a> Builder<'a> {
         let q = self.graph.permute(q, [0, 2, 1, 3])?;
         let [k, v] = self.attn.keys_and_values(&mut self.graph, part, il, heads.k, heads.v)?;
         let mask = Some(self.attn.mask(part));
-        let out = self.graph.flash_attn(q, k, v, mask, kq_scale, 0.0, logit_softcap)?;
+        let out =
+            self.graph.flash_attn(q, k, v, mask, kq_scale, self.hparams.max_alibi_bias, logit_softcap)?;
         let [d, heads, n_tokens, n_stream] = self.graph[out].ne;
         let out = self.graph.reshape(out, [d * heads, n_tokens * n_stream, 1, 1])?;
         self.name(out, "kqv_out", il);

@@ -4,6 +4,8 @@ use quipu_backend::BufferTable;
 use quipu_graph::{DType, Graph, TensorId};
 use quipu_kv_cache::{Error, GraphInput, GraphShape, InputSource, write_input, write_input_rows};
 
+use crate::blocks::Temperature;
+
 /// What goes into the first layer. Answers to `llm_graph_input_embd`.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum EmbdInput {
@@ -74,6 +76,34 @@ impl GraphInput for InputPos {
         buffers: &mut BufferTable,
     ) -> Result<(), Error> {
         write_input(graph, self.pos, &source.ubatch.pos, buffers)
+    }
+
+    fn can_reuse(&self, shape: &GraphShape) -> bool {
+        shape.n_tokens == self.n_tokens
+    }
+}
+
+/// Factors of queries by position, f32 `[1, 1, n_tokens]`. Answers to `llm_graph_input_attn_temp`.
+#[derive(Debug)]
+pub(crate) struct InputTemperature {
+    pub factors: TensorId,
+    pub n_tokens: usize,
+    pub temperature: Temperature,
+    pub values: Vec<f32>,
+}
+
+impl GraphInput for InputTemperature {
+    fn set(
+        &mut self,
+        graph: &Graph,
+        source: &InputSource<'_>,
+        buffers: &mut BufferTable,
+    ) -> Result<(), Error> {
+        let Temperature { scale, floor } = self.temperature;
+        let factor = |pos: &i32| (((*pos as f32) / floor as f32).floor() + 1.0).ln() * scale + 1.0;
+        self.values.clear();
+        self.values.extend(source.ubatch.pos.iter().map(factor));
+        write_input(graph, self.factors, &self.values, buffers)
     }
 
     fn can_reuse(&self, shape: &GraphShape) -> bool {

@@ -49,7 +49,10 @@ pub use archs::ARCHITECTURES;
 pub use describe::{file_type_name, value_text};
 pub use error::{Error, LoadPhase};
 pub use graph::{BuiltGraph, GraphKind, GraphOutputs, GraphParams, ShiftGraph};
-pub use hparams::{Hparams, LayerHparams, LayerRope, NormKind, RopeScaling, Window, WindowKind};
+pub use hparams::{
+    Experts, Gating, Hparams, LayerHparams, LayerRope, Multipliers, NormKind, RopeScaling, Window,
+    WindowKind, Xielu, Yarn,
+};
 pub use layer_map::LayerMap;
 pub use loader::{BufferOverride, LoadOptions, LoadParams, LoadStats, SizeOnly, Upload, UploadSink};
 pub use memory::{CACHE_TYPE, KvEstimate, LayerMemory, kv_estimate};

@@ -56,15 +56,16 @@ impl RopeConfig {
             RopeScaling::None => 1.0,
             _ => overrides.freq_scale.filter(|scale| *scale != 0.0).unwrap_or(hparams.rope_freq_scale),
         };
-        // These architectures have no keys for the ramp in their metadata: the reference's constants hold.
         let by_kind = if scaling == RopeScaling::Yarn { 1.0 } else { 0.0 };
         let ext_factor = overrides.yarn_ext_factor.unwrap_or(by_kind);
         let mut attn_factor = overrides.yarn_attn_factor.unwrap_or(1.0);
         if ext_factor != 0.0 {
             // The op multiplies by 1 + 0.1 ln(factor) itself whenever it extrapolates.
             let factor = 1.0 / freq_scale;
-            let mscale = if factor <= 1.0 { 1.0 } else { 0.1 * factor.ln() + 1.0 };
-            attn_factor = mscale * (1.0 / (1.0 + 0.1 * factor.ln()));
+            let mscale = |by: f32| if factor <= 1.0 { 1.0 } else { 0.1 * by * factor.ln() + 1.0 };
+            let log_mul = hparams.yarn.log_mul;
+            let magnitude = if log_mul == 0.0 { mscale(1.0) } else { mscale(1.0) / mscale(log_mul) };
+            attn_factor = magnitude * (1.0 / (1.0 + 0.1 * factor.ln()));
         }
         attn_factor *= hparams.rope_attn_factor;
         let lengths = [overrides.yarn_orig_ctx.unwrap_or(0), hparams.n_ctx_orig_yarn];
@@ -74,8 +75,8 @@ impl RopeConfig {
             freq_scale,
             ext_factor,
             attn_factor,
-            beta_fast: overrides.yarn_beta_fast.unwrap_or(32.0),
-            beta_slow: overrides.yarn_beta_slow.unwrap_or(1.0),
+            beta_fast: overrides.yarn_beta_fast.unwrap_or(hparams.yarn.beta_fast),
+            beta_slow: overrides.yarn_beta_slow.unwrap_or(hparams.yarn.beta_slow),
             n_ctx_orig: n_ctx_orig.unwrap_or(hparams.n_ctx_train),
             // By the model's own length as the file has it, 0 included, whatever the caller says of YaRN.
             is_long: n_ctx_seq > hparams.n_ctx_orig_yarn,

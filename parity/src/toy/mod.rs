@@ -185,6 +185,11 @@ impl Toy {
         self.arch.recipe().sharp
     }
 
+    /// Whether it is a model of that architecture.
+    pub fn is_of(&self, architecture: &str) -> bool {
+        self.arch.recipe().name == architecture
+    }
+
     /// Whether all its rows are whole blocks of `dtype`.
     pub fn fits(&self, dtype: DType) -> bool {
         let rows = [self.n_embd, self.n_head * self.head_size, self.n_ff];

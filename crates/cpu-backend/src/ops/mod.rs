@@ -18,6 +18,7 @@ mod copy;
 mod flash_attn;
 mod glu;
 mod mul_mat;
+mod mul_mat_id;
 mod norm;
 mod rope;
 mod rows;
@@ -64,6 +65,7 @@ pub(crate) fn kernel(op: Op) -> Option<&'static OpKernel> {
         Op::Add | Op::Sub | Op::Mul | Op::Div => &binary::KERNEL,
         Op::Scale { .. } => &scale::KERNEL,
         Op::MulMat => &mul_mat::KERNEL,
+        Op::MulMatId => &mul_mat_id::KERNEL,
         Op::Norm { .. } => &norm::NORM,
         Op::RmsNorm { .. } => &norm::RMS_NORM,
         Op::Rope(_) => &rope::KERNEL,
@@ -92,6 +94,7 @@ const CASES: &[fn(&mut battery::Battery)] = &[
     flash_attn::cases,
     glu::cases,
     mul_mat::cases,
+    mul_mat_id::cases,
     norm::cases,
     rope::cases,
     rows::cases,

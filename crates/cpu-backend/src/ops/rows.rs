@@ -74,20 +74,25 @@ pub(super) unsafe fn write_row(isa: Isa, dtype: DType, x: &[f32], dst: *mut u8) 
     }
 }
 
-/// `dst[i] = a[ids[i]]` (`ggml_compute_forward_get_rows`). Nothing is written if an index is out of range.
+/// `dst[i] = a[ids[i]]`, table by table (`ggml_compute_forward_get_rows`). Nothing is written if an index is out of range.
 unsafe fn get_rows(step: &Step, context: Context, part: Part, _team: &Team<'_>) -> Result<(), BadRow> {
     let (dst, a, ids) = (&step.dst, &step.src[0], &step.src[1]);
-    // SAFETY: `ids` is a contiguous vector of i32.
-    let ids = unsafe { std::slice::from_raw_parts(ids.ptr.cast_const().cast::<i32>(), ids.ne[0]) };
     let n_rows = a.ne[1];
-    if let Some(&row) = ids.iter().find(|id| usize::try_from(**id).map_or(true, |id| id >= n_rows)) {
+    let number = |row: usize| {
+        let [i1, i2, i3] = dst.row_index(row);
+        // SAFETY: there is an i32 for each row of the result, in rows without gaps.
+        unsafe { *ids.row([i2, i3, 0]).cast_const().cast::<i32>().add(i1) }
+    };
+    let bad = |id: &i32| usize::try_from(*id).map_or(true, |id| id >= n_rows);
+    if let Some(row) = (0..dst.n_rows()).map(number).find(bad) {
         return Err(BadRow { row: i64::from(row), n_rows });
     }
-    for i in part.share(ids.len()) {
+    for row in part.share(dst.n_rows()) {
+        let [i1, i2, i3] = dst.row_index(row);
         // SAFETY: the index was checked; `dst` has a row for each index; rows of `a` and `dst` are apart.
         unsafe {
-            let src = a.row([ids[i] as usize, 0, 0]);
-            let out = dst.row([i, 0, 0]);
+            let src = a.row([number(row) as usize, i2, i3]);
+            let out = dst.row([i1, i2, i3]);
             if a.dtype == DType::I32 {
                 std::ptr::copy_nonoverlapping(src, out, dst.ne[0] * 4);
             } else {
@@ -127,6 +132,19 @@ unsafe fn set_rows(step: &Step, context: Context, part: Part, _team: &Team<'_>) 
 
 #[cfg(test)]
 pub(super) fn cases(battery: &mut Battery) {
+    // Two tables of three rows for each of two; of the numbers the first two of each five count.
+    let mut case = Case::new(23);
+    let (a, values) = case.values([4, 3, 2, 2], Layout::Gaps, 1.0, false);
+    let numbers: Vec<i32> = (0..20).map(|i| if i % 5 < 2 { i * 7 % 3 } else { 99 }).collect();
+    let ids = case.leaf(DType::I32, [5, 2, 2, 1], &numbers);
+    let nb = case.graph[ids].nb;
+    let ids = case.graph.view(ids, [2, 2, 2, 1], [nb[1], nb[2], nb[3]], 0).unwrap();
+    let out = case.graph.get_rows(a, ids).unwrap();
+    let picked = numbers.chunks(5).enumerate().flat_map(|(table, row)| [(table, row[0]), (table, row[1])]);
+    let expected: Vec<f32> =
+        picked.flat_map(|(table, row)| values[(table * 3 + row as usize) * 4..][..4].to_vec()).collect();
+    battery.equal("get_rows of several tables", &mut case, out, &expected);
+
     for dtype in DType::ALL.into_iter().filter(|t| t.is_storable()) {
         let (k, n) = (512, 31);
         let row_bytes = dtype.row_bytes(k).unwrap();

@@ -65,6 +65,14 @@ unsafe fn unary(step: &Step, context: Context, part: Part, op: UnaryOp) {
             UnaryOp::Exp => each(step, part, f32::exp),
             UnaryOp::Softplus => each(step, part, |x| if x > 20.0 { x } else { (1.0 + x.exp()).ln() }),
             UnaryOp::GeluErf => each(step, part, gelu_erf),
+            UnaryOp::Xielu { alpha_n, alpha_p, beta, eps } => each(step, part, |x| {
+                if x > 0.0 {
+                    alpha_p * x * x + beta * x
+                } else {
+                    // C's `fminf`, like this, prefers a number to what is none.
+                    (x.min(eps).exp_m1() - x) * alpha_n + beta * x
+                }
+            }),
         }
     }
 }
@@ -206,6 +214,13 @@ fn exact(op: UnaryOp) -> (fn(f64) -> f64, f64) {
         UnaryOp::HardSigmoid => (gate, 1e-12),
         UnaryOp::Exp => (f64::exp, 1e-12),
         UnaryOp::Softplus => (|x| x.exp().ln_1p(), 1e-12),
+        UnaryOp::Xielu { .. } => {
+            let xielu = |x: f64| {
+                let bent = if x > 0.0 { 0.9 * x * x } else { 1.2 * (x.min(-1e-6).exp_m1() - x) };
+                bent + 0.5 * x
+            };
+            (xielu, 1e-12)
+        }
         UnaryOp::GeluErf => (|x| 0.5 * x * (1.0 + libm::erf(x * std::f64::consts::FRAC_1_SQRT_2)), 1e-12),
     }
 }

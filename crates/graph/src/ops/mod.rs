@@ -16,6 +16,7 @@ mod glu;
 mod leaky_relu;
 mod mul;
 mod mul_mat;
+mod mul_mat_id;
 mod none;
 mod norm;
 mod permute;
@@ -69,6 +70,8 @@ pub enum Op {
     },
     /// Every row of `b` times every row of `a`.
     MulMat,
+    /// For each column, the matrices that it names times the column.
+    MulMatId,
     /// Mean 0, variance 1 per row.
     Norm {
         /// Added to the variance.
@@ -177,6 +180,7 @@ table! {
     Op::Sqrt => sqrt::RULE,
     Op::Scale { .. } => scale::RULE,
     Op::MulMat => mul_mat::RULE,
+    Op::MulMatId => mul_mat_id::RULE,
     Op::Norm { .. } => norm::RULE,
     Op::RmsNorm { .. } => rms_norm::RULE,
     Op::Rope(_) => rope::RULE,

@@ -16,7 +16,7 @@ pub(super) static RULE: OpRule = OpRule {
 };
 
 /// The function (`ggml_unary_op`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub enum UnaryOp {
     /// `|x|`.
     Abs,
@@ -50,11 +50,22 @@ pub enum UnaryOp {
     Softplus,
     /// By the error function, exactly.
     GeluErf,
+    /// `alpha_p x^2 + beta x` where `x` is positive, else `alpha_n (e^min(x, eps) - 1 - x) + beta x`.
+    Xielu {
+        /// Of what is not positive.
+        alpha_n: f32,
+        /// Of what is positive.
+        alpha_p: f32,
+        /// Of both.
+        beta: f32,
+        /// Upper bound inside the exponential.
+        eps: f32,
+    },
 }
 
 impl UnaryOp {
-    /// All of them, in the reference's order.
-    pub const ALL: [UnaryOp; 16] = [
+    /// One of each kind, in the reference's order.
+    pub const ALL: [UnaryOp; 17] = [
         UnaryOp::Abs,
         UnaryOp::Sgn,
         UnaryOp::Neg,
@@ -71,6 +82,7 @@ impl UnaryOp {
         UnaryOp::Exp,
         UnaryOp::Softplus,
         UnaryOp::GeluErf,
+        UnaryOp::Xielu { alpha_n: 1.2, alpha_p: 0.9, beta: 0.5, eps: -1e-6 },
     ];
 }
 

@@ -1,12 +1,9 @@
-//! `llama`: pre-norm, rotary neighbours, grouped queries, SwiGLU. Answers to `src/models/llama.cpp` (dense).
+//! `llama`: pre-norm, rotary neighbours, grouped queries, SwiGLU, or experts in its place. Answers to `src/models/llama.cpp`.
 
 use quipu_graph::RopeMode;
 
 use super::{Architecture, UNKNOWN_SIZE};
-use crate::blocks::{
-    Attention, AttentionSpec, Bias, Embeddings, Ffn, FfnSpec, Layer, Network, Norm, Output, OutputSpec,
-    RopeFactors, Transformer,
-};
+use crate::blocks::{AttentionSpec, Bias, Decoder, Factors, FfnSpec, MoeLayers, MoeSpec, Network, Scales};
 use crate::error::Error;
 use crate::hparams::{Hparams, Keys, NormKind, SizeFacts};
 use crate::loader::Loader;
@@ -14,24 +11,16 @@ use crate::loader::Loader;
 pub(super) const ARCH: Architecture = Architecture { name: "llama", hparams, load, size_class };
 
 fn hparams(keys: &Keys<'_>) -> Result<Hparams, Error> {
-    Hparams::read(keys, NormKind::Rms, Some(RopeMode::Norm))?.rotates_whole_heads()?.has_one_head_size()
+    let hparams = Hparams::read_with_experts(keys, NormKind::Rms, Some(RopeMode::Norm))?;
+    hparams.rotates_whole_heads()?.has_one_head_size()
 }
 
 fn load(loader: &mut Loader<'_>, hparams: &Hparams) -> Result<Box<dyn Network>, Error> {
-    let embeddings = Embeddings::load(loader, hparams)?;
-    let output = Output::load(loader, hparams, &OutputSpec::default())?;
-    let factors = RopeFactors::by_scaling(loader, hparams)?;
     let attention = AttentionSpec { out_bias: Bias::Optional, ..AttentionSpec::default() };
-    let ffn = FfnSpec { bias: Bias::Optional, scales: true, ..FfnSpec::default() };
-    Transformer::load(loader, hparams, embeddings, output, |loader, il| {
-        let attention = Attention::load(loader, hparams, il, &factors, &attention)?;
-        let ffn = Ffn::load(loader, hparams, il, &ffn)?;
-        Ok(Layer {
-            attn_norm: Some(Norm::of_layer(loader, hparams, il, "attn_norm", Bias::Never)?),
-            ffn_norm: Some(Norm::of_layer(loader, hparams, il, "ffn_norm", Bias::Never)?),
-            ..Layer::new(il, attention, ffn)
-        })
-    })
+    let ffn = FfnSpec { bias: Bias::Optional, scales: Scales::All, ..FfnSpec::default() };
+    let moe = MoeSpec { gate_is_optional: true, scales: true, ..MoeSpec::default() };
+    let moe = (hparams.experts.n > 0).then_some((moe, MoeLayers::ALL));
+    Decoder { factors: Factors::ByScaling, attention, ffn, moe, ..Decoder::default() }.load(loader, hparams)
 }
 
 fn size_class(size: &SizeFacts) -> &'static str {

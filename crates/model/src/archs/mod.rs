@@ -1,16 +1,73 @@
 //! One file per architecture: what its metadata says, what it is composed of, and what else there is to know of it.
 
+mod apertus;
+mod arcee;
+mod arctic;
+mod baichuan;
+mod bailingmoe;
+mod bailingmoe2;
+mod bitnet;
+mod bloom;
+mod chatglm;
+mod codeshell;
+mod command_r;
+mod dbrx;
+mod deci;
+mod deepseek;
+mod dots1;
+mod ernie4_5;
+mod ernie4_5_moe;
+mod exaone;
+mod exaone4;
+mod falcon;
 mod gemma;
 mod gemma2;
 mod gemma3;
+mod glm4;
+mod glm4moe;
 mod gpt2;
+mod gptneox;
+mod granite;
+mod granitemoe;
+mod hunyuan_dense;
+mod hunyuan_moe;
+mod hy_v3;
+mod internlm2;
+mod jais;
+mod jais2;
 mod llama;
+mod maincoder;
+mod minicpm;
+mod minicpm3;
+mod minimax_m2;
+mod mistral3;
+mod mpt;
+mod nanbeige;
+mod nemotron;
+mod olmo;
 mod olmo2;
+mod olmoe;
+mod openelm;
+mod orion;
+mod pangu_embedded;
+mod phi2;
 mod phi3;
+mod phimoe;
+mod plamo;
+mod plm;
+mod qwen;
 mod qwen2;
+mod qwen2moe;
 mod qwen3;
+mod qwen3moe;
+mod refact;
+mod seed_oss;
+mod smollm3;
 mod stablelm;
+mod starcoder;
 mod starcoder2;
+mod talkie;
+mod xverse;
 
 use crate::blocks::Network;
 use crate::error::Error;
@@ -34,18 +91,75 @@ pub(crate) struct Architecture {
 }
 
 /// The architectures this crate runs.
-const TABLE: [Architecture; 11] = [
+const TABLE: [Architecture; 68] = [
+    apertus::ARCH,
+    arcee::ARCH,
+    arctic::ARCH,
+    baichuan::ARCH,
+    bailingmoe::ARCH,
+    bailingmoe2::ARCH,
+    bitnet::ARCH,
+    bloom::ARCH,
+    chatglm::ARCH,
+    codeshell::ARCH,
+    command_r::ARCH,
+    dbrx::ARCH,
+    deci::ARCH,
+    deepseek::ARCH,
+    dots1::ARCH,
+    ernie4_5::ARCH,
+    ernie4_5_moe::ARCH,
+    exaone::ARCH,
+    exaone4::ARCH,
+    falcon::ARCH,
     gemma::ARCH,
     gemma2::ARCH,
     gemma3::ARCH,
+    glm4::ARCH,
+    glm4moe::ARCH,
     gpt2::ARCH,
+    gptneox::ARCH,
+    granite::ARCH,
+    granitemoe::ARCH,
+    hunyuan_dense::ARCH,
+    hunyuan_moe::ARCH,
+    hy_v3::ARCH,
+    internlm2::ARCH,
+    jais::ARCH,
+    jais2::ARCH,
     llama::ARCH,
+    maincoder::ARCH,
+    minicpm::ARCH,
+    minicpm3::ARCH,
+    minimax_m2::ARCH,
+    mistral3::ARCH,
+    mpt::ARCH,
+    nanbeige::ARCH,
+    nemotron::ARCH,
+    olmo::ARCH,
     olmo2::ARCH,
+    olmoe::ARCH,
+    openelm::ARCH,
+    orion::ARCH,
+    pangu_embedded::ARCH,
+    phi2::ARCH,
     phi3::ARCH,
+    phimoe::ARCH,
+    plamo::ARCH,
+    plm::ARCH,
+    qwen::ARCH,
     qwen2::ARCH,
+    qwen2moe::ARCH,
     qwen3::ARCH,
+    qwen3moe::ARCH,
+    refact::ARCH,
+    seed_oss::ARCH,
+    smollm3::ARCH,
     stablelm::ARCH,
+    starcoder::ARCH,
     starcoder2::ARCH,
+    talkie::ARCH,
+    xverse::ARCH,
 ];
 
 /// A size class nobody has named.

@@ -5,7 +5,7 @@ use quipu_graph::RopeMode;
 use super::{Architecture, UNKNOWN_SIZE};
 use crate::blocks::{
     Attention, AttentionSpec, Bias, Embeddings, Ffn, FfnSpec, Layer, Network, Norm, Output, OutputSpec,
-    QkNorm, RopeFactors, Transformer,
+    QkNorm, RopeFactors, Scales, Transformer,
 };
 use crate::error::Error;
 use crate::hparams::{Hparams, Keys, NormKind, SizeFacts};
@@ -23,7 +23,7 @@ fn load(loader: &mut Loader<'_>, hparams: &Hparams) -> Result<Box<dyn Network>, 
     let embeddings = Embeddings::load(loader, hparams)?;
     let output = Output::load(loader, hparams, &OutputSpec::default())?;
     let attention = AttentionSpec { qk_norm: QkNorm::Head, ..AttentionSpec::default() };
-    let ffn = FfnSpec { scales: true, ..FfnSpec::default() };
+    let ffn = FfnSpec { scales: Scales::All, ..FfnSpec::default() };
     Transformer::load(loader, hparams, embeddings, output, |loader, il| {
         let attention = Attention::load(loader, hparams, il, &RopeFactors::none(), &attention)?;
         let ffn = Ffn::load(loader, hparams, il, &ffn)?;

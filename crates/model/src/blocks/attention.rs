@@ -8,7 +8,7 @@ use quipu_kv_cache::KvLayerShape;
 use super::{Bias, Block, KeyRotation, Linear, Norm, Rope, RopeFactors};
 use crate::build::{AttentionInput, Builder, Heads};
 use crate::error::Error;
-use crate::hparams::{Hparams, LayerHparams};
+use crate::hparams::{Hparams, LayerHparams, NormKind};
 use crate::loader::{Loader, block};
 use crate::memory::LayerMemory;
 
@@ -23,19 +23,25 @@ pub(crate) enum Projections {
     Separate,
 }
 
-/// Norms on queries and keys, before they are rotated.
+/// Norms on queries and keys.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum QkNorm {
     None,
     /// Of each head, with one weight for all heads.
     Head,
+    /// The same; may be absent.
+    OptionalHead,
+    /// Of each head, with a weight for each, and perhaps a bias.
+    PerHead(Bias),
     /// Of each head, with a weight for each; may be absent.
     OptionalPerHead,
+    /// Of each head, without a weight; queries with a factor for each head.
+    Weightless,
     /// Of all heads together. The projections are three.
     Whole,
 }
 
-/// Where scores are scaled by 1 / sqrt(head size).
+/// How scores are scaled: by 1 / sqrt(head size) unless it is said otherwise.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Scale {
     /// As they are computed.
@@ -44,6 +50,8 @@ pub(crate) enum Scale {
     Queries,
     /// In the queries beforehand, by another factor.
     QueriesBy(f32),
+    /// As they are computed, by this.
+    Factor(f32),
 }
 
 /// What an architecture's attention has. The default is what most have.
@@ -54,10 +62,27 @@ pub(crate) struct AttentionSpec {
     pub qkv_bias: Bias,
     /// Factors beside the projections are honoured.
     pub qkv_scales: bool,
+    /// Queries, keys and values are brought between this and its negative.
+    pub clamp: Option<f32>,
     pub qk_norm: QkNorm,
+    /// Kind and epsilon of those norms, if they are not the model's.
+    pub qk_norm_kind: Option<(NormKind, f32)>,
+    /// They are normed behind the rotation instead of before it.
+    pub norm_rotated: bool,
     pub scale: Scale,
+    /// Queries grow with their position.
+    pub temperature: Option<Temperature>,
+    /// A norm before the projection back (`attn_sub_norm`).
+    pub sub_norm: bool,
     /// A bias on the result.
     pub out_bias: Bias,
+}
+
+/// Queries of position `p` are multiplied by `1 + scale * ln(1 + floor(p / floor))`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Temperature {
+    pub scale: f32,
+    pub floor: usize,
 }
 
 impl Default for AttentionSpec {
@@ -66,8 +91,13 @@ impl Default for AttentionSpec {
             projections: Projections::Either,
             qkv_bias: Bias::Optional,
             qkv_scales: true,
+            clamp: None,
             qk_norm: QkNorm::None,
+            qk_norm_kind: None,
+            norm_rotated: false,
             scale: Scale::Scores,
+            temperature: None,
+            sub_norm: false,
             out_bias: Bias::Never,
         }
     }
@@ -79,12 +109,16 @@ pub(crate) struct Attention {
     il: usize,
     shape: LayerHparams,
     qkv: Qkv,
+    clamp: Option<f32>,
     qk_norm: QkNorm,
     q_norm: Option<Norm>,
     k_norm: Option<Norm>,
+    norm_rotated: bool,
     rope: Option<Rope>,
     scale: Scale,
     logit_softcap: f32,
+    temperature: Option<Temperature>,
+    sub_norm: Option<Norm>,
     wo: Linear,
 }
 
@@ -110,39 +144,64 @@ impl Attention {
         let qkv = Qkv::load(loader, hparams, il, spec)?;
         let (d, n_head, n_head_kv) = (shape.n_embd_head_k, shape.n_head, shape.n_head_kv);
         let mut norm = |name: &str, n_head: usize| -> Result<Option<Norm>, Error> {
+            let is_key = name == "attn_k_norm";
             let name = block(il, name);
-            match spec.qk_norm {
-                QkNorm::None => Ok(None),
-                QkNorm::Head => Norm::load(loader, hparams, &name, &[d], Bias::Never).map(Some),
-                QkNorm::OptionalPerHead => Norm::optional(loader, hparams, &name, &[d, n_head], Bias::Never),
-                QkNorm::Whole => Norm::load(loader, hparams, &name, &[d * n_head], Bias::Never).map(Some),
-            }
+            let norm = match spec.qk_norm {
+                QkNorm::None => None,
+                QkNorm::Head => Some(Norm::load(loader, hparams, &name, &[d], Bias::Never)?),
+                QkNorm::OptionalHead => Norm::optional(loader, hparams, &name, &[d], Bias::Never)?,
+                QkNorm::PerHead(bias) => Some(Norm::load(loader, hparams, &name, &[d, n_head], bias)?),
+                QkNorm::OptionalPerHead => Norm::optional(loader, hparams, &name, &[d, n_head], Bias::Never)?,
+                QkNorm::Weightless if is_key => Some(Norm::weightless(hparams)),
+                QkNorm::Weightless => Some(Norm::load(loader, hparams, &name, &[1, n_head], Bias::Never)?),
+                QkNorm::Whole => Some(Norm::load(loader, hparams, &name, &[d * n_head], Bias::Never)?),
+            };
+            Ok(match spec.qk_norm_kind {
+                Some((kind, eps)) => norm.map(|norm| norm.of_kind(kind, eps)),
+                None => norm,
+            })
         };
         let q_norm = norm("attn_q_norm", n_head)?;
         let k_norm = norm("attn_k_norm", n_head_kv)?;
+        let mut sub_norm = None;
+        if spec.sub_norm {
+            let name = block(il, "attn_sub_norm");
+            let ne = [shape.n_embd_head_v * n_head];
+            sub_norm = Some(Norm::load(loader, hparams, &name, &ne, Bias::Never)?);
+        }
         let wo_ne = [shape.n_embd_head_v * n_head, hparams.n_embd];
         Ok(Attention {
             il,
             shape,
             qkv,
+            clamp: spec.clamp,
             qk_norm: spec.qk_norm,
             q_norm,
             k_norm,
+            norm_rotated: spec.norm_rotated,
             rope: Rope::new(hparams, il, factors),
             scale: spec.scale,
             logit_softcap: hparams.attn_logit_softcap,
+            temperature: spec.temperature,
+            sub_norm,
             wo: Linear::load(loader, &block(il, "attn_output"), wo_ne, spec.out_bias)?,
         })
     }
 
-    /// Queries, keys and values of `x`, normed but not rotated.
+    /// The same attention with the memory of layer `il`.
+    pub fn remembering_in(self, il: usize) -> Attention {
+        Attention { il, ..self }
+    }
+
+    /// Queries, keys and values of `x`, before norms of heads and rotation.
     fn heads(&self, b: &mut Builder<'_>, x: TensorId) -> Result<Heads, Error> {
         let whole = self.qk_norm == QkNorm::Whole;
-        let mut heads = match &self.qkv {
+        let heads = match &self.qkv {
             Qkv::Fused(fused) => self.fused_heads(b, fused, x)?,
             Qkv::Separate { q, k, v } => {
                 let mut project = |linear: &Linear, norm: Option<&Norm>, d, n_head| {
-                    let mut rows = linear.forward(b, x)?;
+                    let rows = linear.forward(b, x)?;
+                    let mut rows = clamped(b, rows, self.clamp)?;
                     if let Some(norm) = norm.filter(|_| whole) {
                         rows = norm.forward(b, rows)?;
                     }
@@ -157,23 +216,30 @@ impl Attention {
                 Heads { q, k, v }
             }
         };
-        if !whole {
-            let norms =
-                [(&mut heads.q, &self.q_norm, "Qcur_normed"), (&mut heads.k, &self.k_norm, "Kcur_normed")];
-            for (x, norm, name) in norms {
-                if let Some(norm) = norm {
-                    *x = norm.forward(b, *x)?;
-                    b.name(*x, name, self.il);
-                }
+        Ok(heads)
+    }
+
+    /// Norms of heads, where there are such.
+    fn norm_heads(&self, b: &mut Builder<'_>, heads: &mut Heads) -> Result<(), Error> {
+        if self.qk_norm == QkNorm::Whole {
+            return Ok(());
+        }
+        let norms =
+            [(&mut heads.q, &self.q_norm, "Qcur_normed"), (&mut heads.k, &self.k_norm, "Kcur_normed")];
+        for (x, norm, name) in norms {
+            if let Some(norm) = norm {
+                *x = norm.forward(b, *x)?;
+                b.name(*x, name, self.il);
             }
         }
-        Ok(heads)
+        Ok(())
     }
 
     /// The product of one matrix, seen as heads.
     fn fused_heads(&self, b: &mut Builder<'_>, fused: &Linear, x: TensorId) -> Result<Heads, Error> {
         let LayerHparams { n_head, n_head_kv, n_embd_head_k: d_k, n_embd_head_v: d_v, .. } = self.shape;
         let all = fused.forward(b, x)?;
+        let all = clamped(b, all, self.clamp)?;
         b.name(all, "wqkv", self.il);
         let (row, n_tokens) = (b.graph[all].nb[1], b.graph[all].ne[1]);
         let float = size_of::<f32>();
@@ -191,21 +257,35 @@ impl Attention {
 impl Block for Attention {
     fn forward(&self, b: &mut Builder<'_>, x: TensorId) -> Result<TensorId, Error> {
         let mut heads = self.heads(b, x)?;
+        if !self.norm_rotated {
+            self.norm_heads(b, &mut heads)?;
+        }
         if let Some(rope) = &self.rope {
             heads.q = rope.forward(b, heads.q)?;
             heads.k = rope.forward(b, heads.k)?;
         }
+        if self.norm_rotated {
+            self.norm_heads(b, &mut heads)?;
+        }
         let by_head = 1.0 / (self.shape.n_embd_head_k as f32).sqrt();
         let (kq_scale, of_queries) = match self.scale {
             Scale::Scores => (by_head, None),
+            Scale::Factor(factor) => (factor, None),
             Scale::Queries => (1.0, Some(by_head)),
             Scale::QueriesBy(factor) => (1.0, Some(factor)),
         };
         if let Some(factor) = of_queries {
             heads.q = b.graph.scale(heads.q, factor, 0.0)?;
         }
+        if let Some(temperature) = self.temperature {
+            let factors = b.temperature(temperature)?;
+            heads.q = b.graph.mul(heads.q, factors)?;
+        }
         let input = AttentionInput { il: self.il, heads, kq_scale, logit_softcap: self.logit_softcap };
-        let out = b.attend(&input)?;
+        let mut out = b.attend(&input)?;
+        if let Some(norm) = &self.sub_norm {
+            out = norm.forward(b, out)?;
+        }
         let out = self.wo.forward(b, out)?;
         b.name(out, "attn_out", self.il);
         Ok(out)
@@ -221,6 +301,14 @@ impl Block for Attention {
         let rope = self.rope.as_ref()?;
         Some(KeyRotation::new(rope, self.shape.n_embd_head_k, self.shape.n_head_kv))
     }
+}
+
+/// `x` between a bound and its negative, if there is one.
+fn clamped(b: &mut Builder<'_>, x: TensorId, bound: Option<f32>) -> Result<TensorId, Error> {
+    Ok(match bound {
+        Some(bound) => b.graph.clamp(x, -bound, bound)?,
+        None => x,
+    })
 }
 
 impl Qkv {

@@ -21,13 +21,39 @@ pub(crate) struct Embeddings {
     scale: Option<f32>,
     /// Rows that come as embeddings are not scaled.
     tokens_only: bool,
+    norm: Option<Norm>,
 }
 
 impl Embeddings {
     /// The table of tokens.
     pub fn load(loader: &mut Loader<'_>, hparams: &Hparams) -> Result<Embeddings, Error> {
         let tokens = loader.require(TOKENS, &[hparams.n_embd, hparams.n_vocab], GetRows)?;
-        Ok(Embeddings { tokens, positions: None, scale: None, tokens_only: false })
+        Ok(Embeddings { tokens, positions: None, scale: None, tokens_only: false, norm: None })
+    }
+
+    /// The table of tokens, or else the output matrix in its place.
+    pub fn or_output(loader: &mut Loader<'_>, hparams: &Hparams) -> Result<Embeddings, Error> {
+        let ne = [hparams.n_embd, hparams.n_vocab];
+        let tokens = match loader.optional(TOKENS, &ne, GetRows)? {
+            Some(tokens) => tokens,
+            None => loader.require("output.weight", &ne, GetRows)?,
+        };
+        Ok(Embeddings { tokens, positions: None, scale: None, tokens_only: false, norm: None })
+    }
+
+    /// With a table of positions, if the file has one.
+    pub fn with_optional_positions(
+        self,
+        loader: &mut Loader<'_>,
+        hparams: &Hparams,
+    ) -> Result<Embeddings, Error> {
+        let ne = [hparams.n_embd, hparams.n_ctx_train];
+        Ok(Embeddings { positions: loader.optional("position_embd.weight", &ne, GetRows)?, ..self })
+    }
+
+    /// With a norm on every row.
+    pub fn normed(self, norm: Norm) -> Embeddings {
+        Embeddings { norm: Some(norm), ..self }
     }
 
     /// With a table of positions, whose rows are added.
@@ -61,6 +87,10 @@ impl Embeddings {
             x = b.graph.add(x, rows)?;
             b.graph.set_name(x, "inpL");
         }
+        if let Some(norm) = &self.norm {
+            x = norm.forward(b, x)?;
+            b.graph.set_name(x, "inp_norm");
+        }
         Ok(x)
     }
 }
@@ -79,16 +109,29 @@ pub(crate) enum Tied {
 /// What an architecture has behind its last layer. The default is what most have.
 #[derive(Clone, Debug)]
 pub(crate) struct OutputSpec {
+    /// The final norm has a weight.
+    pub norm_weight: bool,
     /// A bias of the final norm.
     pub norm_bias: Bias,
     pub tied: Tied,
     /// A bias on the logits.
     pub bias: Bias,
+    /// A factor on the final rows, before the matrix.
+    pub row_scale: Option<f32>,
+    /// A factor on the logits.
+    pub logit_scale: Option<f32>,
 }
 
 impl Default for OutputSpec {
     fn default() -> Self {
-        OutputSpec { norm_bias: Bias::Never, tied: Tied::Otherwise, bias: Bias::Never }
+        OutputSpec {
+            norm_weight: true,
+            norm_bias: Bias::Never,
+            tied: Tied::Otherwise,
+            bias: Bias::Never,
+            row_scale: None,
+            logit_scale: None,
+        }
     }
 }
 
@@ -96,15 +139,21 @@ impl Default for OutputSpec {
 #[derive(Debug)]
 pub(crate) struct Output {
     norm: Norm,
+    row_scale: Option<f32>,
     matrix: Linear,
     /// Bound that logits are bent to; 0: none.
     logit_softcap: f32,
+    logit_scale: Option<f32>,
 }
 
 impl Output {
     /// The final norm, and the matrix of the file or a second use of the token embeddings.
     pub fn load(loader: &mut Loader<'_>, hparams: &Hparams, spec: &OutputSpec) -> Result<Output, Error> {
-        let norm = Norm::load(loader, hparams, "output_norm", &[hparams.n_embd], spec.norm_bias)?;
+        let norm = if spec.norm_weight {
+            Norm::load(loader, hparams, "output_norm", &[hparams.n_embd], spec.norm_bias)?
+        } else {
+            Norm::weightless(hparams)
+        };
         let ne = [hparams.n_embd, hparams.n_vocab];
         let own = match spec.tied {
             Tied::Never => Some(Linear::load(loader, "output", ne, spec.bias)?),
@@ -115,13 +164,16 @@ impl Output {
             Some(matrix) => matrix,
             None => Linear::shared(loader, TOKENS, "output", ne, spec.bias)?,
         };
-        Ok(Output { norm, matrix, logit_softcap: hparams.final_logit_softcap })
+        let OutputSpec { row_scale, logit_scale, .. } = *spec;
+        Ok(Output { norm, row_scale, matrix, logit_scale, logit_softcap: hparams.final_logit_softcap })
     }
 
     /// The final rows, f32 `[n_embd, n_outputs]`, and their logits, f32 `[n_vocab, n_outputs]`.
     pub fn forward(&self, b: &mut Builder<'_>, x: TensorId) -> Result<(TensorId, TensorId), Error> {
         let embd = self.norm.forward(b, x)?;
-        let mut logits = self.matrix.forward(b, embd)?;
+        let rows = scaled(b, embd, self.row_scale)?;
+        let logits = self.matrix.forward(b, rows)?;
+        let mut logits = scaled(b, logits, self.logit_scale)?;
         if self.logit_softcap != 0.0 {
             logits = b.graph.scale(logits, 1.0 / self.logit_softcap, 0.0)?;
             logits = b.graph.unary(UnaryOp::Tanh, logits)?;
@@ -129,4 +181,12 @@ impl Output {
         }
         Ok((embd, logits))
     }
+}
+
+/// `x` times a factor, if there is one.
+pub(super) fn scaled(b: &mut Builder<'_>, x: TensorId, scale: Option<f32>) -> Result<TensorId, Error> {
+    Ok(match scale {
+        Some(scale) => b.graph.scale(x, scale, 0.0)?,
+        None => x,
+    })
 }

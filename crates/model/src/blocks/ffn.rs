@@ -1,18 +1,45 @@
 //! Dense feed-forward networks.
 
+use quipu_backend::WeightUse::Elementwise;
 use quipu_graph::{GluOp, TensorId, UnaryOp};
 
-use super::{Bias, Block, Linear};
+use super::{Bias, Block, Linear, Norm};
 use crate::build::Builder;
 use crate::error::Error;
 use crate::hparams::Hparams;
 use crate::loader::{Loader, block};
+use crate::weight::Weight;
 
 /// What bends the rows.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Activation {
     Silu,
     Gelu,
+    /// The square of what is positive.
+    ReluSquared,
+    /// Two polynomials and an exponential, with numbers of the layer (`ggml_xielu`).
+    Xielu(Xielu),
+}
+
+/// What a layer's xIELU is made of, as files have it.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Xielu {
+    /// Decides the share of what is not positive.
+    pub alpha_n: f32,
+    /// Decides the share of squares.
+    pub alpha_p: f32,
+    /// Share of everything.
+    pub beta: f32,
+    /// Upper bound inside the exponential.
+    pub eps: f32,
+}
+
+impl Xielu {
+    fn op(self) -> UnaryOp {
+        let softplus = |x: f32| if x > 20.0 { x } else { (1.0 + x.exp()).ln() };
+        let (alpha_n, alpha_p) = (self.beta + softplus(self.alpha_n), softplus(self.alpha_p));
+        UnaryOp::Xielu { alpha_n, alpha_p, beta: self.beta, eps: self.eps }
+    }
 }
 
 /// What the bent rows are multiplied with.
@@ -33,13 +60,39 @@ pub(crate) struct FfnSpec {
     pub gate: Gate,
     /// Biases of all its matrices.
     pub bias: Bias,
-    /// Factors beside the matrices are honoured.
-    pub scales: bool,
+    /// Which factors beside the matrices are honoured.
+    pub scales: Scales,
+    /// Its width, if it is not the layer's `n_ff`.
+    pub n_ff: Option<usize>,
+    /// What follows the names of its matrices.
+    pub suffix: &'static str,
+    /// Divisors of the bent rows (`ffn.act.scales`), which may be absent.
+    pub act_divisors: bool,
+    /// A norm before the last matrix (`ffn_sub_norm`).
+    pub sub_norm: bool,
+}
+
+/// Factors beside matrices.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Scales {
+    Unused,
+    /// Of the last matrix alone.
+    Down,
+    All,
 }
 
 impl Default for FfnSpec {
     fn default() -> Self {
-        FfnSpec { activation: Activation::Silu, gate: Gate::Parallel, bias: Bias::Never, scales: false }
+        FfnSpec {
+            activation: Activation::Silu,
+            gate: Gate::Parallel,
+            bias: Bias::Never,
+            scales: Scales::Unused,
+            n_ff: None,
+            suffix: "",
+            act_divisors: false,
+            sub_norm: false,
+        }
     }
 }
 
@@ -49,6 +102,8 @@ pub(crate) struct Ffn {
     activation: Activation,
     up: Linear,
     gating: Gating,
+    act_divisors: Option<Weight>,
+    sub_norm: Option<Norm>,
     down: Linear,
 }
 
@@ -63,15 +118,17 @@ enum Gating {
 impl Ffn {
     /// The network of layer `il`.
     pub fn load(loader: &mut Loader<'_>, hparams: &Hparams, il: usize, spec: &FfnSpec) -> Result<Ffn, Error> {
-        let (n_embd, n_ff) = (hparams.n_embd, hparams.layers[il].n_ff);
+        let (n_embd, n_ff) = (hparams.n_embd, spec.n_ff.unwrap_or(hparams.layers[il].n_ff));
         if n_ff == 0 {
             let found = format!("missing or 0 in layer {il}");
             let expected = "the width of the feed-forward network";
             return Err(hparams.error("feed_forward_length", &found, expected));
         }
-        let mut load = |name: &str, ne: [usize; 2]| -> Result<Linear, Error> {
-            let linear = Linear::load(loader, &block(il, name), ne, spec.bias)?;
-            Ok(if spec.scales { linear } else { linear.unscaled() })
+        let name = |part: &str| block(il, &format!("{part}{}", spec.suffix));
+        let mut load = |part: &str, ne: [usize; 2]| -> Result<Linear, Error> {
+            let linear = Linear::load(loader, &name(part), ne, spec.bias)?;
+            let honoured = spec.scales == Scales::All || (spec.scales == Scales::Down && part == "ffn_down");
+            Ok(if honoured { linear } else { linear.unscaled() })
         };
         let gating = match spec.gate {
             Gate::None => Gating::None,
@@ -81,37 +138,69 @@ impl Ffn {
         let n_up = if spec.gate == Gate::Halves { 2 * n_ff } else { n_ff };
         let up = load("ffn_up", [n_embd, n_up])?;
         let down = load("ffn_down", [n_ff, n_embd])?;
-        Ok(Ffn { activation: spec.activation, up, gating, down })
+        let mut act_divisors = None;
+        if spec.act_divisors {
+            act_divisors = loader.optional(&block(il, "ffn.act.scales"), &[n_ff], Elementwise)?;
+        }
+        let mut sub_norm = None;
+        if spec.sub_norm {
+            sub_norm = Some(Norm::load(loader, hparams, &block(il, "ffn_sub_norm"), &[n_ff], Bias::Never)?);
+        }
+        Ok(Ffn { activation: spec.activation, up, gating, act_divisors, sub_norm, down })
     }
 }
 
 impl Block for Ffn {
     fn forward(&self, b: &mut Builder<'_>, x: TensorId) -> Result<TensorId, Error> {
         let up = self.up.forward_in_ffn(b, x)?;
-        let bent = match &self.gating {
-            Gating::None => b.graph.unary(self.activation.unary(), up)?,
+        let mut bent = match &self.gating {
+            Gating::None => self.activation.bend(b, up)?,
             Gating::Parallel(gate) => {
                 let gate = gate.forward_in_ffn(b, x)?;
-                b.graph.glu(self.activation.glu(), gate, up)?
+                match self.activation.glu() {
+                    Some(op) => b.graph.glu(op, gate, up)?,
+                    None => {
+                        let bent = self.activation.bend(b, gate)?;
+                        b.graph.mul(bent, up)?
+                    }
+                }
             }
-            Gating::Halves => b.graph.glu_halves(self.activation.glu(), up, false)?,
+            Gating::Halves => {
+                let op = self.activation.glu().unwrap_or(GluOp::Swiglu);
+                b.graph.glu_halves(op, up, false)?
+            }
         };
+        if let Some(divisors) = &self.act_divisors {
+            let divisors = b.weight(divisors)?;
+            bent = b.graph.div(bent, divisors)?;
+        }
+        if let Some(norm) = &self.sub_norm {
+            bent = norm.forward(b, bent)?;
+            return self.down.forward(b, bent);
+        }
         self.down.forward_in_ffn(b, bent)
     }
 }
 
 impl Activation {
-    fn unary(self) -> UnaryOp {
-        match self {
+    /// The function itself.
+    pub(super) fn bend(self, b: &mut Builder<'_>, x: TensorId) -> Result<TensorId, Error> {
+        let op = match self {
             Activation::Silu => UnaryOp::Silu,
             Activation::Gelu => UnaryOp::Gelu,
-        }
+            Activation::ReluSquared => UnaryOp::Relu,
+            Activation::Xielu(xielu) => xielu.op(),
+        };
+        let bent = b.graph.unary(op, x)?;
+        Ok(if self == Activation::ReluSquared { b.graph.sqr(bent)? } else { bent })
     }
 
-    fn glu(self) -> GluOp {
+    /// The op that bends a gate and multiplies in one, if there is one.
+    pub(super) fn glu(self) -> Option<GluOp> {
         match self {
-            Activation::Silu => GluOp::Swiglu,
-            Activation::Gelu => GluOp::Geglu,
+            Activation::Silu => Some(GluOp::Swiglu),
+            Activation::Gelu => Some(GluOp::Geglu),
+            Activation::ReluSquared | Activation::Xielu(_) => None,
         }
     }
 }

@@ -2,17 +2,23 @@
 
 use quipu_graph::TensorId;
 
-use super::{Block, Norm};
+use super::embeddings::scaled;
+use super::{Block, KeyRotation, Norm};
 use crate::build::Builder;
 use crate::error::Error;
+use crate::memory::LayerMemory;
 
-/// What the feed-forward block reads.
+/// What the feed-forward block reads, and the order in which the sum is formed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Residual {
-    /// The residual stream with the mixer's result in it.
+    /// It reads the residual stream with the mixer's result in it.
     Sequential,
-    /// The same normed rows as the mixer.
+    /// It reads what the mixer reads, or the residual stream through a norm of its own: `ffn + (mixed + x)`.
     Parallel,
+    /// The same, summed as `(ffn + mixed) + x`.
+    ParallelMixedFirst,
+    /// The same, summed as `(ffn + x) + mixed`.
+    ParallelStreamFirst,
 }
 
 /// A layer. Norms before a block, behind it, or both.
@@ -22,63 +28,116 @@ pub(crate) struct Layer {
     pub il: usize,
     /// Before the mixer.
     pub attn_norm: Option<Norm>,
-    /// Attention, or what stands in for it.
-    pub mixer: Box<dyn Block>,
+    /// Attention, or what stands in for it; `None`: tokens are not mixed.
+    pub mixer: Option<Box<dyn Block>>,
     /// Behind the mixer.
     pub attn_post_norm: Option<Norm>,
     /// Where the feed-forward block reads.
     pub residual: Residual,
+    /// Factor on the results of both blocks.
+    pub residual_scale: Option<f32>,
     /// Before the feed-forward block, if it reads the residual stream.
     pub ffn_norm: Option<Norm>,
     /// The feed-forward block.
     pub ffn: Box<dyn Block>,
     /// Behind the feed-forward block.
     pub ffn_post_norm: Option<Norm>,
+    /// What reads the layer's input through a norm of its own; its result is added last.
+    pub beside: Option<(Norm, Box<dyn Block>)>,
+    /// On the layer's result.
+    pub out_norm: Option<Norm>,
 }
 
 impl Layer {
     /// A layer without norms.
     pub fn new(il: usize, mixer: impl Block + 'static, ffn: impl Block + 'static) -> Layer {
+        Layer::of(il, Some(Box::new(mixer)), Box::new(ffn))
+    }
+
+    /// A layer without norms, of blocks that were chosen layer by layer.
+    pub fn of(il: usize, mixer: Option<Box<dyn Block>>, ffn: Box<dyn Block>) -> Layer {
         Layer {
             il,
             attn_norm: None,
-            mixer: Box::new(mixer),
+            mixer,
             attn_post_norm: None,
             residual: Residual::Sequential,
+            residual_scale: None,
             ffn_norm: None,
-            ffn: Box::new(ffn),
+            ffn,
             ffn_post_norm: None,
+            beside: None,
+            out_norm: None,
         }
+    }
+
+    /// What it remembers of each token.
+    pub fn memory(&self) -> LayerMemory {
+        self.mixer.as_ref().map_or(LayerMemory::None, |mixer| mixer.memory())
+    }
+
+    /// How the keys it remembers follow their tokens to other positions.
+    pub fn key_rotation(&self) -> Option<KeyRotation<'_>> {
+        self.mixer.as_ref()?.key_rotation()
     }
 
     /// Adds the layer to a graph; the last layer keeps only the rows whose outputs are wanted.
     pub fn forward(&self, b: &mut Builder<'_>, x: TensorId) -> Result<TensorId, Error> {
         let il = self.il;
+        let Some(mixer) = &self.mixer else {
+            let [x] = b.keep_outputs(il, [x])?;
+            return self.feed_forward(b, x, x);
+        };
         let normed = norm(b, self.attn_norm.as_ref(), x, "attn_norm", il)?;
-        let mixed = self.mixer.forward(b, normed)?;
-        let (mixed, x, normed) = match self.residual {
-            Residual::Sequential => {
-                let [mixed, x] = b.keep_outputs(il, [mixed, x])?;
-                (mixed, x, None)
-            }
-            Residual::Parallel => {
-                let [mixed, x, normed] = b.keep_outputs(il, [mixed, x, normed])?;
-                (mixed, x, Some(normed))
-            }
+        let mixed = mixer.forward(b, normed)?;
+        if self.residual == Residual::Sequential {
+            let [mixed, x] = b.keep_outputs(il, [mixed, x])?;
+            let mixed = norm(b, self.attn_post_norm.as_ref(), mixed, "attn_post_norm", il)?;
+            let mixed = scaled(b, mixed, self.residual_scale)?;
+            let ffn_inp = b.graph.add(mixed, x)?;
+            return self.feed_forward(b, ffn_inp, x);
+        }
+        let [mixed, x, normed] = b.keep_outputs(il, [mixed, x, normed])?;
+        let cur = match &self.ffn_norm {
+            Some(ffn_norm) => norm(b, Some(ffn_norm), x, "ffn_norm", il)?,
+            None => normed,
         };
-        let mixed = norm(b, self.attn_post_norm.as_ref(), mixed, "attn_post_norm", il)?;
-        let ffn_inp = b.graph.add(mixed, x)?;
+        if self.residual == Residual::Parallel {
+            let ffn_inp = b.graph.add(mixed, x)?;
+            b.name(ffn_inp, "ffn_inp", il);
+            let ffn = self.ffn.forward(b, cur)?;
+            b.name(ffn, "ffn_out", il);
+            let out = b.graph.add(ffn, ffn_inp)?;
+            b.name(out, "l_out", il);
+            return Ok(out);
+        }
+        let ffn = self.ffn.forward(b, cur)?;
+        b.name(ffn, "ffn_out", il);
+        let [first, second] =
+            if self.residual == Residual::ParallelMixedFirst { [mixed, x] } else { [x, mixed] };
+        let out = b.graph.add(ffn, first)?;
+        let out = b.graph.add(out, second)?;
+        b.name(out, "l_out", il);
+        Ok(out)
+    }
+
+    /// The second half, over the residual stream with the mixer's result in it; `x` is the layer's input.
+    fn feed_forward(&self, b: &mut Builder<'_>, ffn_inp: TensorId, x: TensorId) -> Result<TensorId, Error> {
+        let il = self.il;
         b.name(ffn_inp, "ffn_inp", il);
-        let cur = match normed {
-            Some(normed) => normed,
-            None => norm(b, self.ffn_norm.as_ref(), ffn_inp, "ffn_norm", il)?,
-        };
+        let cur = norm(b, self.ffn_norm.as_ref(), ffn_inp, "ffn_norm", il)?;
         let cur = self.ffn.forward(b, cur)?;
         b.name(cur, "ffn_out", il);
         let cur = norm(b, self.ffn_post_norm.as_ref(), cur, "ffn_post_norm", il)?;
-        let out = b.graph.add(cur, ffn_inp)?;
+        let cur = scaled(b, cur, self.residual_scale)?;
+        let mut out = b.graph.add(cur, ffn_inp)?;
+        if let Some((beside_norm, beside)) = &self.beside {
+            let cur = norm(b, Some(beside_norm), x, "ffn_norm_exps", il)?;
+            let cur = beside.forward(b, cur)?;
+            out = b.graph.add(cur, out)?;
+        }
         b.name(out, "l_out", il);
-        Ok(out)
+        norm(b, self.out_norm.as_ref(), out, "loop_norm", il)
     }
 }
 

@@ -5,10 +5,13 @@
 //! and with which options, its file in `archs/` says.
 
 mod attention;
+mod decoder;
 mod embeddings;
 mod ffn;
 mod layer;
 mod linear;
+mod mla;
+mod moe;
 mod norm;
 mod rope;
 mod transformer;
@@ -22,11 +25,15 @@ use crate::error::Error;
 use crate::graph::BuiltGraph;
 use crate::memory::LayerMemory;
 
-pub(crate) use attention::{Attention, AttentionSpec, Projections, QkNorm, Scale};
+pub(crate) use attention::{Attention, AttentionSpec, Projections, QkNorm, Scale, Temperature};
+pub(crate) use decoder::{Decoder, Factors, MoeLayers, Norms};
 pub(crate) use embeddings::{Embeddings, Output, OutputSpec, Tied};
-pub(crate) use ffn::{Activation, Ffn, FfnSpec, Gate};
+pub use ffn::Xielu;
+pub(crate) use ffn::{Activation, Ffn, FfnSpec, Gate, Scales};
 pub(crate) use layer::{Layer, Residual};
 pub(crate) use linear::{Bias, Linear};
+pub(crate) use mla::{Mla, MlaSpec};
+pub(crate) use moe::{Moe, MoeSpec, Shared};
 pub(crate) use norm::Norm;
 pub(crate) use rope::{KeyRotation, Rope, RopeFactors};
 pub(crate) use transformer::Transformer;

@@ -15,7 +15,8 @@ use crate::weight::Weight;
 pub(crate) struct Norm {
     kind: NormKind,
     eps: f32,
-    weight: Weight,
+    /// None: rows are only normed.
+    weight: Option<Weight>,
     bias: Option<Weight>,
 }
 
@@ -55,7 +56,17 @@ impl Norm {
             return Ok(None);
         };
         let bias = load_bias(loader, name, ne, bias)?;
-        Ok(Some(Norm { kind: hparams.norm, eps: hparams.norm_eps, weight, bias }))
+        Ok(Some(Norm { kind: hparams.norm, eps: hparams.norm_eps, weight: Some(weight), bias }))
+    }
+
+    /// The model's norm without a weight.
+    pub fn weightless(hparams: &Hparams) -> Norm {
+        Norm { kind: hparams.norm, eps: hparams.norm_eps, weight: None, bias: None }
+    }
+
+    /// The same weights in a norm of another kind than the model's.
+    pub fn of_kind(self, kind: NormKind, eps: f32) -> Norm {
+        Norm { kind, eps, ..self }
     }
 
     /// `norm(x) * w + b`.
@@ -64,7 +75,8 @@ impl Norm {
             NormKind::Rms => b.graph.rms_norm(x, self.eps)?,
             NormKind::Layer => b.graph.norm(x, self.eps)?,
         };
-        let weight = b.weight(&self.weight)?;
+        let Some(weight) = &self.weight else { return Ok(normed) };
+        let weight = b.weight(weight)?;
         let scaled = b.graph.mul(normed, weight)?;
         let Some(bias) = &self.bias else { return Ok(scaled) };
         let bias = b.weight(bias)?;

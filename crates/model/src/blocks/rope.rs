@@ -38,8 +38,7 @@ impl RopeFactors {
         if hparams.rope_scaling == RopeScaling::LongRope {
             return RopeFactors::by_length(loader, hparams);
         }
-        let freqs = factors(loader, hparams, "rope_freqs.weight")?;
-        Ok(Arc::new(RopeFactors { devices: devices(loader), freqs, ..RopeFactors::default() }))
+        RopeFactors::one(loader, hparams)
     }
 
     /// A set for contexts up to the original length and one for longer ones.
@@ -47,6 +46,18 @@ impl RopeFactors {
         let long = factors(loader, hparams, "rope_factors_long.weight")?;
         let short = factors(loader, hparams, "rope_factors_short.weight")?;
         Ok(Arc::new(RopeFactors { devices: devices(loader), freqs: Copies::new(), long, short }))
+    }
+
+    /// As [`RopeFactors::by_scaling`], for graphs that leave out what their files may carry.
+    pub fn unused(loader: &mut Loader<'_>, hparams: &Hparams) -> Result<Arc<RopeFactors>, Error> {
+        RopeFactors::by_scaling(loader, hparams)?;
+        Ok(RopeFactors::none())
+    }
+
+    /// One set for all context lengths.
+    pub fn one(loader: &mut Loader<'_>, hparams: &Hparams) -> Result<Arc<RopeFactors>, Error> {
+        let freqs = factors(loader, hparams, "rope_freqs.weight")?;
+        Ok(Arc::new(RopeFactors { devices: devices(loader), freqs, ..RopeFactors::default() }))
     }
 
     /// The set that holds for a layer in a context (`get_rope_factors`).

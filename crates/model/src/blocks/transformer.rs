@@ -28,6 +28,11 @@ impl Transformer {
         let layers = (0..hparams.n_layer()).map(|il| layer(loader, il)).collect::<Result<_, _>>()?;
         Ok(Box::new(Transformer { embeddings, layers, output }))
     }
+
+    /// Of these parts. Layers may be missing, but not the last.
+    pub fn of(embeddings: Embeddings, layers: Vec<Layer>, output: Output) -> Transformer {
+        Transformer { embeddings, layers, output }
+    }
 }
 
 impl Network for Transformer {
@@ -41,10 +46,14 @@ impl Network for Transformer {
     }
 
     fn memory(&self) -> Vec<LayerMemory> {
-        self.layers.iter().map(|layer| layer.mixer.memory()).collect()
+        let mut memory = vec![LayerMemory::None; self.layers.last().map_or(0, |layer| layer.il + 1)];
+        for layer in &self.layers {
+            memory[layer.il] = layer.memory();
+        }
+        memory
     }
 
     fn key_rotation(&self, il: usize) -> Option<KeyRotation<'_>> {
-        self.layers.get(il)?.mixer.key_rotation()
+        self.layers.iter().find(|layer| layer.il == il)?.key_rotation()
     }
 }

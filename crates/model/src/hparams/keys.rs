@@ -69,6 +69,45 @@ impl<'a> Keys<'a> {
         }
     }
 
+    /// A finite number that must be there.
+    pub fn required_f32(&self, name: &str) -> Result<f32, Error> {
+        self.f32(name)?.ok_or_else(|| self.error(name, &"missing", "a number"))
+    }
+
+    /// The finite numbers of all layers, one for each or one for all, at `key`, which has no architecture before it.
+    pub fn floats_of_layers(&self, key: &str, n_layer: usize) -> Result<Vec<f32>, Error> {
+        let wrong = |found: String| {
+            let expected = format!("a finite f32 for each of {n_layer} layers");
+            Error::Hparam { key: key.to_owned(), found, expected }
+        };
+        let values = match self.metadata.get(key) {
+            Some(Value::Array(Array::F32(values))) if values.len() == n_layer => values.clone(),
+            Some(Value::Array(array)) => return Err(wrong(format!("{} values", array.len()))),
+            _ => vec![self.metadata.f32(key)?; n_layer],
+        };
+        if values.iter().any(|value| !value.is_finite()) {
+            return Err(wrong("not finite".to_owned()));
+        }
+        Ok(values)
+    }
+
+    /// A truth value that may be absent.
+    pub fn bool(&self, name: &str) -> Result<Option<bool>, Error> {
+        Ok(self.metadata.optional::<bool>(&self.key(name))?)
+    }
+
+    /// Up to four numbers, the rest 0; a single one stands for all (`get_key_or_arr` with `rope_sections`).
+    pub fn sections(&self, name: &str) -> Result<Option<[i64; 4]>, Error> {
+        let key = self.key(name);
+        let array = match self.metadata.get(&key) {
+            None => return Ok(None),
+            Some(Value::Array(array)) => array,
+            Some(_) => return Ok(Some([i64::from(self.metadata.u32(&key)?); 4])),
+        };
+        let value = |i: usize| array.integer(i).map_or(0, |value| i64::try_from(value).unwrap_or(i64::MAX));
+        Ok(Some([0, 1, 2, 3].map(value)))
+    }
+
     /// One number for all layers, or an array with one for each (`get_key_or_arr`).
     pub fn per_layer(&self, name: &str, n_layer: usize) -> Result<Option<Vec<usize>>, Error> {
         let key = self.key(name);

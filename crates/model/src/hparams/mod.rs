@@ -3,6 +3,7 @@
 //! What differs between layers is per layer ([`LayerHparams`]), also where most models have one value for all. Numbers that only one
 //! family has are read by its architecture's file. What a shape must be so that a block can compute with it, the block checks.
 
+mod experts;
 mod keys;
 mod rope;
 mod size;
@@ -12,10 +13,12 @@ use std::fmt::Display;
 
 use quipu_graph::RopeMode;
 
+pub use crate::blocks::Xielu;
 use crate::error::Error;
 
+pub use experts::{Experts, Gating};
 pub(crate) use keys::Keys;
-pub use rope::{LayerRope, RopeScaling};
+pub use rope::{LayerRope, RopeScaling, Yarn};
 pub(crate) use size::SizeFacts;
 pub use window::{Window, WindowKind};
 
@@ -57,6 +60,30 @@ pub struct Hparams {
     pub attn_logit_softcap: f32,
     /// Bound that logits are bent to; 0: none.
     pub final_logit_softcap: f32,
+    /// ALiBi's maximal bias; 0: positions do not bias scores.
+    pub max_alibi_bias: f32,
+    /// Queries, keys and values are brought between this and its negative.
+    pub clamp_kqv: Option<f32>,
+    /// Factors on what a model computes; 0 is none.
+    pub multipliers: Multipliers,
+    /// How much queries grow with their position; 0: not at all.
+    pub temperature_scale: f32,
+    /// Remembered keys can follow their tokens to other positions.
+    pub can_shift: bool,
+    /// Widths of latent queries, and of latent keys and values (`n_lora_q`, `n_lora_kv`).
+    pub n_lora: [usize; 2],
+    /// Numbers of each layer's xIELU; empty where there is none.
+    pub xielu: Vec<Xielu>,
+    /// Details of YaRN.
+    pub yarn: Yarn,
+    /// Both blocks of a layer stand side by side, where an architecture leaves that to the file.
+    pub is_parallel: bool,
+    /// How often the layers of the file run; [`Hparams::layers`] has them as often.
+    pub n_loops: usize,
+    /// Between two runs there is the final norm.
+    pub norms_between_loops: bool,
+    /// Mixtures of experts.
+    pub experts: Experts,
     /// What each layer has of its own.
     pub layers: Vec<LayerHparams>,
 }
@@ -80,6 +107,19 @@ pub struct LayerHparams {
     pub rope: LayerRope,
     /// How far back its attention sees; `None`: everything.
     pub window: Option<Window>,
+}
+
+/// Factors on what a model computes; 0 is none.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Multipliers {
+    /// On embeddings.
+    pub embeddings: f32,
+    /// On the results of both blocks of a layer.
+    pub residual: f32,
+    /// On scores, in place of 1 / sqrt(head size).
+    pub scores: f32,
+    /// On logits, or what they are divided by.
+    pub logits: f32,
 }
 
 /// Kinds of norms. Each has a key for its epsilon.
@@ -145,12 +185,36 @@ impl Hparams {
             n_ctx_orig_yarn: 0,
             attn_logit_softcap: 0.0,
             final_logit_softcap: 0.0,
+            max_alibi_bias: 0.0,
+            clamp_kqv: None,
+            multipliers: Multipliers::default(),
+            temperature_scale: 0.0,
+            can_shift: true,
+            n_lora: [0; 2],
+            xielu: Vec::new(),
+            yarn: Yarn::default(),
+            is_parallel: false,
+            n_loops: 1,
+            norms_between_loops: false,
+            experts: Experts::default(),
             layers: Vec::new(),
         })
     }
 
-    /// Reads what architectures share (`llama_model_base::load_hparams`).
+    /// Reads what architectures share (`llama_model_base::load_hparams`), of an architecture without experts.
     pub(crate) fn read(
+        keys: &Keys<'_>,
+        norm: NormKind,
+        rope_mode: Option<RopeMode>,
+    ) -> Result<Hparams, Error> {
+        if keys.optional_u32("expert_count")?.unwrap_or(0) != 0 {
+            return Err(keys.error("expert_count", &"a mixture of experts", "a dense model (0 experts)"));
+        }
+        Hparams::read_with_experts(keys, norm, rope_mode)
+    }
+
+    /// As [`Hparams::read`], of an architecture that may have experts.
+    pub(crate) fn read_with_experts(
         keys: &Keys<'_>,
         norm: NormKind,
         rope_mode: Option<RopeMode>,
@@ -178,9 +242,6 @@ impl Hparams {
             Some(factor) => factor,
             None => keys.f32("rope.scale_linear")?.unwrap_or(0.0),
         };
-        if keys.optional_u32("expert_count")?.unwrap_or(0) != 0 {
-            return Err(keys.error("expert_count", &"a mixture of experts", "a dense model (0 experts)"));
-        }
         let freq_base = keys.f32("rope.freq_base")?.unwrap_or(10000.0);
         if rope_mode.is_some() && freq_base <= 0.0 {
             return Err(keys.error("rope.freq_base", &freq_base, "a positive number"));
@@ -215,6 +276,18 @@ impl Hparams {
                 .unwrap_or(n_ctx_train),
             attn_logit_softcap: 0.0,
             final_logit_softcap: 0.0,
+            max_alibi_bias: 0.0,
+            clamp_kqv: None,
+            multipliers: Multipliers::default(),
+            temperature_scale: 0.0,
+            can_shift: true,
+            n_lora: [0; 2],
+            xielu: Vec::new(),
+            yarn: Yarn::default(),
+            is_parallel: false,
+            n_loops: 1,
+            norms_between_loops: false,
+            experts: Experts::read(keys)?,
             layers: (0..n_layer).map(layer).collect(),
         })
     }

@@ -1,5 +1,8 @@
 //! What files say of rotary positions.
 
+use super::Keys;
+use crate::error::Error;
+
 /// Kinds of context extension (`llama_rope_scaling_type`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -24,6 +27,32 @@ impl RopeScaling {
             "longrope" => Some(RopeScaling::LongRope),
             _ => None,
         }
+    }
+}
+
+/// Details of YaRN, of which most architectures have no keys.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Yarn {
+    /// Fast end of the ramp.
+    pub beta_fast: f32,
+    /// Slow end of the ramp.
+    pub beta_slow: f32,
+    /// What the magnitude's growth is multiplied by (`yarn_log_multiplier`); 0: nothing.
+    pub log_mul: f32,
+}
+
+impl Default for Yarn {
+    fn default() -> Self {
+        Yarn { beta_fast: 32.0, beta_slow: 1.0, log_mul: 0.0 }
+    }
+}
+
+impl Yarn {
+    /// Reads both ends of the ramp, where there are keys for them.
+    pub(crate) fn read_ramp(&mut self, keys: &Keys<'_>) -> Result<(), Error> {
+        self.beta_fast = keys.f32("rope.scaling.yarn_beta_fast")?.unwrap_or(self.beta_fast);
+        self.beta_slow = keys.f32("rope.scaling.yarn_beta_slow")?.unwrap_or(self.beta_slow);
+        Ok(())
     }
 }
 

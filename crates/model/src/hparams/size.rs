@@ -13,6 +13,9 @@ pub(crate) struct SizeFacts {
     pub n_head: usize,
     pub n_head_kv: usize,
     pub n_expert: usize,
+    pub n_ff: usize,
+    /// Width of each expert (`expert_feed_forward_length`); 0 if the file does not say.
+    pub n_ff_exp: usize,
 }
 
 impl From<&Hparams> for SizeFacts {
@@ -24,7 +27,9 @@ impl From<&Hparams> for SizeFacts {
             n_vocab: hparams.n_vocab,
             n_head: first.map_or(0, |layer| layer.n_head),
             n_head_kv: first.map_or(0, |layer| layer.n_head_kv),
-            n_expert: 0,
+            n_expert: hparams.experts.n,
+            n_ff: first.map_or(0, |layer| layer.n_ff),
+            n_ff_exp: hparams.experts.n_ff,
         }
     }
 }

@@ -82,6 +82,26 @@ impl<'a> Loader<'a> {
         Ok(Some(Weight { name: name.to_owned(), dtype: info.dtype, ne: found, storage }))
     }
 
+    /// Accepts the tensors of layers from `first` on: they serve to draft tokens, and no graph here has them (`TENSOR_SKIP`).
+    pub fn skip_layers_from(&mut self, first: usize) {
+        for (tensor, used) in self.set.tensors().zip(&mut self.used) {
+            let layer = tensor.name.strip_prefix("blk.").and_then(|rest| rest.split('.').next());
+            *used |= layer.and_then(|il| il.parse::<usize>().ok()).is_some_and(|il| il >= first);
+        }
+    }
+
+    /// Accepts a tensor that files may carry and that the reference's graph leaves out.
+    pub fn ignore(&mut self, name: &str) {
+        if let Some(index) = self.set.position(name) {
+            self.used[index] = true;
+        }
+    }
+
+    /// Whether the file has a tensor of that name.
+    pub fn has(&self, name: &str) -> bool {
+        self.set.position(name).is_some()
+    }
+
     /// Accepts the classification head that some files carry beside the output matrix.
     pub fn classifier(&mut self, hparams: &Hparams) -> Result<(), Error> {
         let Some(index) = self.set.position("cls.output.weight") else { return Ok(()) };

@@ -7,9 +7,6 @@ use super::error::Error;
 use crate::archs;
 use crate::hparams::SizeFacts;
 
-/// Architectures that this crate does not run, and how many layers make theirs a 70B model. Those it runs say so themselves.
-const LAYERS_OF_70B: [(&str, u32); 3] = [("deci", 80), ("jais2", 68), ("olmo", 80)];
-
 /// An architecture that this crate does not run, and one whose size classes it shares.
 const SIZED_AS: [(&str, &str); 1] = [("llama-embed", "llama")];
 
@@ -66,13 +63,11 @@ impl Facts {
     }
 }
 
-/// Whether a model is of the size class 70B. The width and the vocabulary decide other classes only.
+/// Whether a model is of the size class 70B; architectures that this crate does not run have no such class. The width and the vocabulary decide other classes only.
 fn is_70b(architecture: &str, size: &SizeFacts) -> bool {
     let twin = SIZED_AS.iter().find(|(name, _)| *name == architecture);
-    match archs::get(twin.map_or(architecture, |(_, twin)| twin)) {
-        Some(known) => (known.size_class)(size) == "70B",
-        None => LAYERS_OF_70B.iter().any(|(name, n)| *name == architecture && *n as usize == size.n_layer),
-    }
+    let known = archs::get(twin.map_or(architecture, |(_, twin)| twin));
+    known.is_some_and(|known| (known.size_class)(size) == "70B")
 }
 
 /// A number, or the first of an array with one for each layer.

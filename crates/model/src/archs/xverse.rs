@@ -1,0 +1,29 @@
+//! `xverse`: as llama, with an output matrix of its own. Answers to `src/models/xverse.cpp`.
+
+use quipu_graph::RopeMode;
+
+use super::{Architecture, UNKNOWN_SIZE};
+use crate::blocks::{Decoder, Network, OutputSpec, Tied};
+use crate::error::Error;
+use crate::hparams::{Hparams, Keys, NormKind, SizeFacts};
+use crate::loader::Loader;
+
+pub(super) const ARCH: Architecture = Architecture { name: "xverse", hparams, load, size_class };
+
+fn hparams(keys: &Keys<'_>) -> Result<Hparams, Error> {
+    Hparams::read(keys, NormKind::Rms, Some(RopeMode::Norm))?.rotates_whole_heads()?.heads_fill_rows()
+}
+
+fn load(loader: &mut Loader<'_>, hparams: &Hparams) -> Result<Box<dyn Network>, Error> {
+    let output = OutputSpec { tied: Tied::Never, ..OutputSpec::default() };
+    Decoder { output, ..Decoder::default() }.load(loader, hparams)
+}
+
+fn size_class(size: &SizeFacts) -> &'static str {
+    match size.n_layer {
+        32 => "7B",
+        40 => "13B",
+        80 => "65B",
+        _ => UNKNOWN_SIZE,
+    }
+}

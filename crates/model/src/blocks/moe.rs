@@ -1,0 +1,346 @@
+//! Mixtures of experts: a router chooses some feed-forward networks for each token. Answers to `build_moe_ffn`, in its order.
+
+use quipu_backend::WeightUse::{Elementwise, MulMat};
+use quipu_graph::{SortOrder, TensorId, UnaryOp};
+
+use super::{Activation, Block, Ffn, FfnSpec};
+use crate::build::Builder;
+use crate::error::Error;
+use crate::hparams::{Experts, Gating, Hparams};
+use crate::loader::{Loader, block};
+use crate::weight::Weight;
+
+/// What an architecture's mixture has. The default is what most have, but for the width.
+#[derive(Clone, Debug)]
+pub(crate) struct MoeSpec {
+    /// Width of each expert; `None`: that of the layer (`n_ff`).
+    pub n_ff: Option<usize>,
+    pub gating: Gating,
+    /// A bias on the scores that decides the choice and nothing else: the tensor's name, and whether it must be there.
+    pub choice_bias: Option<(&'static str, bool)>,
+    /// The weights of a token's experts are divided by their sum.
+    pub normalised: bool,
+    /// A factor on them; 0 and 1 are none.
+    pub scale: f32,
+    pub activation: Activation,
+    /// Files may do without `ffn_gate_exps`.
+    pub gate_is_optional: bool,
+    /// Gate and up may be one tensor, `ffn_gate_up_exps`.
+    pub may_be_merged: bool,
+    /// Factors beside the experts are honoured.
+    pub scales: bool,
+    /// What every token goes through besides.
+    pub shared: Option<Shared>,
+}
+
+/// A network that every token goes through, beside its experts.
+#[derive(Clone, Debug)]
+pub(crate) struct Shared {
+    pub ffn: FfnSpec,
+    /// Its result is multiplied by the sigmoid of one more score (`ffn_gate_inp_shexp`).
+    pub is_gated: bool,
+}
+
+impl Shared {
+    /// A SwiGLU of that width in the tensors `ffn_*_shexp`.
+    pub fn of_width(n_ff: usize) -> Shared {
+        let ffn = FfnSpec { n_ff: Some(n_ff), suffix: "_shexp", ..FfnSpec::default() };
+        Shared { ffn, is_gated: false }
+    }
+}
+
+impl Default for MoeSpec {
+    fn default() -> Self {
+        MoeSpec {
+            n_ff: None,
+            gating: Gating::Softmax,
+            choice_bias: None,
+            normalised: true,
+            scale: 0.0,
+            activation: Activation::Silu,
+            gate_is_optional: false,
+            may_be_merged: false,
+            scales: false,
+            shared: None,
+        }
+    }
+}
+
+/// Matrices of all experts, `[n_in, n_out, n_expert]`, and one factor for each.
+#[derive(Debug)]
+struct ExpertMatrices {
+    w: Weight,
+    scale: Option<Weight>,
+}
+
+/// A router, its experts, and what stands beside them.
+#[derive(Debug)]
+pub(crate) struct Moe {
+    il: usize,
+    experts: Experts,
+    router: Weight,
+    gating: Gating,
+    choice_bias: Option<Weight>,
+    normalised: bool,
+    scale: f32,
+    activation: Activation,
+    up: Up,
+    down: ExpertMatrices,
+    shared: Option<(Ffn, Option<Weight>)>,
+}
+
+/// The experts' first matrices.
+#[derive(Debug)]
+enum Up {
+    /// Gate and up in one.
+    Merged(ExpertMatrices),
+    /// Up, and perhaps a gate.
+    Apart { up: ExpertMatrices, gate: Option<ExpertMatrices> },
+}
+
+impl Moe {
+    /// The mixture of layer `il`.
+    pub fn load(loader: &mut Loader<'_>, hparams: &Hparams, il: usize, spec: &MoeSpec) -> Result<Moe, Error> {
+        let (n_embd, experts) = (hparams.n_embd, hparams.experts);
+        let n_ff = spec.n_ff.unwrap_or(hparams.layers[il].n_ff);
+        if experts.n == 0 {
+            return Err(hparams.error("expert_count", &0, "the number of experts"));
+        }
+        if n_ff == 0 {
+            let found = format!("missing or 0 in layer {il}");
+            return Err(hparams.error("expert_feed_forward_length", &found, "the width of the experts"));
+        }
+        check_groups(hparams)?;
+        let router = loader.require(&block(il, "ffn_gate_inp.weight"), &[n_embd, experts.n], MulMat)?;
+        let mut choice_bias = None;
+        if let Some((name, is_required)) = spec.choice_bias {
+            let name = block(il, name);
+            choice_bias = if is_required {
+                Some(loader.require(&name, &[experts.n], Elementwise)?)
+            } else {
+                loader.optional(&name, &[experts.n], Elementwise)?
+            };
+        }
+        let mut optional = |name: &str, n_in: usize, n_out: usize| {
+            let name = block(il, name);
+            let ne = [n_in, n_out, experts.n];
+            let Some(w) = loader.optional(&format!("{name}.weight"), &ne, MulMat)? else { return Ok(None) };
+            let scale = loader.optional(&format!("{name}.scale"), &[experts.n], Elementwise)?;
+            // As beside other matrices: nothing on the processor reads them.
+            loader.optional(&format!("{name}.input_scale"), &[experts.n], Elementwise)?;
+            Ok::<_, Error>(Some(ExpertMatrices { w, scale: scale.filter(|_| spec.scales) }))
+        };
+        let missing = |name: &str, n_in: usize, n_out: usize| {
+            Loader::missing(&format!("{}.weight", block(il, name)), &[n_in, n_out, experts.n], &[])
+        };
+        let merged = if spec.may_be_merged { optional("ffn_gate_up_exps", n_embd, 2 * n_ff)? } else { None };
+        let up = match merged {
+            Some(merged) => Up::Merged(merged),
+            None => {
+                let up = optional("ffn_up_exps", n_embd, n_ff)?;
+                let gate = optional("ffn_gate_exps", n_embd, n_ff)?;
+                if gate.is_none() && !spec.gate_is_optional {
+                    return Err(missing("ffn_gate_exps", n_embd, n_ff));
+                }
+                Up::Apart { up: up.ok_or_else(|| missing("ffn_up_exps", n_embd, n_ff))?, gate }
+            }
+        };
+        let down = optional("ffn_down_exps", n_ff, n_embd)?;
+        let down = down.ok_or_else(|| missing("ffn_down_exps", n_ff, n_embd))?;
+        let mut shared = None;
+        if let Some(spec) = &spec.shared {
+            let mut gate = None;
+            if spec.is_gated {
+                gate = Some(loader.require(&block(il, "ffn_gate_inp_shexp.weight"), &[n_embd], MulMat)?);
+            }
+            shared = Some((Ffn::load(loader, hparams, il, &spec.ffn)?, gate));
+        }
+        let (gating, normalised, scale) = (spec.gating, spec.normalised, spec.scale);
+        let activation = spec.activation;
+        Ok(Moe { il, experts, router, gating, choice_bias, normalised, scale, activation, up, down, shared })
+    }
+
+    /// The chosen experts of each token, i32 `[n_used, n_tokens]`, and their weights, f32 `[1, n_used, n_tokens]`.
+    fn route(&self, b: &mut Builder<'_>, x: TensorId) -> Result<[TensorId; 2], Error> {
+        let Experts { n, n_used, .. } = self.experts;
+        let router = b.weight(&self.router)?;
+        let logits = b.graph.mul_mat(router, x)?;
+        b.name(logits, "ffn_moe_logits", self.il);
+        let probs = match self.gating {
+            Gating::Softmax => b.graph.soft_max(logits, None, 1.0, 0.0)?,
+            Gating::Sigmoid => b.graph.unary(UnaryOp::Sigmoid, logits)?,
+        };
+        b.name(probs, "ffn_moe_probs", self.il);
+        let mut choice = probs;
+        if let Some(bias) = &self.choice_bias {
+            let bias = b.weight(bias)?;
+            choice = b.graph.add(choice, bias)?;
+        }
+        if self.experts.n_groups > 1 {
+            choice = self.mask_groups(b, choice)?;
+        }
+        let chosen = top(b, choice, n_used)?;
+        b.name(chosen, "ffn_moe_topk", self.il);
+        let n_tokens = b.graph[x].ne[1];
+        let probs = b.graph.reshape(probs, [1, n, n_tokens, 1])?;
+        let mut weights = b.graph.get_rows(probs, chosen)?;
+        if self.normalised {
+            let rows = b.graph.reshape(weights, [n_used, n_tokens, 1, 1])?;
+            let sum = b.graph.sum_rows(rows)?;
+            // The smallest normal f16.
+            let sum = b.graph.clamp(sum, 6.103_515_6e-5, f32::INFINITY)?;
+            let rows = b.graph.div(rows, sum)?;
+            weights = b.graph.reshape(rows, [1, n_used, n_tokens, 1])?;
+        }
+        if self.scale != 0.0 && self.scale != 1.0 {
+            weights = b.graph.scale(weights, self.scale, 0.0)?;
+        }
+        b.name(weights, "ffn_moe_weights", self.il);
+        b.graph.build_forward_expand(weights);
+        Ok([chosen, weights])
+    }
+
+    /// The scores of experts outside the best groups, far below all others. A group counts by the sum of its best two.
+    fn mask_groups(&self, b: &mut Builder<'_>, choice: TensorId) -> Result<TensorId, Error> {
+        let Experts { n, n_groups, n_groups_used, .. } = self.experts;
+        let n_tokens = b.graph[choice].ne[1];
+        let size = n / n_groups;
+        let groups = b.graph.reshape(choice, [size, n_groups, n_tokens, 1])?;
+        let best = top(b, groups, 2)?;
+        let single = b.graph.reshape(choice, [1, size, n_groups, n_tokens])?;
+        let best = b.graph.get_rows(single, best)?;
+        let best = b.graph.reshape(best, [2, n_groups, n_tokens, 1])?;
+        let scores = b.graph.sum_rows(best)?;
+        let scores = b.graph.reshape(scores, [n_groups, n_tokens, 1, 1])?;
+        // The reference copies the best groups over rows of -inf; here the others are pushed down by what is below the last that
+        // is kept. Of groups with equal scores at that place more are kept than there.
+        let order = b.graph.argsort(scores, SortOrder::Descending)?;
+        let (nb, skipped) = (b.graph[order].nb, (n_groups_used - 1) * size_of::<i32>());
+        let last = b.graph.view(order, [1, n_tokens, 1, 1], [nb[1], nb[2], nb[3]], skipped)?;
+        let single = b.graph.reshape(scores, [1, n_groups, n_tokens, 1])?;
+        let least = b.graph.get_rows(single, last)?;
+        let least = b.graph.reshape(least, [1, n_tokens, 1, 1])?;
+        let least = b.graph.repeat(least, [n_groups, n_tokens, 1, 1])?;
+        let below = b.graph.sub(least, scores)?;
+        let below = b.graph.unary(UnaryOp::Step, below)?;
+        let below = b.graph.scale(below, -1e30, 0.0)?;
+        let below = b.graph.reshape(below, [1, n_groups, n_tokens, 1])?;
+        let below = b.graph.repeat(below, [size, n_groups, n_tokens, 1])?;
+        let masked = b.graph.add(groups, below)?;
+        Ok(b.graph.reshape(masked, [n, n_tokens, 1, 1])?)
+    }
+
+    /// The sum of the experts' results.
+    fn mix(&self, b: &mut Builder<'_>, x: TensorId) -> Result<TensorId, Error> {
+        let [n_embd, n_tokens, ..] = b.graph[x].ne;
+        let [chosen, weights] = self.route(b, x)?;
+        let x = b.graph.reshape(x, [n_embd, 1, n_tokens, 1])?;
+        let bent = match &self.up {
+            Up::Merged(merged) => {
+                let both = merged.product(b, x, chosen)?;
+                let ([n, n_used, ..], nb) = (b.graph[both].ne, b.graph[both].nb);
+                let half = |at: usize| ([n / 2, n_used, n_tokens, 1], [nb[1], nb[2], nb[3]], at);
+                let (ne, strides, at) = half(0);
+                let gate = b.graph.view(both, ne, strides, at)?;
+                let (ne, strides, at) = half(n / 2 * size_of::<f32>());
+                let up = b.graph.view(both, ne, strides, at)?;
+                self.bend(b, gate, up)?
+            }
+            Up::Apart { up, gate } => {
+                let up = up.product(b, x, chosen)?;
+                match gate {
+                    Some(gate) => {
+                        let gate = gate.product(b, x, chosen)?;
+                        self.bend(b, gate, up)?
+                    }
+                    None => self.activation.bend(b, up)?,
+                }
+            }
+        };
+        let out = self.down.product(b, bent, chosen)?;
+        let out = b.graph.mul(out, weights)?;
+        b.graph.build_forward_expand(out);
+        let nb = b.graph[out].nb;
+        let slot = |b: &mut Builder<'_>, i: usize| -> Result<TensorId, Error> {
+            let view = b.graph.view(out, [n_embd, n_tokens, 1, 1], [nb[2], nb[3], nb[3]], i * nb[1])?;
+            b.graph.build_forward_expand(view);
+            Ok(view)
+        };
+        let slots = (0..self.experts.n_used).map(|i| slot(b, i)).collect::<Result<Vec<_>, _>>()?;
+        let mut sum = slots[0];
+        for slot in &slots[1..] {
+            sum = b.graph.add(sum, *slot)?;
+            b.graph.build_forward_expand(sum);
+        }
+        if slots.len() == 1 {
+            sum = b.graph.cont(sum)?;
+        }
+        b.name(sum, "ffn_moe_out", self.il);
+        Ok(sum)
+    }
+
+    fn bend(&self, b: &mut Builder<'_>, gate: TensorId, up: TensorId) -> Result<TensorId, Error> {
+        if let Some(op) = self.activation.glu() {
+            return Ok(b.graph.glu(op, gate, up)?);
+        }
+        let bent = self.activation.bend(b, gate)?;
+        Ok(b.graph.mul(bent, up)?)
+    }
+}
+
+impl Block for Moe {
+    fn forward(&self, b: &mut Builder<'_>, x: TensorId) -> Result<TensorId, Error> {
+        let mixed = self.mix(b, x)?;
+        let Some((shared, gate)) = &self.shared else { return Ok(mixed) };
+        let mut out = shared.forward(b, x)?;
+        if let Some(gate) = gate {
+            let gate = b.weight(gate)?;
+            let score = b.graph.mul_mat(gate, x)?;
+            // The reference's sigmoid here: silu(x) / x.
+            let bent = b.graph.unary(UnaryOp::Silu, score)?;
+            let share = b.graph.div(bent, score)?;
+            out = b.graph.mul(out, share)?;
+        }
+        b.name(out, "ffn_shexp", self.il);
+        Ok(b.graph.add(mixed, out)?)
+    }
+}
+
+impl ExpertMatrices {
+    /// Each token's rows of `x` times the experts it chose (`build_lora_mm_id`).
+    fn product(&self, b: &mut Builder<'_>, x: TensorId, chosen: TensorId) -> Result<TensorId, Error> {
+        let w = b.weight(&self.w)?;
+        let out = b.graph.mul_mat_id(w, x, chosen)?;
+        let Some(scale) = &self.scale else { return Ok(out) };
+        let (n, n_tokens) = (scale.ne[0], b.graph[x].ne[2]);
+        let scale = b.weight(scale)?;
+        let scale = b.graph.reshape(scale, [1, n, 1, 1])?;
+        let scale = b.graph.repeat(scale, [1, n, n_tokens, 1])?;
+        let scale = b.graph.get_rows(scale, chosen)?;
+        Ok(b.graph.mul(out, scale)?)
+    }
+}
+
+/// The places of the `n` largest elements of each row.
+fn top(b: &mut Builder<'_>, x: TensorId, n: usize) -> Result<TensorId, Error> {
+    let order = b.graph.argsort(x, SortOrder::Descending)?;
+    let ([_, n1, n2, n3], nb) = (b.graph[order].ne, b.graph[order].nb);
+    Ok(b.graph.view(order, [n, n1, n2, n3], [nb[1], nb[2], nb[3]], 0)?)
+}
+
+/// Groups are of one size, of two experts at least, and those that a token chooses from hold as many experts as it uses.
+fn check_groups(hparams: &Hparams) -> Result<(), Error> {
+    let Experts { n, n_used, n_groups, n_groups_used, .. } = hparams.experts;
+    if n_groups <= 1 {
+        return Ok(());
+    }
+    if !n.is_multiple_of(n_groups) || n / n_groups < 2 {
+        let expected = format!("groups of one size, two of the {n} experts or more");
+        return Err(hparams.error("expert_group_count", &n_groups, expected));
+    }
+    if n_groups_used == 0 || n_groups_used > n_groups || n_groups_used * (n / n_groups) < n_used {
+        let expected = format!("at most {n_groups} groups that hold {n_used} experts");
+        return Err(hparams.error("expert_group_used_count", &n_groups_used, expected));
+    }
+    Ok(())
+}

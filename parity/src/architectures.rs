@@ -1,0 +1,403 @@
+//! Architectures: what each is proved by.
+//!
+//! Three things: the reference's own toys (F32), which must be equal within 1e-9; the small models of `small`, within ten times what the
+//! reference differs from itself; and their knock-outs, which must not be. `goldens/architectures` holds the reference's answers for the
+//! small models and the distances of the toys, for replay without a checkout and for docs/architectures.md.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+
+use quipu_cpu_backend::CpuDevice;
+use quipu_gguf::GgufFile;
+use quipu_model::{ARCHITECTURES, LayerMemory, Model};
+use quipu_quant::DType;
+use serde::{Deserialize, Serialize};
+
+use crate::checkout::{Checkout, LogitsRequest, floats};
+use crate::engine;
+use crate::error::Error;
+use crate::golden_files::{folder, read_json, write_json};
+use crate::logits::{FLOOR, N_TOKENS, TOKEN_SEED, WEIGHT_SEED, nmse};
+use crate::random::fnv1a;
+use crate::report::{Row, Verdict};
+use crate::small::{N_VOCAB, SMALL, Small, TYPES};
+use crate::tap::TapOptions;
+use crate::toy::tokens;
+
+/// Positions recorded of each small model.
+const N_RECORDED: usize = 4;
+/// The smaller ubatch: borders lie inside the prompt.
+const SHORT: usize = 32;
+
+/// A small model's recorded answers.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct SmallGolden {
+    /// Name and type.
+    pub case: String,
+    /// FNV-1a of its file, in hexadecimal.
+    pub model_hash: String,
+    /// The largest NMSE of the reference at ubatch 512 against itself at 32 and at 1.
+    pub spread: f64,
+    /// NMSE of this workspace at ubatch 512 when it was recorded.
+    pub distance: f64,
+    /// First value in `logits.bin`.
+    pub offset: usize,
+    /// Parts whose absence did not show.
+    pub unproved: Vec<String>,
+}
+
+/// A toy of the reference.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ToyGolden {
+    /// `general.architecture`.
+    pub arch: String,
+    /// The larger NMSE, of ubatches 512 and 1.
+    pub distance: f64,
+}
+
+/// `index.json`.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Index {
+    /// How the goldens were made.
+    pub provenance: BTreeMap<String, String>,
+    /// The small models.
+    pub small: Vec<SmallGolden>,
+    /// The reference's toys by file name.
+    pub toys: BTreeMap<String, ToyGolden>,
+}
+
+impl Index {
+    fn folder() -> PathBuf {
+        folder().join("architectures")
+    }
+
+    /// The recorded index and logits.
+    ///
+    /// # Errors
+    /// Files that cannot be read.
+    pub fn read() -> Result<(Index, Vec<f32>), Error> {
+        let dir = Index::folder();
+        let path = dir.join("logits.bin");
+        let values = floats(&std::fs::read(&path).map_err(Error::io(&path))?);
+        Ok((read_json(&dir.join("index.json"))?, values))
+    }
+
+    fn of_case(&self, case: &str) -> Option<&SmallGolden> {
+        self.small.iter().find(|golden| golden.case == case)
+    }
+}
+
+/// Every small model in every type.
+fn cases() -> impl Iterator<Item = (String, &'static Small, DType)> {
+    SMALL.iter().flat_map(|small| TYPES.map(|dtype| (format!("{} {dtype}", small.name), small, dtype)))
+}
+
+/// How far a small model may be from the reference, by the reference's own spread.
+fn bound(spread: f64) -> f64 {
+    (10.0 * spread).max(FLOOR)
+}
+
+/// Logits of all positions by the reference.
+fn reference(checkout: &Checkout, model: &Path, n_ubatch: usize) -> Result<Vec<f32>, Error> {
+    let tokens = tokens(TOKEN_SEED, N_TOKENS);
+    reference_of(checkout, model, n_ubatch, &tokens)
+}
+
+fn reference_of(
+    checkout: &Checkout,
+    model: &Path,
+    n_ubatch: usize,
+    tokens: &[u32],
+) -> Result<Vec<f32>, Error> {
+    let request = LogitsRequest { model, tokens, n_ubatch, prefixes: &[], flash_attn: true };
+    Ok(checkout.logits(&request)?.0)
+}
+
+/// Logits of all positions by this workspace.
+fn ours(case: &str, gguf: &GgufFile, n_ubatch: usize, tokens: &[u32]) -> Result<Vec<f32>, Error> {
+    Ok(engine::logits(case, gguf, tokens, n_ubatch, TapOptions::default())?.logits)
+}
+
+/// Compares every small model with a checkout, at three ubatches, and the reference's toys.
+///
+/// # Errors
+/// A probe failed. What this workspace refuses is a row.
+pub fn audit(checkout: &Checkout, progress: &mut dyn FnMut(&str)) -> Result<Vec<Row>, Error> {
+    let mut rows = Vec::new();
+    for (case, small, dtype) in cases() {
+        progress(&case);
+        rows.extend(match compare(checkout, &case, small, dtype) {
+            Ok(rows) => rows,
+            Err(error) => vec![Row::judged("architectures", &case, false, error.to_string())],
+        });
+    }
+    for (name, toy) in toys(checkout, progress)? {
+        let note = format!("NMSE {:.1e} <= {FLOOR:.1e}", toy.distance);
+        rows.push(Row::judged("the reference's toys", name, toy.distance <= FLOOR, note));
+    }
+    Ok(rows)
+}
+
+fn compare(checkout: &Checkout, case: &str, small: &Small, dtype: DType) -> Result<Vec<Row>, Error> {
+    let bytes = small.gguf(dtype, WEIGHT_SEED)?;
+    let file = tempfile::NamedTempFile::new().map_err(Error::io("temporary file"))?;
+    std::fs::write(file.path(), &bytes).map_err(Error::io(file.path()))?;
+    let gguf = GgufFile::from_vec(bytes).map_err(Error::engine(case))?;
+    let tokens = tokens(TOKEN_SEED, N_TOKENS);
+    let sizes = [512, SHORT, 1];
+    let mut theirs = Vec::new();
+    for n_ubatch in sizes {
+        theirs.push(reference(checkout, file.path(), n_ubatch)?);
+    }
+    let spread = nmse(&theirs[0], &theirs[1]).max(nmse(&theirs[0], &theirs[2]));
+    let mut rows = Vec::new();
+    for (theirs, n_ubatch) in theirs.iter().zip(sizes) {
+        let error = nmse(theirs, &ours(case, &gguf, n_ubatch, &tokens)?);
+        let note = format!("NMSE {error:.1e} <= {:.1e}, spread {spread:.1e}", bound(spread));
+        let name = format!("{case} ubatch {n_ubatch}");
+        rows.push(Row::judged("architectures", name, error <= bound(spread), note));
+    }
+    Ok(rows)
+}
+
+/// Writes the reference's toys with its own program and compares those whose architecture there is here.
+fn toys(checkout: &Checkout, progress: &mut dyn FnMut(&str)) -> Result<BTreeMap<String, ToyGolden>, Error> {
+    let mut found = BTreeMap::new();
+    let program = checkout.programs().join("test-llama-archs");
+    if !program.is_file() {
+        return Ok(found);
+    }
+    let dir = tempfile::tempdir().map_err(Error::io("temporary folder"))?;
+    crate::checkout::run(
+        std::process::Command::new(program).arg("--out").arg(dir.path()).args(["--seed", "1"]),
+    )?;
+    let tokens: Vec<u32> = tokens(TOKEN_SEED, N_TOKENS).iter().map(|token| token % 128).collect();
+    let entries = std::fs::read_dir(dir.path()).map_err(Error::io(dir.path()))?;
+    let mut paths: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
+    paths.sort();
+    for path in paths {
+        let name = path.file_stem().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
+        let gguf = GgufFile::open(&path).map_err(Error::engine(&name))?;
+        let arch = gguf.metadata().str("general.architecture").map_err(Error::engine(&name))?.to_owned();
+        if !ARCHITECTURES.contains(&arch.as_str()) {
+            continue;
+        }
+        progress(&name);
+        let distance_at = |n_ubatch| -> Result<f64, Error> {
+            let ours = match ours(&name, &gguf, n_ubatch, &tokens) {
+                Ok(ours) => ours,
+                Err(error) => {
+                    eprintln!("{name}: {error}");
+                    return Ok(f64::MAX);
+                }
+            };
+            Ok(nmse(&reference_of(checkout, &path, n_ubatch, &tokens)?, &ours))
+        };
+        let distance = distance_at(512)?.max(distance_at(1)?);
+        found.insert(name, ToyGolden { arch, distance });
+    }
+    Ok(found)
+}
+
+/// Records goldens from a checkout.
+///
+/// # Errors
+/// A probe failed, a model is refused here, or a file could not be written.
+pub fn record(checkout: &Checkout, date: &str) -> Result<(), Error> {
+    let mut values: Vec<f32> = Vec::new();
+    let what = format!("logits of the last {N_RECORDED} of {N_TOKENS} positions, ubatch 512, repack off");
+    let mut index = Index {
+        provenance: BTreeMap::from([
+            ("reference".to_owned(), checkout.revision_or_recorded()),
+            (
+                "command".to_owned(),
+                "cargo xtask parity --llama-cpp DIR --module architectures --record DATE".to_owned(),
+            ),
+            ("date".to_owned(), date.to_owned()),
+            ("what".to_owned(), what),
+        ]),
+        ..Index::default()
+    };
+    let tokens = tokens(TOKEN_SEED, N_TOKENS);
+    for (case, small, dtype) in cases() {
+        let bytes = small.gguf(dtype, WEIGHT_SEED)?;
+        let file = tempfile::NamedTempFile::new().map_err(Error::io("temporary file"))?;
+        std::fs::write(file.path(), &bytes).map_err(Error::io(file.path()))?;
+        let whole = reference(checkout, file.path(), 512)?;
+        let short = nmse(&whole, &reference(checkout, file.path(), SHORT)?);
+        let spread = short.max(nmse(&whole, &reference(checkout, file.path(), 1)?));
+        let model_hash = format!("{:016x}", fnv1a(&bytes));
+        let gguf = GgufFile::from_vec(bytes).map_err(Error::engine(&case))?;
+        let distance = nmse(&whole, &ours(&case, &gguf, 512, &tokens)?);
+        let recorded = &whole[whole.len() - N_RECORDED * N_VOCAB..];
+        let mut unproved = Vec::new();
+        if dtype == DType::F32 {
+            for (part, error) in without(&case, small, recorded)? {
+                if error <= bound(spread) {
+                    unproved.push(part.to_owned());
+                }
+            }
+        }
+        index.small.push(SmallGolden { case, model_hash, spread, distance, offset: values.len(), unproved });
+        values.extend_from_slice(recorded);
+    }
+    index.toys = toys(checkout, &mut |_| ())?;
+    let dir = Index::folder();
+    std::fs::create_dir_all(&dir).map_err(Error::io(&dir))?;
+    write_json(&dir.join("index.json"), &index)?;
+    let bytes: Vec<u8> = values.iter().flat_map(|v| v.to_le_bytes()).collect();
+    std::fs::write(dir.join("logits.bin"), bytes).map_err(Error::io(&dir))
+}
+
+/// For each part of a small model, how far the model without it is from what was recorded of the whole one.
+fn without(case: &str, small: &Small, recorded: &[f32]) -> Result<Vec<(&'static str, f64)>, Error> {
+    let tokens = tokens(TOKEN_SEED, N_TOKENS);
+    let mut found = Vec::new();
+    for part in small.parts() {
+        let bytes = small.gguf_without(part, DType::F32, WEIGHT_SEED)?;
+        let gguf = GgufFile::from_vec(bytes).map_err(Error::engine(case))?;
+        let ours = ours(case, &gguf, 512, &tokens)?;
+        found.push((part, nmse(recorded, &ours[ours.len() - recorded.len()..])));
+    }
+    Ok(found)
+}
+
+/// Replays the recorded logits, at ubatch 512 and at 32, whose borders lie inside the prompt.
+///
+/// # Errors
+/// Goldens that cannot be read, or an engine that refuses.
+pub fn replay() -> Result<Vec<Row>, Error> {
+    let (index, values) = Index::read()?;
+    let tokens = tokens(TOKEN_SEED, N_TOKENS);
+    let mut rows = Vec::new();
+    for (case, small, dtype) in cases() {
+        let Some((golden, recorded)) = recorded(&index, &values, &case) else {
+            rows.push(Row::new("architectures", case, Verdict::Skipped("not recorded".to_owned()), ""));
+            continue;
+        };
+        let bytes = small.gguf(dtype, WEIGHT_SEED)?;
+        if format!("{:016x}", fnv1a(&bytes)) != golden.model_hash {
+            let why = "the model is not the one the golden was made with";
+            rows.push(Row::judged("architectures", case, false, why));
+            continue;
+        }
+        let gguf = GgufFile::from_vec(bytes).map_err(Error::engine(&case))?;
+        for n_ubatch in [512, SHORT] {
+            let ours = ours(&case, &gguf, n_ubatch, &tokens)?;
+            let error = nmse(recorded, &ours[ours.len() - recorded.len()..]);
+            let bound = bound(golden.spread);
+            let note = format!("NMSE {error:.1e} <= {bound:.1e}, spread {:.1e}", golden.spread);
+            let name = format!("{case} ubatch {n_ubatch}");
+            rows.push(Row::judged("architectures", name, error <= bound, note));
+        }
+    }
+    Ok(rows)
+}
+
+/// Takes one part after the other out of the small models: each must show, or be known not to.
+///
+/// # Errors
+/// As [`replay`].
+pub fn knock_outs() -> Result<Vec<Row>, Error> {
+    let (index, values) = Index::read()?;
+    let mut rows = Vec::new();
+    for (case, small, _) in cases().filter(|(_, _, dtype)| *dtype == DType::F32) {
+        let Some((golden, recorded)) = recorded(&index, &values, &case) else { continue };
+        for (part, error) in without(&case, small, recorded)? {
+            let shows = error > bound(golden.spread);
+            let known = golden.unproved.iter().any(|name| name == part);
+            let what = if shows { "shows" } else { "NOT PROVED: does not show" };
+            let note = format!("{what}: NMSE {error:.1e}, bound {:.1e}", bound(golden.spread));
+            rows.push(Row::judged(
+                "knock-outs",
+                format!("{} without {part}", small.name),
+                shows || known,
+                note,
+            ));
+        }
+    }
+    Ok(rows)
+}
+
+fn recorded<'a>(index: &'a Index, values: &'a [f32], case: &str) -> Option<(&'a SmallGolden, &'a [f32])> {
+    let golden = index.of_case(case)?;
+    Some((golden, values.get(golden.offset..golden.offset + N_RECORDED * N_VOCAB)?))
+}
+
+/// docs/architectures.md: one row for each architecture of the code's table.
+///
+/// # Errors
+/// Goldens that cannot be read, or a small model that does not load.
+pub fn page() -> Result<String, Error> {
+    let (index, _) = Index::read()?;
+    let mut page = String::from(
+        "# Architectures\n\n\
+         Written by `cargo xtask architectures` from the table in the code and from what was recorded with the reference; a test holds it\n\
+         up to date. How each is proved, docs/parity/README.md says. Distances are NMSE of logits.\n\n\
+         | architecture | remembers | models of our own | their spread | their distance | the reference's toys | not proved |\n\
+         |---|---|---|---|---|---|---|\n",
+    );
+    for arch in ARCHITECTURES {
+        let own: Vec<&Small> = SMALL.iter().filter(|small| small.arch == arch).collect();
+        let goldens: Vec<&SmallGolden> = cases()
+            .filter(|(_, small, _)| small.arch == arch)
+            .filter_map(|(case, ..)| index.of_case(&case))
+            .collect();
+        let larger: Vec<&str> =
+            crate::toy::TOYS.iter().filter(|toy| toy.is_of(arch)).map(|toy| toy.name).collect();
+        let largest = |value: fn(&SmallGolden) -> f64| {
+            let largest = goldens.iter().map(|golden| value(golden)).fold(f64::NAN, f64::max);
+            if largest.is_nan() { "-".to_owned() } else { format!("{largest:.0e}") }
+        };
+        let toys: Vec<String> = index
+            .toys
+            .iter()
+            .filter(|(_, toy)| toy.arch == arch)
+            .map(|(name, toy)| format!("{name} {:.0e}", toy.distance))
+            .collect();
+        let mut names = larger;
+        names.extend(own.iter().map(|small| small.name));
+        let mut unproved: Vec<String> = goldens
+            .iter()
+            .flat_map(|golden| {
+                let name = golden.case.split(' ').next().unwrap_or_default();
+                golden.unproved.iter().map(move |part| format!("{part} ({name})"))
+            })
+            .collect();
+        if names.is_empty() {
+            unproved.push("everything".to_owned());
+        }
+        let or_none = |text: String| if text.is_empty() { "-".to_owned() } else { text };
+        let _ = writeln!(
+            page,
+            "| {arch} | {} | {} | {} | {} | {} | {} |",
+            own.first().map_or(Ok("keys and values".to_owned()), |small| remembers(small))?,
+            or_none(names.join(", ")),
+            largest(|golden| golden.spread),
+            largest(|golden| golden.distance),
+            or_none(toys.join(", ")),
+            or_none(unproved.join(", ")),
+        );
+    }
+    Ok(page)
+}
+
+/// What the layers of a small model remember, in words.
+fn remembers(small: &Small) -> Result<String, Error> {
+    let gguf = GgufFile::from_vec(small.gguf(DType::F32, WEIGHT_SEED)?).map_err(Error::engine(small.name))?;
+    let model = engine::load(small.name, &gguf, &CpuDevice::default())?;
+    Ok(memory_of(&model).to_owned())
+}
+
+fn memory_of(model: &Model) -> &'static str {
+    let memory = model.memory();
+    let windowed = memory.iter().any(|layer| matches!(layer, LayerMemory::Attention { window: Some(_), .. }));
+    if memory.iter().all(|layer| matches!(layer, LayerMemory::None)) {
+        "nothing"
+    } else if windowed {
+        "keys and values, some within windows"
+    } else {
+        "keys and values"
+    }
+}

@@ -1,0 +1,154 @@
+//! Every architecture: recorded answers, knock-outs, the page that says what is proved, and files that lack something.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use quipu_cpu_backend::CpuDevice;
+use quipu_gguf::{Gguf, GgufFile, GgufWriter, Metadata, Value};
+use quipu_model::{ARCHITECTURES, LoadParams, Model};
+use quipu_parity::random::SplitMix;
+use quipu_parity::small::{SMALL, Small};
+use quipu_parity::{Row, Verdict, architectures};
+use quipu_quant::DType;
+
+fn assert_all_equal(rows: &[Row]) {
+    let bad: Vec<&Row> = rows.iter().filter(|row| row.verdict != Verdict::Equal).collect();
+    assert!(bad.is_empty(), "{bad:#?}");
+}
+
+#[test]
+fn recorded_answers() {
+    let rows = architectures::replay().expect("readable goldens");
+    assert_all_equal(&rows);
+    assert_eq!(rows.len(), 4 * SMALL.len());
+}
+
+#[test]
+fn parts_that_are_taken_out_show() {
+    let rows = architectures::knock_outs().expect("readable goldens");
+    assert_all_equal(&rows);
+    let unproved = rows.iter().filter(|row| row.note.contains("NOT PROVED")).count();
+    assert!(rows.len() > 400 && unproved * 20 < rows.len(), "{unproved} of {}", rows.len());
+}
+
+/// Run `cargo xtask architectures` after a change of the table.
+#[test]
+fn the_page_is_up_to_date() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/architectures.md");
+    let page = std::fs::read_to_string(&path).expect("the page");
+    assert_eq!(page, architectures::page().expect("readable goldens"));
+    for arch in ARCHITECTURES {
+        assert!(!page.contains(&format!("| {arch} | keys and values | - |")), "{arch} has no proof");
+    }
+}
+
+/// The model with other metadata and without some tensors.
+fn edited(bytes: &[u8], edit: impl Fn(&mut Metadata), keep: impl Fn(&str) -> bool) -> Vec<u8> {
+    let gguf = Gguf::parse(bytes).expect("a valid file");
+    let mut writer = GgufWriter::new();
+    writer.metadata = gguf.metadata.clone();
+    edit(&mut writer.metadata);
+    let kept: Vec<_> = gguf.tensors.iter().filter(|tensor| keep(&tensor.name)).collect();
+    for tensor in &kept {
+        writer
+            .add_tensor(&tensor.name, tensor.dtype, &tensor.ne[..tensor.n_dims as usize])
+            .expect("a new name");
+    }
+    let mut out = Vec::new();
+    let data = |i: usize, sink: &mut dyn std::io::Write| {
+        let start = (gguf.data_offset + kept[i].offset) as usize;
+        sink.write_all(&bytes[start..start + kept[i].n_bytes as usize])
+    };
+    writer.write_to(&mut out, data).expect("memory is writable");
+    out
+}
+
+fn refusal(bytes: Vec<u8>) -> Option<String> {
+    let file = GgufFile::from_vec(bytes).ok()?;
+    Model::load(&file, &CpuDevice::default(), &mut LoadParams::default()).err().map(|error| error.to_string())
+}
+
+/// One model of each architecture, and not the deep ones.
+fn one_of_each() -> impl Iterator<Item = &'static Small> {
+    let mut seen = BTreeSet::new();
+    SMALL.iter().filter(move |small| small.name != "command-r-large" && seen.insert(small.arch))
+}
+
+/// What files may lack: biases, factors, a second norm, an output matrix of their own, positions beside ALiBi.
+fn may_be_absent(name: &str) -> bool {
+    let parts = ["bias", "rope_", "scale", "output.weight", "attn_norm_2", "ffn_gate_exps", "position_embd"];
+    parts.iter().any(|part| name.contains(part)) || name.ends_with("exp_probs_b")
+}
+
+#[test]
+fn tensors_that_are_missing_are_named() {
+    for small in one_of_each() {
+        let bytes = small.gguf(DType::F32, 1).expect("a model");
+        let names: Vec<String> = Gguf::parse(&bytes)
+            .expect("a valid file")
+            .tensors
+            .iter()
+            .map(|tensor| tensor.name.clone())
+            .collect();
+        // Layers are alike: those of the first and the last are enough.
+        let last =
+            format!("blk.{}.", names.iter().filter(|name| name.ends_with("attn_output.weight")).count() - 1);
+        for name in names
+            .iter()
+            .filter(|name| !name.starts_with("blk.") || name.starts_with("blk.0.") || name.starts_with(&last))
+        {
+            match refusal(edited(&bytes, |_| (), |other| other != name)) {
+                Some(error) => {
+                    // The first of three projections stands for all of them; a router stands for its layer's experts.
+                    let said = error.contains(name.as_str()) || error.contains("are not used by");
+                    assert!(said && !error.contains('\n'), "{} without {name}: {error}", small.name);
+                }
+                None => assert!(may_be_absent(name), "{} loads without {name}", small.name),
+            }
+        }
+    }
+}
+
+#[test]
+fn keys_of_another_type_are_named() {
+    for small in one_of_each() {
+        let bytes = small.gguf(DType::F32, 1).expect("a model");
+        let keys: Vec<String> = Gguf::parse(&bytes)
+            .expect("a valid file")
+            .metadata
+            .iter()
+            .map(|(name, _)| name.to_owned())
+            .filter(|name| name.starts_with(small.arch))
+            .collect();
+        let mut refused = 0;
+        for key in &keys {
+            let Some(error) = refusal(edited(&bytes, |m| m.set(key, Value::from("many")), |_| true)) else {
+                continue;
+            };
+            refused += 1;
+            assert!(
+                error.contains(key.as_str()) && !error.contains('\n'),
+                "{} with {key}: {error}",
+                small.name
+            );
+        }
+        assert!(refused >= 8, "{}: {refused} of {} keys are read", small.name, keys.len());
+    }
+}
+
+#[test]
+fn spoiled_files_are_refused_or_loaded_but_never_a_panic() {
+    for (i, small) in one_of_each().enumerate() {
+        let bytes = small.gguf(DType::Q8_0, 1).expect("a model");
+        let header = Gguf::parse(&bytes).expect("a valid file").data_offset as usize;
+        let mut random = SplitMix::new(i as u64 + 1);
+        for _ in 0..50 {
+            let mut spoiled = bytes[..].to_vec();
+            for _ in 0..=random.below(3) {
+                let at = random.below(header as u64) as usize;
+                spoiled[at] = random.next_u64() as u8;
+            }
+            drop(refusal(spoiled));
+        }
+    }
+}

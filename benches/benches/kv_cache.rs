@@ -5,11 +5,10 @@ use quipu_backend::BufferTable;
 use quipu_batch::Ubatch;
 use quipu_cpu_backend::CpuBufferType;
 use quipu_kv_cache::{KvCache, KvLayerShape, KvParams, MaskScratch, SeqSet, SlotPlan};
-use quipu_quant::DType;
 
 fn slots_and_masks(c: &mut Criterion) {
     let layers = vec![KvLayerShape { n_embd_k_gqa: 64, n_embd_v_gqa: 64 }];
-    let params = KvParams { n_cells: 4096, n_seq_max: 1, type_k: DType::F16, type_v: DType::F16, layers };
+    let params = KvParams { n_cells: 4096, layers, ..KvParams::default() };
     let mut cache = KvCache::new(&params, &CpuBufferType, &mut BufferTable::new()).expect("a small cache");
     let mut seq = SeqSet::default();
     seq.insert(0);
@@ -23,7 +22,7 @@ fn slots_and_masks(c: &mut Criterion) {
     let mut plan = SlotPlan::new();
     let half = ubatch(0, 2048);
     cache.prepare([&half], &mut plan).expect("room for half");
-    cache.apply_ubatch(plan.slot(0), &half);
+    cache.apply_ubatch(&mut plan, 0, &half);
     let (mut scratch, mut mask) = (MaskScratch::default(), Vec::new());
     for n in [1, 512] {
         let ubatch = ubatch(2048, n);

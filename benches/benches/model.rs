@@ -25,7 +25,7 @@ fn graphs(c: &mut Criterion) {
         buffers.add_shared(Arc::clone(buffer));
     }
     let layers = model.kv_layers();
-    let params = KvParams { n_cells: 512, n_seq_max: 1, type_k: DType::F16, type_v: DType::F16, layers };
+    let params = KvParams { n_cells: 512, layers, ..KvParams::default() };
     let cache = KvCache::new(&params, device.buffer_type().as_ref(), &mut buffers).expect("a small cache");
     let mut scheduler = Scheduler::new(vec![device.backend(1).expect("one thread")]).expect("one backend");
     let rope = RopeConfig::new(model.hparams(), &RopeOverrides::default(), 512);

@@ -1,6 +1,6 @@
 // Teacher-forced logits of a llama.cpp build, and any tensor of its graph on the way there.
 //
-//   logits MODEL TOKENS OUT [--ubatch N] [--ctx N] [--threads N] [--repack] [--no-flash-attn] [--tensors PREFIX,PREFIX,...]
+//   logits MODEL TOKENS OUT [--ubatch N] [--ctx N] [--threads N] [--repack] [--no-flash-attn] [--cache-type ID] [--tensors PREFIX,PREFIX,...]
 //
 // TOKENS holds ids separated by white space. OUT receives n_tokens x n_vocab little-endian f32. With --tensors,
 // OUT.tensors receives, for every evaluated f32 tensor whose name starts with one of the prefixes:
@@ -67,7 +67,7 @@ int main(int argc, char ** argv) {
     if (argc < 4) {
         return fail("usage: logits MODEL TOKENS OUT [options]");
     }
-    int n_ubatch = 512, n_ctx = 0, n_threads = 2;
+    int n_ubatch = 512, n_ctx = 0, n_threads = 2, cache_type = GGML_TYPE_F16;
     bool repack = false, flash_attn = true;
     Tap tap;
     for (int i = 4; i < argc; i++) {
@@ -84,6 +84,8 @@ int main(int argc, char ** argv) {
             n_ctx = atoi(argv[++i]);
         } else if (arg == "--threads") {
             n_threads = atoi(argv[++i]);
+        } else if (arg == "--cache-type") {
+            cache_type = atoi(argv[++i]);
         } else if (arg == "--tensors") {
             const std::string list = argv[++i];
             for (size_t from = 0; from <= list.size();) {
@@ -123,6 +125,8 @@ int main(int argc, char ** argv) {
     cparams.n_ubatch = n_ubatch;
     cparams.n_threads = n_threads;
     cparams.n_threads_batch = n_threads;
+    cparams.type_k = (ggml_type) cache_type;
+    cparams.type_v = (ggml_type) cache_type;
     if (!flash_attn) {
         cparams.flash_attn_type = LLAMA_FLASH_ATTN_TYPE_DISABLED;
     }

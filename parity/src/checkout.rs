@@ -3,6 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use quipu_quant::DType;
+
 use crate::error::Error;
 
 /// Sources and libraries of one revision.
@@ -113,7 +115,7 @@ impl Checkout {
         }
         let mut compiler = Command::new(std::env::var_os("CXX").unwrap_or_else(|| "c++".into()));
         compiler.args(["-std=c++20", "-O2", "-DNDEBUG", "-w", "-fpermissive", "-ffp-contract=off"]);
-        for include in ["include", "ggml/include", "ggml/src"] {
+        for include in ["include", "ggml/include", "ggml/src", "src"] {
             compiler.arg("-I").arg(self.source.join(include));
         }
         compiler.arg(&source).arg("-o").arg(&binary).arg("-L").arg(&self.libraries);
@@ -128,12 +130,25 @@ impl Checkout {
     /// # Errors
     /// The probe failed or wrote something else than it should.
     pub fn logits(&self, request: &LogitsRequest<'_>) -> Result<(Vec<f32>, Vec<RefTensor>), Error> {
+        self.logits_with(request, DType::F16)
+    }
+
+    /// As [`Checkout::logits`], with keys and values kept in a type.
+    ///
+    /// # Errors
+    /// As [`Checkout::logits`].
+    pub fn logits_with(
+        &self,
+        request: &LogitsRequest<'_>,
+        cache_type: DType,
+    ) -> Result<(Vec<f32>, Vec<RefTensor>), Error> {
         let dir = tempfile::tempdir().map_err(Error::io("temporary folder"))?;
         let (ids, out) = (dir.path().join("ids"), dir.path().join("out"));
         let words: Vec<String> = request.tokens.iter().map(u32::to_string).collect();
         std::fs::write(&ids, words.join(" ")).map_err(Error::io(&ids))?;
         let mut probe = Command::new(self.probe("logits")?);
         probe.arg(request.model).arg(&ids).arg(&out).args(["--ubatch", &request.n_ubatch.to_string()]);
+        probe.args(["--cache-type", &cache_type.id().to_string()]);
         if !request.flash_attn {
             probe.arg("--no-flash-attn");
         }

@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 pub mod alloc;
+pub mod cache_types;
 pub mod checkout;
 mod commands;
 pub mod convert;
@@ -18,11 +19,13 @@ pub mod goldens;
 pub mod imatrix;
 pub mod loader;
 pub mod logits;
+pub mod memory;
 pub mod quant;
 pub mod quantize;
 pub mod random;
 pub mod report;
 pub mod sampler;
+pub mod state_files;
 pub mod tap;
 pub mod tokenizer;
 pub mod toy;

@@ -1,6 +1,6 @@
 //! The recorded goldens, replayed with no checkout.
 
-use quipu_parity::{Row, Verdict, goldens, imatrix, quantize, tokenizer};
+use quipu_parity::{Row, Verdict, goldens, imatrix, memory, quantize, tokenizer};
 
 /// Every row must be equal: a skipped one is not a passed one.
 fn assert_all_equal(rows: &[Row], at_least: usize) {
@@ -36,6 +36,11 @@ fn generated_tokens() {
 fn quantised_files() {
     let rows = quantize::replay().expect("readable goldens");
     assert_all_equal(&rows, 390);
+}
+
+#[test]
+fn batches_and_memories() {
+    assert_all_equal(&[memory::recorded().expect("readable goldens")], 1);
 }
 
 #[test]

@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 
 use quipu_parity::checkout::Checkout;
 use quipu_parity::{
-    Report, alloc, convert, generation, gguf, goldens, imatrix, loader, logits, quant, quantize, sampler,
-    tokenizer,
+    Report, alloc, cache_types, convert, generation, gguf, goldens, imatrix, loader, logits, memory, quant,
+    quantize, sampler, state_files, tokenizer,
 };
 
 #[derive(Debug, clap::Args)]
@@ -31,7 +31,7 @@ pub(crate) struct Args {
     record: Option<String>,
 }
 
-const MODULES: [&str; 10] = [
+const MODULES: [&str; 11] = [
     "gguf",
     "quant",
     "quantize",
@@ -40,6 +40,7 @@ const MODULES: [&str; 10] = [
     "tokenizer",
     "sampler",
     "alloc",
+    "memory",
     "logits",
     "generation",
 ];
@@ -65,6 +66,7 @@ pub(crate) fn run(args: &Args) -> Result<(), String> {
             Some("gguf") => gguf::record(checkout, date),
             Some("loader") => loader::record(checkout, date),
             Some("tokenizer") => tokenizer::record(checkout, date),
+            Some("memory") => memory::record(checkout),
             module => goldens::record(checkout, date, module),
         }
         .map_err(text);
@@ -103,11 +105,18 @@ pub(crate) fn run(args: &Args) -> Result<(), String> {
     if wanted("alloc") {
         report.rows.extend(alloc::planner(checkout).map_err(text)?);
     }
+    if wanted("memory") {
+        report.rows.extend(memory::audit(checkout).map_err(text)?);
+        if let Some(checkout) = checkout {
+            report.rows.extend(state_files::audit(checkout).map_err(text)?);
+        }
+    }
     if wanted("logits") {
         report.rows.extend(match checkout {
             Some(checkout) => {
                 let mut rows = logits::audit_reference_toys(checkout).map_err(text)?;
                 rows.extend(logits::audit_toys(checkout, &mut |case| eprintln!("{case}")).map_err(text)?);
+                rows.extend(cache_types::audit(checkout).map_err(text)?);
                 rows
             }
             None => goldens::replay_logits(None).map_err(text)?,

@@ -1,16 +1,13 @@
 //! What a caller hands in: tokens with positions, sequences and output marks.
 
-use smallvec::SmallVec;
-
-use crate::{Pos, SeqId, TokenId};
-
-/// The sequences a token belongs to; the first decides what it attends to.
-pub type SeqIds = SmallVec<[SeqId; 4]>;
+use crate::{Pos, SeqId, SeqLists, TokenId};
 
 /// Input of one decode call. Answers to `llama_batch`.
 ///
 /// Either `tokens` or `embd` is filled, the other fields have one entry per token or are empty, which means:
 /// continue sequence 0 where the memory ends, output the last token.
+///
+/// Token ids and rows stay here: whoever needs them reads them by the numbers in [`crate::Ubatch::idxs`].
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Batch {
     /// Token ids.
@@ -19,10 +16,11 @@ pub struct Batch {
     pub embd: Vec<f32>,
     /// Length of a row of `embd`.
     pub n_embd: usize,
-    /// Positions; empty: continue after the last position of the token's first sequence.
+    /// Positions; empty: continue after the last position of the token's first sequence. Rows of a model with several positions per token
+    /// (M-RoPE) may have all of them: those of the first kind for all rows, then those of the second, and so on.
     pub pos: Vec<Pos>,
     /// Sequences; empty: sequence 0.
-    pub seq_ids: Vec<SeqIds>,
+    pub seq_ids: SeqLists,
     /// Which tokens' logits are wanted; empty: the last.
     pub outputs: Vec<bool>,
 }
@@ -67,7 +65,7 @@ impl Batch {
 
     fn mark(&mut self, pos: Pos, seq_ids: &[SeqId], output: bool) {
         self.pos.push(pos);
-        self.seq_ids.push(SeqIds::from_slice(seq_ids));
+        self.seq_ids.push(seq_ids);
         self.outputs.push(output);
     }
 }

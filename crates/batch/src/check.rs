@@ -1,6 +1,7 @@
 //! Checking and completing a batch.
 
-use crate::{Batch, Error, MAX_SEQ, Pos, SeqId, SeqIds, SeqSet, TokenId};
+use crate::groups::Groups;
+use crate::{Batch, Error, MAX_SEQ, Pos, SeqId, SeqSet};
 
 /// What a memory holds of each sequence: all that checking a batch asks of it (`seq_pos_min`, `seq_pos_max` of `llama_memory_i`).
 pub trait SeqPositions {
@@ -20,6 +21,8 @@ pub struct BatchLimits {
     pub n_embd: usize,
     /// Sequences of the context.
     pub n_seq_max: usize,
+    /// Positions per token: 1, or 4 in models that place tokens in images (M-RoPE).
+    pub n_pos: usize,
     /// Every token is an output, whatever the batch says.
     pub output_all: bool,
 }
@@ -49,25 +52,30 @@ impl SeqSpan {
     }
 }
 
-/// A batch with every field filled and every rule checked, ready to be split. Answers to
-/// `llama_batch_allocr`; its memory is reused from batch to batch.
+/// What was worked out about a batch: every field completed and every rule checked, ready to be split. Answers to `llama_batch_allocr`; its
+/// memory is reused from batch to batch. Token ids and embedding rows stay in the [`Batch`].
 #[derive(Clone, Debug)]
 pub struct CheckedBatch {
-    pub(crate) tokens: Vec<TokenId>,
-    pub(crate) embd: Vec<f32>,
-    pub(crate) n_embd: usize,
+    n_tokens: usize,
+    pub(crate) n_pos: usize,
+    pub(crate) from_embeddings: bool,
+    /// One position per token, or `n_pos`: the first of all tokens, then the second.
     pub(crate) pos: Vec<Pos>,
-    pub(crate) seq_ids: Vec<SeqIds>,
-    pub(crate) seq_set: Vec<SeqSet>,
+    /// First sequence of each token.
+    pub(crate) seq_id: Vec<SeqId>,
+    pub(crate) groups: Groups,
     pub(crate) outputs: Vec<bool>,
-    pub(crate) n_outputs: usize,
+    n_outputs: usize,
     /// Some token belongs to several sequences.
     pub(crate) has_coupled: bool,
     /// Tokens that are in a ubatch already.
     pub(crate) used: Vec<bool>,
     pub(crate) n_used: usize,
+    /// Tokens before this one are in ubatches.
+    pub(crate) n_before: usize,
     pub(crate) out_ids: Vec<u32>,
-    pub(crate) idxs: Vec<u32>,
+    /// Working memory of splitting.
+    pub(crate) sets: Vec<u32>,
     spans: Vec<SeqSpan>,
     /// Per sequence: those that come before it in some token's list.
     coupled: Vec<SeqSet>,
@@ -83,25 +91,26 @@ impl CheckedBatch {
     /// An empty one.
     pub fn new() -> CheckedBatch {
         CheckedBatch {
-            tokens: Vec::new(),
-            embd: Vec::new(),
-            n_embd: 0,
+            n_tokens: 0,
+            n_pos: 1,
+            from_embeddings: false,
             pos: Vec::new(),
-            seq_ids: Vec::new(),
-            seq_set: Vec::new(),
+            seq_id: Vec::new(),
+            groups: Groups::new(),
             outputs: Vec::new(),
             n_outputs: 0,
             has_coupled: false,
             used: Vec::new(),
             n_used: 0,
+            n_before: 0,
             out_ids: Vec::new(),
-            idxs: Vec::new(),
+            sets: Vec::new(),
             spans: vec![SeqSpan::EMPTY; MAX_SEQ],
             coupled: vec![SeqSet::EMPTY; MAX_SEQ],
         }
     }
 
-    /// Checks `batch`, fills its missing fields from `memory` and takes it over (`llama_batch_allocr::init`).
+    /// Checks `batch` and fills its missing fields from `memory` (`llama_batch_allocr::init`).
     ///
     /// On an error this holds no usable batch.
     pub fn init(
@@ -111,16 +120,19 @@ impl CheckedBatch {
         memory: Option<&dyn SeqPositions>,
     ) -> Result<(), Error> {
         self.clear();
-        let n_tokens = check_fields(batch, limits)?;
-        self.tokens.extend_from_slice(&batch.tokens);
-        self.embd.extend_from_slice(&batch.embd);
-        self.n_embd = limits.n_embd;
-        self.fill_seq_ids(batch, n_tokens);
-        self.fill_pos(batch, n_tokens, limits.n_seq_max, memory)?;
-        self.fill_outputs(batch, n_tokens, limits.output_all);
-        self.span_sequences();
-        self.check_continuity(limits.n_seq_max, memory)?;
-        self.check_coupling(limits.n_seq_max, memory)?;
+        self.n_tokens = check_fields(batch, limits)?;
+        self.n_pos = limits.n_pos.max(1);
+        self.from_embeddings = !batch.embd.is_empty();
+        self.fill_sequences(batch);
+        self.fill_pos(batch, limits.n_seq_max, memory)?;
+        self.fill_outputs(batch, limits.output_all);
+        self.span_sequences(batch);
+        if self.n_pos > 1 {
+            self.check_forward(limits.n_seq_max, memory)?;
+        } else {
+            self.check_continuity(limits.n_seq_max, memory)?;
+        }
+        self.check_coupling(batch, limits.n_seq_max, memory)?;
         self.check_order()?;
         self.split_reset();
         Ok(())
@@ -128,7 +140,7 @@ impl CheckedBatch {
 
     /// Number of tokens.
     pub fn n_tokens(&self) -> usize {
-        self.pos.len()
+        self.n_tokens
     }
 
     /// Number of tokens whose output is wanted.
@@ -146,14 +158,19 @@ impl CheckedBatch {
         &self.out_ids
     }
 
-    /// Positions, completed.
+    /// Positions, completed; where tokens have several, the first of each comes first.
     pub fn pos(&self) -> &[Pos] {
         &self.pos
     }
 
-    /// Sequences of each token, completed.
-    pub fn seq_ids(&self) -> &[SeqIds] {
-        &self.seq_ids
+    /// First sequence of each token, completed.
+    pub fn seq_id(&self) -> &[SeqId] {
+        &self.seq_id
+    }
+
+    /// Sequences of a token of the batch, completed.
+    pub fn seq_set(&self, index: usize) -> SeqSet {
+        self.groups.set(index)
     }
 
     /// Output marks, completed.
@@ -174,9 +191,10 @@ impl CheckedBatch {
     /// Puts all tokens back (`split_reset`).
     pub fn split_reset(&mut self) {
         self.out_ids.clear();
-        self.n_used = 0;
+        (self.n_used, self.n_before) = (0, 0);
         self.used.clear();
-        self.used.resize(self.n_tokens(), false);
+        self.used.resize(self.n_tokens, false);
+        self.groups.reset();
     }
 
     fn span(&self, seq_id: SeqId) -> SeqSpan {
@@ -185,11 +203,10 @@ impl CheckedBatch {
     }
 
     fn clear(&mut self) {
-        self.tokens.clear();
-        self.embd.clear();
+        self.n_tokens = 0;
         self.pos.clear();
-        self.seq_ids.clear();
-        self.seq_set.clear();
+        self.seq_id.clear();
+        self.groups.clear();
         self.outputs.clear();
         self.n_outputs = 0;
         self.has_coupled = false;
@@ -198,19 +215,19 @@ impl CheckedBatch {
         self.split_reset();
     }
 
-    fn fill_seq_ids(&mut self, batch: &Batch, n_tokens: usize) {
-        if batch.seq_ids.is_empty() {
-            self.seq_ids.resize_with(n_tokens, || SeqIds::from_slice(&[0]));
-        } else {
-            self.seq_ids.extend(batch.seq_ids.iter().cloned());
+    fn fill_sequences(&mut self, batch: &Batch) {
+        for i in 0..self.n_tokens {
+            let ids = sequences_of(batch, i);
+            self.seq_id.push(ids[0]);
+            let set: SeqSet = ids.iter().copied().collect();
+            let only = if ids.len() == 1 { Some(ids[0]) } else { set.only() };
+            self.groups.push(set, only);
         }
-        self.seq_set.extend(self.seq_ids.iter().map(|ids| ids.iter().copied().collect::<SeqSet>()));
     }
 
     fn fill_pos(
         &mut self,
         batch: &Batch,
-        n_tokens: usize,
         n_seq_max: usize,
         memory: Option<&dyn SeqPositions>,
     ) -> Result<(), Error> {
@@ -219,9 +236,10 @@ impl CheckedBatch {
             for (s, next) in next.iter_mut().enumerate().take(n_seq_max) {
                 *next = memory.map_or(0, |memory| memory.seq_pos_max(s as SeqId).saturating_add(1));
             }
-            for ids in self.seq_ids.iter().take(n_tokens) {
-                let pos = next[ids[0] as usize];
+            for i in 0..self.n_tokens {
+                let pos = next[self.seq_id[i] as usize];
                 self.pos.push(pos);
+                let ids = sequences_of(batch, i);
                 ids.iter().for_each(|s| next[*s as usize] = pos.saturating_add(1));
             }
         } else {
@@ -233,7 +251,8 @@ impl CheckedBatch {
         }
     }
 
-    fn fill_outputs(&mut self, batch: &Batch, n_tokens: usize, output_all: bool) {
+    fn fill_outputs(&mut self, batch: &Batch, output_all: bool) {
+        let n_tokens = self.n_tokens;
         if output_all {
             self.outputs.resize(n_tokens, true);
         } else if batch.outputs.is_empty() {
@@ -245,10 +264,11 @@ impl CheckedBatch {
         self.n_outputs = self.outputs.iter().filter(|output| **output).count();
     }
 
-    fn span_sequences(&mut self) {
-        for (ids, pos) in self.seq_ids.iter().zip(&self.pos) {
+    fn span_sequences(&mut self, batch: &Batch) {
+        for i in 0..self.n_tokens {
+            let ids = sequences_of(batch, i);
             for (entry, s) in ids.iter().enumerate() {
-                self.spans[*s as usize].include(*pos);
+                self.spans[*s as usize].include(self.pos[i]);
                 if entry > 0 {
                     self.coupled[*s as usize].insert(ids[0]);
                     self.has_coupled = true;
@@ -257,7 +277,26 @@ impl CheckedBatch {
         }
     }
 
-    fn check_continuity(&mut self, n_seq_max: usize, memory: Option<&dyn SeqPositions>) -> Result<(), Error> {
+    /// With several positions per token there may be gaps, but nothing before what is in memory.
+    fn check_forward(&self, n_seq_max: usize, memory: Option<&dyn SeqPositions>) -> Result<(), Error> {
+        let Some(memory) = memory else { return Ok(()) };
+        let is_text = !self.from_embeddings;
+        for s in 0..n_seq_max {
+            let (seq_id, pos_min) = (s as SeqId, self.spans[s].min);
+            let memory_max = memory.seq_pos_max(seq_id);
+            if self.spans[s].n_distinct == 0 || memory_max < 0 {
+                continue;
+            }
+            // A token goes beyond; rows of an image may share a position with what is before them.
+            if memory_max > pos_min || is_text && memory_max == pos_min {
+                let index = self.place_of(seq_id, pos_min);
+                return Err(Error::NotForward { index, seq_id, pos_min, memory_max, is_text });
+            }
+        }
+        Ok(())
+    }
+
+    fn check_continuity(&self, n_seq_max: usize, memory: Option<&dyn SeqPositions>) -> Result<(), Error> {
         for s in 0..n_seq_max {
             let seq_id = s as SeqId;
             let SeqSpan { min, max, n_distinct, ordered, .. } = self.spans[s];
@@ -266,24 +305,39 @@ impl CheckedBatch {
             }
             let memory_max = memory.map_or(-1, |memory| memory.seq_pos_max(seq_id));
             if memory_max >= 0 && i64::from(min) != i64::from(memory_max) + 1 {
-                return Err(Error::NotConsecutive { seq_id, pos_min: min, memory_max });
+                let index = self.place_of(seq_id, min);
+                return Err(Error::NotConsecutive { index, seq_id, pos_min: min, memory_max });
             }
-            let n_distinct = if ordered { n_distinct } else { self.count_distinct(seq_id) };
-            if i64::from(max) - i64::from(min) + 1 > n_distinct as i64 {
-                return Err(Error::NotContinuous { seq_id, pos_min: min, pos_max: max, n_distinct });
+            if ordered && i64::from(max) - i64::from(min) < n_distinct as i64 {
+                continue;
+            }
+            let distinct = self.distinct(seq_id);
+            if let Some(pair) = distinct.windows(2).find(|pair| pair[1] - pair[0] > 1) {
+                let (index, n_distinct) = (self.place_of(seq_id, pair[1]), distinct.len());
+                return Err(Error::NotContinuous { index, seq_id, pos_min: min, pos_max: max, n_distinct });
             }
         }
         Ok(())
     }
 
-    fn check_coupling(&self, n_seq_max: usize, memory: Option<&dyn SeqPositions>) -> Result<(), Error> {
+    fn check_coupling(
+        &self,
+        batch: &Batch,
+        n_seq_max: usize,
+        memory: Option<&dyn SeqPositions>,
+    ) -> Result<(), Error> {
         let Some(memory) = memory.filter(|_| self.has_coupled) else { return Ok(()) };
         for first in 0..n_seq_max as SeqId {
             for second in self.coupled[first as usize].iter() {
                 if memory.seq_pos_min(first) != memory.seq_pos_min(second)
                     || memory.seq_pos_max(first) != memory.seq_pos_max(second)
                 {
-                    return Err(Error::Diverged { first, second });
+                    let shares = |i: &usize| {
+                        let ids = sequences_of(batch, *i);
+                        ids[0] == second && ids[1..].contains(&first)
+                    };
+                    let index = (0..self.n_tokens).find(shares).unwrap_or(0);
+                    return Err(Error::Diverged { index, first, second });
                 }
             }
         }
@@ -293,9 +347,12 @@ impl CheckedBatch {
     /// Positions of a sequence never decrease. (The reference also intersects the sets of a sequence's tokens
     /// here; as each of them contains the sequence, that cannot fail.)
     fn check_order(&self) -> Result<(), Error> {
+        if self.spans.iter().all(|span| span.ordered) {
+            return Ok(());
+        }
         let mut last = [-1; MAX_SEQ];
-        for (index, (ids, pos)) in self.seq_ids.iter().zip(&self.pos).enumerate() {
-            for seq_id in ids.iter().copied() {
+        for (index, pos) in self.pos.iter().enumerate().take(self.n_tokens) {
+            for seq_id in self.groups.set(index).iter() {
                 let last = &mut last[seq_id as usize];
                 if *pos < *last {
                     return Err(Error::DecreasingPositions { index, seq_id, pos: *pos, previous: *last });
@@ -306,14 +363,25 @@ impl CheckedBatch {
         Ok(())
     }
 
-    /// Distinct positions of a sequence whose positions are out of order; such a batch is refused anyway.
-    fn count_distinct(&self, seq_id: SeqId) -> usize {
-        let of_seq = self.seq_set.iter().zip(&self.pos).filter(|(set, _)| set.contains(seq_id));
-        let mut pos: Vec<Pos> = of_seq.map(|(_, pos)| *pos).collect();
+    /// The first token of a sequence that has a position.
+    fn place_of(&self, seq_id: SeqId, pos: Pos) -> usize {
+        let found = (0..self.n_tokens).find(|i| self.pos[*i] == pos && self.groups.set(*i).contains(seq_id));
+        found.unwrap_or(0)
+    }
+
+    /// Distinct positions of a sequence, ascending; for batches that are refused anyway.
+    fn distinct(&self, seq_id: SeqId) -> Vec<Pos> {
+        let of_seq = (0..self.n_tokens).filter(|i| self.groups.set(*i).contains(seq_id));
+        let mut pos: Vec<Pos> = of_seq.map(|i| self.pos[i]).collect();
         pos.sort_unstable();
         pos.dedup();
-        pos.len()
+        pos
     }
+}
+
+/// The sequences of a token as the batch has them, or sequence 0.
+fn sequences_of(batch: &Batch, index: usize) -> &[SeqId] {
+    if batch.seq_ids.is_empty() { &[0] } else { batch.seq_ids.get(index) }
 }
 
 /// Checks what does not depend on other fields; the number of tokens.
@@ -334,13 +402,15 @@ fn check_fields(batch: &Batch, limits: &BatchLimits) -> Result<usize, Error> {
             return Err(Error::EmbeddingWidth { found, n_values, expected: limits.n_embd });
         }
     }
+    // Rows of an image have all positions, text has one.
+    let n_pos = n_tokens.saturating_mul(if batch.embd.is_empty() { 1 } else { limits.n_pos });
     let lengths = [
-        ("positions", batch.pos.len()),
-        ("sequences", batch.seq_ids.len()),
-        ("outputs", batch.outputs.len()),
+        ("positions", batch.pos.len(), n_pos),
+        ("sequences", batch.seq_ids.len(), n_tokens),
+        ("outputs", batch.outputs.len(), n_tokens),
     ];
-    for (field, found) in lengths {
-        if found != 0 && found != n_tokens {
+    for (field, found, most) in lengths {
+        if found != 0 && found != n_tokens && found != most {
             return Err(Error::FieldLength { field, found, n_tokens });
         }
     }

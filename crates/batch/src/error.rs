@@ -75,10 +75,12 @@ pub enum Error {
     },
     /// A gap or an overlap between memory and batch.
     #[error(
-        "sequence {seq_id} starts at position {pos_min} in the batch, expected {}: its last position in memory is {memory_max}",
+        "pos[{index}] is where sequence {seq_id} starts in the batch: {pos_min}, expected {}: its last position in memory is {memory_max}",
         i64::from(*memory_max) + 1
     )]
     NotConsecutive {
+        /// Index in the batch.
+        index: usize,
         /// The sequence.
         seq_id: SeqId,
         /// Its first position in the batch.
@@ -86,9 +88,30 @@ pub enum Error {
         /// Its last position in memory.
         memory_max: Pos,
     },
+    /// A sequence that goes back before what is in memory, in a model with several positions per token.
+    #[error(
+        "pos[{index}] is where sequence {seq_id} starts in the batch: {pos_min}, expected at least {}: its last position in memory is {memory_max}",
+        i64::from(*memory_max) + i64::from(*is_text)
+    )]
+    NotForward {
+        /// Index in the batch.
+        index: usize,
+        /// The sequence.
+        seq_id: SeqId,
+        /// Its first position in the batch.
+        pos_min: Pos,
+        /// Its last position in memory.
+        memory_max: Pos,
+        /// Token ids go beyond that position; rows may share it.
+        is_text: bool,
+    },
     /// A gap inside the batch.
-    #[error("sequence {seq_id} has {n_distinct} positions between {pos_min} and {pos_max}, expected all")]
+    #[error(
+        "pos[{index}] of sequence {seq_id} comes after a gap: there are {n_distinct} positions between {pos_min} and {pos_max}, expected all"
+    )]
     NotContinuous {
+        /// Index in the batch.
+        index: usize,
         /// The sequence.
         seq_id: SeqId,
         /// Its first position in the batch.
@@ -99,8 +122,10 @@ pub enum Error {
         n_distinct: usize,
     },
     /// Sequences that share a token but not what is in memory.
-    #[error("sequences {first} and {second} share a token of the batch but differ in memory")]
+    #[error("token {index} belongs to sequences {first} and {second}, which differ in memory")]
     Diverged {
+        /// Index in the batch.
+        index: usize,
         /// A sequence.
         first: SeqId,
         /// Another.

@@ -50,6 +50,19 @@ impl SeqSet {
         SeqSet(std::array::from_fn(|i| self.0[i] & other.0[i]))
     }
 
+    /// Sequences in either set.
+    #[must_use]
+    pub fn union(&self, other: &SeqSet) -> SeqSet {
+        SeqSet(std::array::from_fn(|i| self.0[i] | other.0[i]))
+    }
+
+    /// The one sequence of a set that has no other.
+    pub fn only(&self) -> Option<SeqId> {
+        let mut seq_ids = self.iter();
+        let first = seq_ids.next()?;
+        seq_ids.next().is_none().then_some(first)
+    }
+
     /// The sequences in ascending order.
     pub fn iter(&self) -> impl Iterator<Item = SeqId> + use<> {
         let words = self.0;

@@ -7,13 +7,11 @@ impl CheckedBatch {
     pub fn split_simple(&mut self, n_ubatch: usize, out: &mut Ubatch) -> bool {
         let first = self.first_unused();
         let end = self.n_tokens().min(first.saturating_add(n_ubatch.max(1)));
-        let mut idxs = std::mem::take(&mut self.idxs);
-        idxs.clear();
-        idxs.extend(first as u32..end as u32);
-        self.take(&idxs);
-        let any = self.emit(&idxs, idxs.len(), false, out);
-        self.idxs = idxs;
-        any
+        out.clear();
+        for i in first..end {
+            self.take(i, out);
+        }
+        self.finish(end - first, false, out)
     }
 
     /// The same number of tokens from each of several sequence sets that share no sequence; false if none is
@@ -29,126 +27,125 @@ impl CheckedBatch {
         n_keep_tail: usize,
         out: &mut Ubatch,
     ) -> bool {
+        out.clear();
         if sequential && self.has_coupled {
-            out.clear();
             return false;
         }
-        let sets = self.disjoint_sets(n_ubatch, sequential);
-        if sets.is_empty() {
-            out.clear();
-            return false;
-        }
-        // Unused tokens of each set, and how many of them this ubatch takes.
-        let pending: Vec<Vec<u32>> = sets.iter().map(|set| self.unused_of(set)).collect();
-        let shortest = pending.iter().map(Vec::len).min().unwrap_or(0);
-        let fitting = (n_ubatch / sets.len()).max(1);
-        let mut n_take = shortest.min(fitting);
-        let mut n_seqs = sets.len();
-        if n_keep_tail > 0 {
-            debug_assert!(n_ubatch > n_keep_tail, "a tail of {n_keep_tail} in ubatches of {n_ubatch}");
-            let keeps = |tokens: &&Vec<u32>| {
-                let remaining = tokens.len() - n_take;
-                remaining == 0 || remaining >= n_keep_tail
-            };
-            n_seqs = pending.iter().take_while(keeps).count();
-            if n_seqs == 0 {
-                // Every set breaks the rule: the first goes alone, whole or cut before its tail.
-                let n_first = pending[0].len();
-                n_take =
-                    if n_first <= n_ubatch { n_first } else { n_first.saturating_sub(n_keep_tail).max(1) };
-                n_seqs = 1;
+        let mut sets = std::mem::take(&mut self.sets);
+        self.disjoint_sets(n_ubatch, sequential, &mut sets);
+        let (n_seqs, n_take) = self.equal_share(&sets, n_ubatch, n_keep_tail);
+        for group in &sets[..n_seqs] {
+            for _ in 0..n_take {
+                self.take(self.groups.next(*group), out);
             }
         }
-        let idxs: Vec<u32> =
-            pending[..n_seqs].iter().flat_map(|tokens| tokens[..n_take].iter().copied()).collect();
-        self.take(&idxs);
-        self.emit(&idxs, n_seqs, true, out)
+        self.sets = sets;
+        self.finish(n_seqs, true, out)
     }
 
     /// Up to `n_ubatch` tokens whose sequence sets are nested in the first one's; false if none is left
     /// (`split_seq`).
     pub fn split_seq(&mut self, n_ubatch: usize, out: &mut Ubatch) -> bool {
+        out.clear();
         let first = self.first_unused();
-        let mut idxs = Vec::new();
-        if let Some(mut current) = self.seq_set.get(first).copied() {
+        if first < self.n_tokens() {
+            let mut current = self.groups.set(first);
             for i in first..self.n_tokens() {
-                let nested = current.intersection(&self.seq_set[i]) == self.seq_set[i];
-                if self.used[i] || !nested {
+                let set = self.groups.set(i);
+                if self.used[i] || current.intersection(&set) != set {
                     continue;
                 }
-                idxs.push(i as u32);
-                if idxs.len() >= n_ubatch {
+                self.take(i, out);
+                if out.n_tokens >= n_ubatch {
                     break;
                 }
-                current = self.seq_set[i];
+                current = set;
             }
         }
-        self.take(&idxs);
-        self.emit(&idxs, 1, true, out)
+        self.finish(1, true, out)
     }
 
     /// First token that is in no ubatch yet, or the number of tokens.
-    fn first_unused(&self) -> usize {
-        self.used.iter().position(|used| !used).unwrap_or(self.used.len())
-    }
-
-    fn unused_of(&self, set: &SeqSet) -> Vec<u32> {
-        let of_set = |i: &usize| !self.used[*i] && self.seq_set[*i] == *set;
-        (0..self.n_tokens()).filter(of_set).map(|i| i as u32).collect()
+    fn first_unused(&mut self) -> usize {
+        while self.used.get(self.n_before).is_some_and(|used| *used) {
+            self.n_before += 1;
+        }
+        self.n_before
     }
 
     /// Sequence sets of unused tokens that do not overlap, at most one more than `n_ubatch`.
-    fn disjoint_sets(&self, n_ubatch: usize, sequential: bool) -> Vec<SeqSet> {
-        let mut sets: Vec<SeqSet> = Vec::new();
+    fn disjoint_sets(&mut self, n_ubatch: usize, sequential: bool, sets: &mut Vec<u32>) {
+        sets.clear();
+        let mut union = SeqSet::EMPTY;
         let mut last = -1;
-        for i in (0..self.n_tokens()).filter(|i| !self.used[*i]) {
-            let overlaps = sets.iter().any(|set| !set.intersection(&self.seq_set[i]).is_empty());
-            let seq_id = self.seq_ids[i][0];
-            let follows = !sequential || sets.is_empty() || seq_id == last + 1;
-            if overlaps || !follows {
+        for i in self.first_unused()..self.n_tokens() {
+            let (group, seq_id) = (self.groups.of_token(i), self.seq_id[i]);
+            if self.used[i] || sequential && !sets.is_empty() && seq_id != last + 1 {
                 continue;
             }
-            sets.push(self.seq_set[i]);
+            let set = self.groups.set(i);
+            if !union.intersection(&set).is_empty() {
+                continue;
+            }
+            union = union.union(&set);
+            sets.push(group);
             last = seq_id;
             if sets.len() > n_ubatch {
                 break;
             }
         }
-        sets
     }
 
-    fn take(&mut self, idxs: &[u32]) {
-        for i in idxs {
-            self.used[*i as usize] = true;
+    /// How many of the sets take part, and how many tokens each gives.
+    fn equal_share(&self, sets: &[u32], n_ubatch: usize, n_keep_tail: usize) -> (usize, usize) {
+        let Some(shortest) = sets.iter().map(|group| self.groups.left(*group)).min() else { return (0, 0) };
+        let n_take = shortest.min((n_ubatch / sets.len()).max(1));
+        if n_keep_tail == 0 {
+            return (sets.len(), n_take);
         }
-        self.n_used += idxs.len();
+        debug_assert!(n_ubatch > n_keep_tail, "a tail of {n_keep_tail} in ubatches of {n_ubatch}");
+        let keeps = |group: &&u32| {
+            let remaining = self.groups.left(**group) - n_take;
+            remaining == 0 || remaining >= n_keep_tail
+        };
+        let n_seqs = sets.iter().take_while(keeps).count();
+        if n_seqs > 0 {
+            return (n_seqs, n_take);
+        }
+        // Every set breaks the rule: the first goes alone, whole or cut before its tail.
+        let left = self.groups.left(sets[0]);
+        (1, if left <= n_ubatch { left } else { left.saturating_sub(n_keep_tail).max(1) })
     }
 
-    /// Copies the tokens at `idxs` into `out`; false if there are none (`ubatch_add`).
-    fn emit(&mut self, idxs: &[u32], n_seqs: usize, equal_seqs: bool, out: &mut Ubatch) -> bool {
-        out.clear();
-        if idxs.is_empty() {
+    /// Moves a token into `out`.
+    fn take(&mut self, i: usize, out: &mut Ubatch) {
+        self.used[i] = true;
+        self.n_used += 1;
+        self.groups.take(i);
+        out.n_tokens += 1;
+        out.idxs.push(i as u32);
+        out.seq_id.push(self.seq_id[i]);
+        out.seq_set.push(self.groups.set(i));
+        out.outputs.push(self.outputs[i]);
+        if self.outputs[i] {
+            self.out_ids.push(i as u32);
+        }
+    }
+
+    /// Works out what holds for all tokens of `out`; false if there are none (`ubatch_add`).
+    fn finish(&self, n_seqs: usize, equal_seqs: bool, out: &mut Ubatch) -> bool {
+        if out.n_tokens == 0 {
             return false;
         }
-        out.equal_seqs = equal_seqs;
-        out.n_tokens = idxs.len();
-        out.n_seqs = n_seqs;
-        out.n_seq_tokens = idxs.len() / n_seqs;
-        let mut all = SeqSet::EMPTY;
-        for index in idxs {
-            let i = *index as usize;
-            out.tokens.extend(self.tokens.get(i));
-            out.embd.extend(self.embd.iter().skip(i * self.n_embd).take(self.n_embd));
-            out.pos.push(self.pos[i]);
-            out.seq_ids.push(self.seq_ids[i].clone());
-            out.seq_id.push(self.seq_ids[i][0]);
-            out.seq_set.push(self.seq_set[i]);
-            out.outputs.push(self.outputs[i]);
-            self.seq_ids[i].iter().for_each(|s| all.insert(*s));
-            if self.outputs[i] {
-                self.out_ids.push(*index);
-            }
+        (out.equal_seqs, out.n_seqs, out.n_seq_tokens) = (equal_seqs, n_seqs, out.n_tokens / n_seqs);
+        (out.n_pos, out.from_embeddings) = (self.n_pos, self.from_embeddings);
+        let n_tokens = self.n_tokens();
+        for plane in 0..self.n_pos {
+            // A token of text has the same position in every plane.
+            let first = if self.pos.len() > n_tokens { plane * n_tokens } else { 0 };
+            out.pos.extend(out.idxs.iter().map(|i| self.pos[first + *i as usize]));
         }
+        let all = out.seq_set.iter().fold(SeqSet::EMPTY, |all, set| all.union(set));
         for seq_id in all.iter() {
             out.seq_idx[seq_id as usize] = out.seq_id_unq.len() as i32;
             out.seq_id_unq.push(seq_id);

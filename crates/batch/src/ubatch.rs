@@ -1,8 +1,11 @@
 //! Tokens that go through the graph together.
 
-use crate::{MAX_SEQ, Pos, SeqId, SeqIds, SeqSet, TokenId};
+use std::ops::Range;
 
-/// Tokens that go through the graph together. Answers to `llama_ubatch`; its memory is reused.
+use crate::{MAX_SEQ, Pos, SeqId, SeqSet};
+
+/// Tokens that go through the graph together, as numbers of tokens of the batch with what was worked out about them. Answers to
+/// `llama_ubatch`; its memory is reused.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Ubatch {
     /// All sequence sets have the same number of tokens, which lie side by side.
@@ -13,14 +16,14 @@ pub struct Ubatch {
     pub n_seq_tokens: usize,
     /// Sequence sets.
     pub n_seqs: usize,
-    /// Token ids; empty for embeddings.
-    pub tokens: Vec<TokenId>,
-    /// Embedding rows; empty for tokens.
-    pub embd: Vec<f32>,
-    /// Positions.
+    /// Positions per token.
+    pub n_pos: usize,
+    /// The tokens are embedding rows.
+    pub from_embeddings: bool,
+    /// Index of each token in the batch: there are its id or its row, and its sequences as given.
+    pub idxs: Vec<u32>,
+    /// Positions: the first of all tokens, then the second of all tokens, and so on.
     pub pos: Vec<Pos>,
-    /// Sequences of each token, as given.
-    pub seq_ids: Vec<SeqIds>,
     /// First sequence of each token.
     pub seq_id: Vec<SeqId>,
     /// Sequences of each token as a set.
@@ -44,13 +47,26 @@ impl Ubatch {
         self.outputs.iter().filter(|output| **output).count()
     }
 
+    /// Runs of tokens that are neighbours in the batch too, so that they can be copied as they lie there.
+    pub fn runs(&self) -> impl Iterator<Item = Range<usize>> + '_ {
+        let runs = self.idxs.chunk_by(|a, b| a + 1 == *b);
+        runs.map(|run| run[0] as usize..run[0] as usize + run.len())
+    }
+
+    /// The place of a token in the image it comes from, x and y, if positions tell (`is_pos_2d`).
+    pub fn pos_2d(&self, i: usize) -> Option<[Pos; 2]> {
+        if self.n_pos < 3 {
+            return None;
+        }
+        Some([self.pos[i + 2 * self.n_tokens], self.pos[i + self.n_tokens]])
+    }
+
     /// Empties it and keeps its memory.
     pub(crate) fn clear(&mut self) {
-        (self.equal_seqs, self.n_tokens, self.n_seq_tokens, self.n_seqs) = (false, 0, 0, 0);
-        self.tokens.clear();
-        self.embd.clear();
+        (self.equal_seqs, self.from_embeddings) = (false, false);
+        (self.n_tokens, self.n_seq_tokens, self.n_seqs, self.n_pos) = (0, 0, 0, 1);
+        self.idxs.clear();
         self.pos.clear();
-        self.seq_ids.clear();
         self.seq_id.clear();
         self.seq_set.clear();
         self.seq_id_unq.clear();

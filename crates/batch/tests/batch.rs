@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use proptest::prelude::*;
-use quipu_batch::{Batch, BatchLimits, CheckedBatch, Error, Pos, SeqId, SeqPositions, Ubatch};
+use quipu_batch::{Batch, BatchLimits, CheckedBatch, Error, Pos, SeqId, SeqLists, SeqPositions, Ubatch};
 
 const N_EMBD: usize = 2;
 
@@ -22,7 +22,7 @@ impl SeqPositions for Ranges {
 }
 
 fn limits(n_seq_max: usize) -> BatchLimits {
-    BatchLimits { n_vocab: 10, n_embd: N_EMBD, n_seq_max, output_all: false }
+    BatchLimits { n_vocab: 10, n_embd: N_EMBD, n_seq_max, n_pos: 1, output_all: false }
 }
 
 /// Embedding rows that tell their index: `[100 i, 100 i + 1]`.
@@ -82,7 +82,8 @@ fn init_rejects_what_is_out_of_range() {
     ));
     let both = Batch { tokens: vec![1], ..one.clone() };
     assert!(matches!(ba.init(&both, &limits(4), None), Err(Error::TokensAndEmbeddings)));
-    let narrow = Batch { n_embd: 1, ..Batch { pos: vec![], seq_ids: vec![], outputs: vec![], ..one } };
+    let narrow =
+        Batch { n_embd: 1, ..Batch { pos: vec![], seq_ids: SeqLists::new(), outputs: vec![], ..one } };
     assert!(matches!(
         ba.init(&narrow, &limits(4), None),
         Err(Error::EmbeddingWidth { found: 1, n_values: 2, expected: 2 })
@@ -94,7 +95,7 @@ fn init_fills_what_is_missing() {
     let ba = checked(&Batch::single(&[1, 2, 3, 4]), None).unwrap();
     assert_eq!(ba.n_tokens(), 4);
     assert_eq!(ba.pos(), [0, 1, 2, 3]);
-    assert!(ba.seq_ids().iter().all(|ids| ids.as_slice() == [0]));
+    assert!(ba.seq_id() == [0; 4] && (0..4).all(|i| ba.seq_set(i).only() == Some(0)));
     assert_eq!(ba.outputs(), [false, false, false, true]);
     assert_eq!((ba.n_outputs(), ba.seq_pos_min(0), ba.seq_pos_max(0), ba.seq_pos_min(1)), (1, 0, 3, -1));
 
@@ -135,11 +136,11 @@ fn init_checks_positions_against_memory() {
     let memory = Ranges([(0, (0, 9))].into());
     let at = |p: Pos| checked(&rows(&[(p, &[0], false), (p + 1, &[0], true)]), Some(&memory));
     assert!(at(10).is_ok());
-    assert!(matches!(at(11), Err(Error::NotConsecutive { seq_id: 0, pos_min: 11, memory_max: 9 })));
+    assert!(matches!(at(11), Err(Error::NotConsecutive { index: 0, seq_id: 0, pos_min: 11, memory_max: 9 })));
     let error = at(9).unwrap_err();
     assert_eq!(
         error.to_string(),
-        "sequence 0 starts at position 9 in the batch, expected 10: its last position in memory is 9"
+        "pos[0] is where sequence 0 starts in the batch: 9, expected 10: its last position in memory is 9"
     );
     // Nothing follows the last position there is.
     let full = Ranges([(0, (0, Pos::MAX))].into());
@@ -155,7 +156,7 @@ fn init_checks_positions_within_the_batch() {
     let gap = rows(&[(0, &[0], false), (1, &[0], false), (3, &[0], true)]);
     assert!(matches!(
         checked(&gap, None),
-        Err(Error::NotContinuous { seq_id: 0, pos_min: 0, pos_max: 3, n_distinct: 3 })
+        Err(Error::NotContinuous { index: 2, seq_id: 0, pos_min: 0, pos_max: 3, n_distinct: 3 })
     ));
     let interleaved: Vec<(Pos, &[SeqId], bool)> = vec![
         (4, &[0], false),
@@ -180,7 +181,10 @@ fn init_checks_positions_within_the_batch() {
 fn init_checks_coupled_sequences() {
     let shared = rows(&[(6, &[0, 1], true)]);
     let mut memory = Ranges([(0, (0, 5)), (1, (2, 5))].into());
-    assert!(matches!(checked(&shared, Some(&memory)), Err(Error::Diverged { first: 1, second: 0 })));
+    assert!(matches!(
+        checked(&shared, Some(&memory)),
+        Err(Error::Diverged { index: 0, first: 1, second: 0 })
+    ));
     memory.0.insert(1, (0, 5));
     assert!(checked(&shared, Some(&memory)).is_ok());
     let partial = rows(&[(0, &[0, 1, 2], false), (1, &[0, 1], false), (1, &[1, 2], true)]);
@@ -199,8 +203,7 @@ fn split_simple_cuts_in_order() {
     assert_eq!((ub.n_tokens, ub.n_seq_tokens, ub.n_seqs), (2, 1, 2));
     assert_eq!((ub.seq_id_unq.as_slice(), ub.seq_idx[0], ub.seq_idx[1]), (&[0][..], 0, -1));
     assert_eq!((ub.pos.as_slice(), ub.seq_id.as_slice()), (&[0, 1][..], &[0, 0][..]));
-    assert_eq!(ub.embd, [0.0, 1.0, 100.0, 101.0]);
-    assert!(ub.tokens.is_empty());
+    assert!(ub.from_embeddings && ub.idxs == [0, 1] && ub.runs().eq([0..2]));
     assert!(ba.split_simple(2, &mut ub));
     assert_eq!(ub.pos, [2, 3]);
     assert!(ba.split_simple(2, &mut ub));
@@ -240,7 +243,7 @@ fn split_equal_and_coupled_sequences() {
     assert!(ba.split_equal(4, false, 0, &mut ub));
     assert_eq!((ub.n_tokens, ub.n_seqs), (2, 1));
     assert_eq!((ub.seq_id_unq.as_slice(), &ub.seq_idx[..3]), (&[0, 1][..], &[0, 1, -1][..]));
-    assert_eq!(ub.seq_ids[0].as_slice(), [0, 1]);
+    assert_eq!(ub.seq_set[0].iter().collect::<Vec<_>>(), [0, 1]);
 }
 
 #[test]
@@ -293,6 +296,63 @@ fn keep_tail_never_cuts_the_last_tokens() {
     assert_eq!(with_tail(&[6], 4, false), [(vec![0; 4], vec![0, 1, 2, 3]), (vec![0; 2], vec![4, 5])]);
     // The longest prefix of sequences goes.
     assert_eq!(with_tail(&[3, 4], 6, true), [(vec![0; 3], vec![0, 1, 2]), (vec![1; 4], vec![0, 1, 2, 3])]);
+}
+
+/// Rows with four positions each, in planes.
+fn in_an_image(pos: [&[Pos]; 4]) -> Batch {
+    let mut batch = Batch::new();
+    pos[0].iter().for_each(|_| batch.add_embd(&[0.0; N_EMBD], 0, &[0], false));
+    batch.pos = pos.concat();
+    batch
+}
+
+#[test]
+fn positions_in_images_may_leave_gaps_but_not_go_back() {
+    let mrope = BatchLimits { n_pos: 4, ..limits(4) };
+    let memory = Ranges([(0, (0, 9))].into());
+    let init = |batch: &Batch| {
+        let mut ba = CheckedBatch::new();
+        ba.init(batch, &mrope, Some(&memory)).map(|()| ba)
+    };
+    let text = |first: Pos| {
+        let mut batch = Batch::new();
+        batch.add(1, first, &[0], false);
+        batch.add(2, first + 5, &[0], true);
+        init(&batch)
+    };
+    let mut ba = text(12).unwrap();
+    let mut ub = Ubatch::new();
+    assert!(ba.split_simple(1, &mut ub) && ba.split_simple(1, &mut ub));
+    assert_eq!((ub.n_pos, ub.pos.as_slice(), ub.pos_2d(0)), (4, &[17; 4][..], Some([17, 17])));
+    let error = text(9).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "pos[0] is where sequence 0 starts in the batch: 9, expected at least 10: its last position in memory is 9"
+    );
+    let rows = |first: Pos| init(&in_an_image([&[first; 3], &[5, 5, 6], &[7, 8, 7], &[0; 3]]));
+    let mut ba = rows(9).unwrap();
+    assert!(ba.split_simple(2, &mut ub) && ub.pos == [9, 9, 5, 5, 7, 8, 0, 0]);
+    assert_eq!((ub.pos_2d(0), ub.pos_2d(1)), (Some([7, 5]), Some([8, 5])));
+    assert!(ba.split_simple(2, &mut ub) && ub.pos == [9, 6, 7, 0]);
+    assert!(matches!(
+        rows(8),
+        Err(Error::NotForward { index: 0, pos_min: 8, memory_max: 9, is_text: false, .. })
+    ));
+    // One position for all planes; two planes are none.
+    let mut one = in_an_image([&[9, 10], &[0; 2], &[0; 2], &[0; 2]]);
+    one.pos.truncate(2);
+    let mut ba = init(&one).unwrap();
+    assert!(ba.split_simple(8, &mut ub) && ub.pos == [9, 10, 9, 10, 9, 10, 9, 10]);
+    one.pos = vec![9; 4];
+    assert!(matches!(init(&one), Err(Error::FieldLength { field: "positions", found: 4, n_tokens: 2 })));
+}
+
+#[test]
+fn runs_are_what_lies_side_by_side_in_the_batch() {
+    let mut ba = checked(&sequences(&[3, 3]), None).unwrap();
+    let mut ub = Ubatch::new();
+    assert!(ba.split_equal(4, false, 0, &mut ub));
+    assert!(ub.idxs == [0, 1, 3, 4] && ub.runs().eq([0..2, 3..5]));
 }
 
 proptest! {

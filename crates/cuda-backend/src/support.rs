@@ -76,7 +76,10 @@ pub(crate) fn node(graph: &Graph, id: TensorId) -> Result<(), Reason> {
     let operands = check::node(graph, id, types::alignment)?;
     let src = operands.as_slice();
     match dst.op {
-        Op::FlashAttn { .. } => flash_attn(src[0], src[1], src[2]),
+        Op::FlashAttn { .. } => {
+            ensure(src.get(3).is_none_or(|mask| mask.ne[3] == 1), "one mask for all streams")?;
+            flash_attn(src[0], src[1], src[2])
+        }
         Op::MulMat => {
             let b = src[1];
             ensure(types::find(src[0].dtype).is_some(), "weights of a type with kernels")?;

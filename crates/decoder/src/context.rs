@@ -8,9 +8,10 @@ use std::time::Instant;
 use quipu_backend::{BufferTable, BufferType, Devices, Observer, Scheduler, SchedulerStats};
 use quipu_batch::{Batch, BatchLimits, CheckedBatch, SeqId, Ubatch};
 use quipu_kv_cache::{
-    GraphInput, GraphShape, InputSource, KvCache, KvParams, Memory, MemoryKey, MemoryPlan, NoMemory,
+    GraphShape, InputSource, KvCache, KvParams, KvPart, Memory, MemoryKey, MemoryPlan, NoMemory,
+    WindowedKvCache, WindowedKvParams,
 };
-use quipu_model::{BuiltGraph, GraphKind, GraphParams, Model, RopeConfig};
+use quipu_model::{BuiltGraph, GraphKind, GraphParams, LayerHparams, Model, RopeConfig};
 use tracing::field::Empty;
 
 use crate::callbacks::{AbortCallback, Callbacks};
@@ -71,7 +72,7 @@ impl Context {
         }
         let hparams = model.hparams();
         let params = params.resolved(hparams.n_ctx_train)?;
-        let rope = RopeConfig::new(hparams, &params.rope, params.n_ctx);
+        let rope = RopeConfig::new(hparams, &params.rope, params.n_ctx_seq());
         let outputs = Outputs::new(hparams.n_vocab, hparams.n_embd, params.embeddings, params.pooling);
         // The model's graphs name its buffers by number: they come first.
         let mut buffers = BufferTable::new();
@@ -79,7 +80,7 @@ impl Context {
             buffers.add_shared(Arc::clone(buffer));
         }
         let memory: Box<dyn Memory> = match params.kind {
-            GraphKind::Decoder => Box::new(cache_for(&model, devices, &params, &mut buffers)?),
+            GraphKind::Decoder => memory_for(&model, devices, &params, &mut buffers)?,
             _ => Box::new(NoMemory),
         };
         let scheduler = Scheduler::new(devices.backends(params.n_threads)?)?;
@@ -121,9 +122,9 @@ impl Context {
         self.memory.as_mut()
     }
 
-    /// The KV cache, for reading, if the memory is or has one.
+    /// The KV cache of layers that see everything, for reading, if the memory is or has one.
     pub fn cache(&self) -> Option<&KvCache> {
-        self.memory.kv()
+        self.memory.kv(KvPart::Full)
     }
 
     /// Where the memory's bytes are.
@@ -235,6 +236,7 @@ impl Context {
             n_vocab: hparams.n_vocab,
             n_embd: hparams.n_embd,
             n_seq_max: self.params.n_seq_max,
+            n_pos: hparams.n_pos(),
             output_all: self.params.embeddings || kind == GraphKind::Encoder,
         };
         let memory = memory_of(kind, &mut self.memory, &mut self.no_memory);
@@ -245,7 +247,7 @@ impl Context {
         let memory = memory_of(kind, &mut self.memory, &mut self.no_memory);
         memory.plan(&mut self.batch, n_ubatch, &mut self.plan).map_err(refusal)?;
         self.outputs.start(self.batch.n_outputs())?;
-        let done = catch_unwind(AssertUnwindSafe(|| self.run_ubatches(kind)));
+        let done = catch_unwind(AssertUnwindSafe(|| self.run_ubatches(kind, batch)));
         if !matches!(done, Ok(Ok(()))) {
             memory_of(kind, &mut self.memory, &mut self.no_memory).roll_back(&mut self.plan);
         }
@@ -266,17 +268,17 @@ impl Context {
     }
 
     /// Takes the planned ubatches into the memory one after the other and computes each.
-    fn run_ubatches(&mut self, kind: GraphKind) -> Result<(), Error> {
+    fn run_ubatches(&mut self, kind: GraphKind, batch: &Batch) -> Result<(), Error> {
         let mut row = 0;
         while memory_of(kind, &mut self.memory, &mut self.no_memory).apply(&mut self.plan) {
-            row += self.process(kind, row)?;
+            row += self.process(kind, batch, row)?;
         }
         Ok(())
     }
 
     /// Builds or reuses the graph of the plan's ubatch, runs it and collects its rows from `row` on; their number
     /// (`process_ubatch`).
-    fn process(&mut self, kind: GraphKind, row: usize) -> Result<usize, Error> {
+    fn process(&mut self, kind: GraphKind, batch: &Batch, row: usize) -> Result<usize, Error> {
         let memory: &dyn Memory = memory_of(kind, &mut self.memory, &mut self.no_memory);
         let Some(ubatch) = self.plan.ubatch() else { return Ok(0) };
         let params = GraphParams {
@@ -287,8 +289,8 @@ impl Context {
                 // A ubatch without outputs still computes one row: the ubatches of a long prompt then share the
                 // graph of the last one, which has an output.
                 n_outputs: ubatch.n_outputs().max(1),
-                from_embeddings: !ubatch.embd.is_empty(),
-                memory: memory.key(),
+                from_embeddings: ubatch.from_embeddings,
+                memory: memory.key(&self.plan),
             },
             rope: self.rope,
             causal: self.params.is_causal(kind),
@@ -314,7 +316,7 @@ impl Context {
             self.scheduler.set_n_threads(n_threads)?;
             self.n_threads_set = n_threads;
         }
-        let source = InputSource { ubatch, memory, plan: &self.plan };
+        let source = InputSource { batch, ubatch, memory, plan: &self.plan };
         built.set_inputs(&source, &mut self.buffers)?;
         let asks: &(dyn Fn() -> bool + Sync) = &|| self.callbacks.wants_abort();
         let abort = self.callbacks.can_abort().then_some(asks);
@@ -330,6 +332,10 @@ impl Context {
         if !self.memory.has_update() {
             return Ok(());
         }
+        self.memory.copy_pending(&mut self.buffers)?;
+        if !self.memory.has_update() {
+            return Ok(());
+        }
         let _entered = tracing::debug_span!("shift_keys", n_cells = self.memory.n_cells()).entered();
         // The shift graph takes over the compute memory, and with it the last graph's places.
         self.graph = None;
@@ -338,9 +344,11 @@ impl Context {
             return Ok(());
         };
         self.scheduler.alloc_graph(&mut shift.graph, &mut self.buffers)?;
-        let (ubatch, memory) = (&Ubatch::new(), self.memory.as_ref());
-        let source = InputSource { ubatch, memory, plan: &self.plan };
-        shift.shift.set(&shift.graph, &source, &mut self.buffers)?;
+        let (batch, ubatch, memory) = (&Batch::new(), &Ubatch::new(), self.memory.as_ref());
+        let source = InputSource { batch, ubatch, memory, plan: &self.plan };
+        for input in &mut shift.inputs {
+            input.set(&shift.graph, &source, &mut self.buffers)?;
+        }
         self.callbacks.defer();
         let graph = &shift.graph;
         let computed =
@@ -361,24 +369,43 @@ impl Context {
     }
 }
 
-/// A cache for all layers of a model, each with its weights.
-fn cache_for(
+/// The memory that a model's layers ask for: a cache, each layer with its weights, or a pair if some have windows
+/// (`llama_model::create_memory`).
+fn memory_for(
     model: &Model,
     devices: &Devices<'_>,
     params: &ContextParams,
     buffers: &mut BufferTable,
-) -> Result<KvCache, Error> {
-    let kv_params = KvParams {
-        n_cells: params.n_ctx,
+) -> Result<Box<dyn Memory>, Error> {
+    let layers = &model.hparams().layers;
+    let full = KvParams {
+        n_cells: params.n_ctx_seq(),
         n_seq_max: params.n_seq_max,
+        unified: params.kv_unified,
+        window: None,
+        n_pos: model.hparams().n_pos(),
         type_k: params.type_k,
         type_v: params.type_v,
+        n_embd_head_k: same(layers, |layer| layer.n_embd_head_k),
+        n_embd_head_v: same(layers, |layer| layer.n_embd_head_v),
         layers: model.kv_layers(),
     };
     let device = |il: usize| devices.get(model.layer_map().layer(il));
-    let memories: Vec<_> = (0..kv_params.layers.len()).map(|il| device(il).buffer_type()).collect();
+    let memories: Vec<_> = (0..layers.len()).map(|il| device(il).buffer_type()).collect();
     let memory = |il: usize| -> &dyn BufferType { memories[il].as_ref() };
-    Ok(KvCache::new_in(&kv_params, &memory, buffers)?)
+    let Some(window) = model.hparams().window() else {
+        return Ok(Box::new(KvCache::new_in(&full, &memory, buffers)?));
+    };
+    let windowed = layers.iter().map(|layer| layer.window.is_some()).collect();
+    let (n_ubatch, all_cells) = (params.n_ubatch, params.swa_full);
+    let pair = WindowedKvParams { full, window, windowed, n_ubatch, all_cells };
+    Ok(Box::new(WindowedKvCache::new_in(&pair, &memory, buffers)?))
+}
+
+/// The number that all layers have, 0 if they differ.
+fn same(layers: &[LayerHparams], number: impl Fn(&LayerHparams) -> usize) -> usize {
+    let first = layers.first().map_or(0, &number);
+    if layers.iter().all(|layer| number(layer) == first) { first } else { 0 }
 }
 
 /// The memory that a graph of this kind reads and writes.

@@ -1,5 +1,7 @@
 //! The crate's one error type.
 
+use std::path::PathBuf;
+
 use quipu_batch::SeqId;
 
 /// Why a context cannot be made or a batch not be decoded.
@@ -94,6 +96,16 @@ pub enum Error {
     /// A pooled embedding of a sequence that was not in the last batch.
     #[error("sequence {0} has no pooled embedding: it was not in the last batch")]
     NoSequenceOutput(SeqId),
+    /// A file that holds no state of the kind asked for, or cannot be written.
+    #[error("{}: {found}, expected {expected}", path.display())]
+    StateFile {
+        /// The file.
+        path: PathBuf,
+        /// What was found.
+        found: String,
+        /// What was expected.
+        expected: String,
+    },
     /// The model could not build a graph.
     #[error(transparent)]
     Model(#[from] quipu_model::Error),

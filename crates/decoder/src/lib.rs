@@ -42,11 +42,12 @@ mod output;
 mod params;
 mod perf;
 mod state;
+mod state_file;
 
 pub use context::Context;
 pub use error::Error;
 pub use params::ContextParams;
 pub use perf::Perf;
-pub use quipu_batch::{Batch, Error as BatchError, MAX_SEQ, Pos, SeqId, SeqIds, TokenId};
+pub use quipu_batch::{Batch, Error as BatchError, MAX_SEQ, Pos, SeqId, SeqLists, TokenId};
 pub use quipu_kv_cache::{Memory, StateBytes, StateRead, StateSize, StateWrite};
 pub use quipu_model::{GraphKind, Pooling, RopeOverrides, RopeScaling};

@@ -24,13 +24,18 @@ pub struct ContextParams {
     pub n_ubatch: usize,
     /// Sequence numbers are below this.
     pub n_seq_max: usize,
+    /// All sequences share the cells of the cache. Else each has an equal part of them for itself: then it never attends over cells of
+    /// others, and may be no longer than its part.
+    pub kv_unified: bool,
+    /// Layers with windows keep cells for the whole context too, so that positions can be taken back and shifted; else only what windows see.
+    pub swa_full: bool,
     /// Threads for single tokens.
     pub n_threads: usize,
     /// Threads for several tokens.
     pub n_threads_batch: usize,
-    /// Type of cached keys: F16 or F32.
+    /// Type of cached keys, one of `quipu_kv_cache::CACHE_TYPES`.
     pub type_k: DType,
-    /// Type of cached values: F16 or F32.
+    /// Type of cached values, one of `quipu_kv_cache::CACHE_TYPES`.
     pub type_v: DType,
     /// Rotary parameters other than the model's.
     pub rope: RopeOverrides,
@@ -41,7 +46,8 @@ pub struct ContextParams {
 }
 
 impl Default for ContextParams {
-    /// The reference's defaults (`llama_context_default_params`), with a context as long as the model's.
+    /// The reference's defaults (`llama_context_default_params`), with a context as long as the model's, whose cells all sequences share, and
+    /// caches of windows that hold what windows see.
     fn default() -> ContextParams {
         ContextParams {
             kind: GraphKind::Decoder,
@@ -50,6 +56,8 @@ impl Default for ContextParams {
             n_batch: 2048,
             n_ubatch: 512,
             n_seq_max: 1,
+            kv_unified: true,
+            swa_full: false,
             n_threads: 4,
             n_threads_batch: 4,
             type_k: DType::F16,
@@ -67,10 +75,20 @@ impl ContextParams {
         self.causal_attn.unwrap_or(kind == GraphKind::Decoder)
     }
 
+    /// Most tokens of one sequence (`n_ctx_seq`).
+    pub fn n_ctx_seq(&self) -> usize {
+        if self.kv_unified { self.n_ctx } else { self.n_ctx / self.n_seq_max.max(1) }
+    }
+
     /// The parameters with every default filled in, or the first that cannot be.
     pub(crate) fn resolved(&self, n_ctx_train: usize) -> Result<ContextParams, Error> {
         let n_ctx = if self.n_ctx == 0 { n_ctx_train } else { self.n_ctx };
-        let n_cells = n_ctx.checked_next_multiple_of(N_CTX_PAD).filter(|n| i32::try_from(*n).is_ok());
+        let n_streams = if self.kv_unified { 1 } else { self.n_seq_max.max(1) };
+        // Each stream is padded, so that together they may have more.
+        let n_stream_cells = n_ctx.checked_next_multiple_of(N_CTX_PAD).map(|n| n / n_streams);
+        let n_cells =
+            n_stream_cells.and_then(|n| n.checked_next_multiple_of(N_CTX_PAD)?.checked_mul(n_streams));
+        let n_cells = n_cells.filter(|n| i32::try_from(*n).is_ok());
         let (Some(n_cells), true) = (n_cells, n_ctx > 0) else {
             return Err(param("n_ctx", n_ctx, "1 to 2^31 - 256"));
         };

@@ -1,7 +1,6 @@
 //! The state of a context in bytes, in the reference's format.
 //!
-//! Here is what lies between the model and its memory; the memory's part is `quipu-kv-cache`'s. Files with magic numbers and tokens around
-//! it (`llama_state_save_file`) are not made here.
+//! Here is what lies between the model and its memory; the memory's part is `quipu-kv-cache`'s, files are `state_file`'s.
 
 use quipu_batch::SeqId;
 use quipu_kv_cache::{StateRead, StateWrite};

@@ -151,7 +151,7 @@ fn removed_positions_can_be_decoded_again() {
     let error = context.decode(&sequence(&right, 0, 7)).unwrap_err();
     assert!(matches!(
         error,
-        Error::Batch(BatchError::NotConsecutive { seq_id: 0, pos_min: 7, memory_max: 5 })
+        Error::Batch(BatchError::NotConsecutive { index: 0, seq_id: 0, pos_min: 7, memory_max: 5 })
     ));
     context.decode(&sequence(&right, 0, 6)).unwrap();
 

@@ -5,8 +5,11 @@ mod common;
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use std::sync::Arc;
+
 use common::{context, model, params, tokens};
 use quipu_decoder::{Batch, Context, ContextParams};
+use quipu_model::Model;
 
 struct Counting;
 
@@ -64,4 +67,29 @@ fn nothing_is_allocated_for_a_token() {
         assert_eq!(context.scheduler_stats().n_plans, prepared, "nothing is prepared after the second token");
         assert_eq!((prepared, context.scheduler_stats().n_memory_plans), (2, 2), "one for each graph");
     }
+    for kv_unified in [true, false] {
+        prompts(&model, kv_unified);
+    }
+}
+
+/// Completing, splitting and placing prompts of four sequences, in turns, costs no memory either.
+fn prompts(model: &Arc<Model>, kv_unified: bool) {
+    let params = ContextParams { kv_unified, n_ctx: 1024, n_ubatch: 16, ..params() };
+    let mut context = context(model, &params);
+    let ids = tokens(64, 3);
+    let mut batch = Batch::new();
+    let mut decode = |context: &mut Context| {
+        batch.clear();
+        for (i, token) in ids.iter().enumerate() {
+            batch.add(*token, i as i32 / 4, &[i as i32 % 4], i % 16 >= 12);
+        }
+        context.memory_mut().clear();
+        context.decode(&batch).unwrap();
+    };
+    (0..3).for_each(|_| decode(&mut context));
+    let before = N_ALLOCATIONS.load(Ordering::SeqCst);
+    let n_builds = context.perf().n_graph_builds;
+    (0..5).for_each(|_| decode(&mut context));
+    let n = N_ALLOCATIONS.load(Ordering::SeqCst) - before;
+    assert_eq!((n, context.perf().n_graph_builds), (0, n_builds), "5 prompts, unified: {kv_unified}");
 }

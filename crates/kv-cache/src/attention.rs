@@ -4,45 +4,85 @@ use quipu_backend::BufferTable;
 use quipu_batch::Ubatch;
 use quipu_graph::{DType, Graph, TensorId};
 
-use crate::cache_input::{DROP, KEEP, KvIdxs, KvMask, refill};
+use crate::cache_input::{DROP, KEEP, KvIdxs, KvMask, n_kv_of, refill};
 use crate::input::write_input;
-use crate::{Error, GraphInput, GraphShape, InputSource, KvCache, KvGraph};
+use crate::{
+    Error, GraphInput, GraphShape, InputSource, KvCache, KvGraph, KvPart, KvView, Memory, MemoryKey,
+    Rotation, Window, rotate,
+};
 
-/// The attention part of a graph under construction, over a cache or, without one, over the ubatch itself. Answers to
-/// `llm_graph_input_attn_kv` and `llm_graph_input_attn_no_cache`.
+/// The attention part of a graph under construction, over a memory's caches or, without one, over the ubatch itself. Answers to
+/// `llm_graph_input_attn_kv`, `llm_graph_input_attn_kv_iswa` and `llm_graph_input_attn_no_cache`.
 #[derive(Debug)]
 pub struct AttentionGraph<'a> {
-    /// The cache, the cells the ubatch is stored in, and the number of cells looked at.
-    cache: Option<(KvGraph<'a>, TensorId, usize)>,
+    full: Attended<'a>,
+    /// What layers with windows attend over, if the model has any.
+    window: Option<Attended<'a>>,
+}
+
+/// What some layers attend over.
+#[derive(Debug)]
+struct Attended<'a> {
+    /// The cache, the cells the ubatch is stored in, and the cells looked at.
+    cache: Option<(KvGraph<'a>, TensorId, KvView)>,
     mask: TensorId,
+    /// Streams that the queries are for.
+    n_stream: usize,
+    /// Matrices that keys and values are rotated by before they are stored.
+    rotations: [Option<TensorId>; 2],
+}
+
+/// How a graph's layers attend.
+#[derive(Clone, Copy, Debug)]
+pub struct AttentionKind {
+    /// A token sees no later position.
+    pub causal: bool,
+    /// The window of the layers that have one, if there are such.
+    pub window: Option<Window>,
 }
 
 impl<'a> AttentionGraph<'a> {
-    /// Adds the inputs that attention needs to a graph. With `causal` a token sees no later position.
+    /// Adds the inputs that attention needs to a graph, over the caches of `memory`, if it has any.
     pub fn new(
         graph: &mut Graph,
-        cache: Option<&'a KvCache>,
+        memory: Option<&'a dyn Memory>,
         shape: &GraphShape,
-        causal: bool,
+        kind: AttentionKind,
         inputs: &mut Vec<Box<dyn GraphInput>>,
     ) -> Result<AttentionGraph<'a>, Error> {
-        let (n_tokens, n_kv) = (shape.n_tokens, shape.memory.n_kv);
-        let Some(cache) = cache else {
+        let mut over = |part: KvPart, window: Option<Window>| {
+            if let Some(cache) = memory.and_then(|memory| memory.kv(part)) {
+                return Attended::cache(graph, part, cache, shape, kind.causal, inputs);
+            }
+            let n_tokens = shape.n_tokens;
             let mask = graph.input("kq_mask", DType::F16, [n_tokens, n_tokens, 1, 1])?;
-            inputs.push(Box::new(UbatchMask { mask, n_tokens, causal, values: Vec::new() }));
-            return Ok(AttentionGraph { cache: None, mask });
+            let AttentionKind { causal, .. } = kind;
+            inputs.push(Box::new(UbatchMask { mask, n_tokens, causal, window, values: Vec::new() }));
+            Ok(Attended { cache: None, mask, n_stream: 1, rotations: [None; 2] })
         };
-        let kv = cache.graph();
-        let idxs = kv.input_idxs(graph, n_tokens)?;
-        let mask = kv.input_mask(graph, n_kv, n_tokens)?;
-        inputs.push(Box::new(KvIdxs::new(idxs, n_tokens)));
-        inputs.push(Box::new(KvMask::new(mask, n_kv, n_tokens, causal)));
-        Ok(AttentionGraph { cache: Some((kv, idxs, n_kv)), mask })
+        let full = over(KvPart::Full, None)?;
+        let window = kind.window.map(|window| over(KvPart::Window, Some(window))).transpose()?;
+        Ok(AttentionGraph { full, window })
     }
 
-    /// Who attends to what: f16 `[n_kv, n_tokens]`, 0 or -inf.
-    pub fn mask(&self) -> TensorId {
-        self.mask
+    /// Who attends to what: f16 `[n_kv, n_tokens of a stream, 1, n_stream]`, 0 or -inf.
+    pub fn mask(&self, part: KvPart) -> TensorId {
+        self.part(part).mask
+    }
+
+    /// Streams that the queries are for, at least 1: each has the same number of the ubatch's tokens, side by side.
+    pub fn n_stream(&self, part: KvPart) -> usize {
+        self.part(part).n_stream
+    }
+
+    /// Queries or keys as the cache wants them (`k_rot`).
+    pub fn rotate_k(&self, graph: &mut Graph, part: KvPart, x: TensorId) -> Result<TensorId, Error> {
+        self.part(part).rotations[0].map_or(Ok(x), |matrix| rotate(graph, matrix, x))
+    }
+
+    /// Values as the cache wants them, or what attention made of such (`v_rot`).
+    pub fn rotate_v(&self, graph: &mut Graph, part: KvPart, x: TensorId) -> Result<TensorId, Error> {
+        self.part(part).rotations[1].map_or(Ok(x), |matrix| rotate(graph, matrix, x))
     }
 
     /// Puts the stores of a layer's keys and values, `[n_embd_head, n_head_kv, n_tokens]`, into the graph's order. Whoever reads the
@@ -50,11 +90,12 @@ impl<'a> AttentionGraph<'a> {
     pub fn store(
         &mut self,
         graph: &mut Graph,
+        part: KvPart,
         il: usize,
         k_cur: TensorId,
         v_cur: TensorId,
     ) -> Result<(), Error> {
-        let Some((kv, idxs, _)) = &mut self.cache else { return Ok(()) };
+        let Some((kv, idxs, _)) = &mut self.part_mut(part).cache else { return Ok(()) };
         let stored = kv.store_k(graph, il, k_cur, *idxs)?;
         graph.build_forward_expand(stored);
         let stored = kv.store_v(graph, il, v_cur, *idxs)?;
@@ -62,21 +103,61 @@ impl<'a> AttentionGraph<'a> {
         Ok(())
     }
 
-    /// The keys and values a layer attends over, `[n_embd_head, n_kv, n_head_kv]` as `Graph::flash_attn` takes them; `k_cur` and
+    /// The keys and values a layer attends over, `[n_embd_head, n_kv, n_head_kv, n_stream]` as `Graph::flash_attn` takes them; `k_cur` and
     /// `v_cur` are those that were stored.
     pub fn keys_and_values(
         &mut self,
         graph: &mut Graph,
+        part: KvPart,
         il: usize,
         k_cur: TensorId,
         v_cur: TensorId,
     ) -> Result<[TensorId; 2], Error> {
-        let Some((kv, _, n_kv)) = &mut self.cache else {
+        let Some((kv, _, view)) = &mut self.part_mut(part).cache else {
             return Ok([of_ubatch(graph, k_cur)?, of_ubatch(graph, v_cur)?]);
         };
         let [d_k, n_head_kv, ..] = graph[k_cur].ne;
         let d_v = graph[v_cur].ne[0];
-        Ok([kv.k(graph, il, *n_kv, d_k, n_head_kv)?, kv.v(graph, il, *n_kv, d_v, n_head_kv)?])
+        Ok([kv.k(graph, il, *view, d_k, n_head_kv)?, kv.v(graph, il, *view, d_v, n_head_kv)?])
+    }
+
+    fn part(&self, part: KvPart) -> &Attended<'a> {
+        self.window.as_ref().filter(|_| part == KvPart::Window).unwrap_or(&self.full)
+    }
+
+    fn part_mut(&mut self, part: KvPart) -> &mut Attended<'a> {
+        self.window.as_mut().filter(|_| part == KvPart::Window).unwrap_or(&mut self.full)
+    }
+}
+
+impl<'a> Attended<'a> {
+    fn cache(
+        graph: &mut Graph,
+        part: KvPart,
+        cache: &'a KvCache,
+        shape: &GraphShape,
+        causal: bool,
+        inputs: &mut Vec<Box<dyn GraphInput>>,
+    ) -> Result<Attended<'a>, Error> {
+        let MemoryKey { stream, n_stream, .. } = shape.memory;
+        let view = KvView { n_kv: n_kv_of(&shape.memory, part), stream, n_stream };
+        let kv = cache.graph();
+        let idxs = kv.input_idxs(graph, shape.n_tokens)?;
+        let mask = kv.input_mask(graph, view, shape.n_tokens)?;
+        inputs.push(Box::new(KvIdxs::new(part, idxs, shape.n_tokens)));
+        inputs.push(Box::new(KvMask::new(part, mask, shape, causal)));
+        let mut rotation = |name: &str, n: Option<usize>| -> Result<Option<TensorId>, Error> {
+            let Some(n) = n else { return Ok(None) };
+            let rotation = Rotation::new(graph, name, n)?;
+            let matrix = rotation.matrix();
+            inputs.push(Box::new(rotation));
+            Ok(Some(matrix))
+        };
+        let rotations = [
+            rotation("attn_inp_k_rot", cache.key_rotation())?,
+            rotation("attn_inp_v_rot", cache.value_rotation())?,
+        ];
+        Ok(Attended { cache: Some((kv, idxs, view)), mask, n_stream, rotations })
     }
 }
 
@@ -93,6 +174,7 @@ struct UbatchMask {
     mask: TensorId,
     n_tokens: usize,
     causal: bool,
+    window: Option<Window>,
     values: Vec<u16>,
 }
 
@@ -103,7 +185,7 @@ impl GraphInput for UbatchMask {
         source: &InputSource<'_>,
         buffers: &mut BufferTable,
     ) -> Result<(), Error> {
-        fill_ubatch_mask(source.ubatch, self.causal, &mut self.values)?;
+        fill_ubatch_mask(source.ubatch, self.causal, self.window, &mut self.values)?;
         write_input(graph, self.mask, &self.values, buffers)
     }
 
@@ -112,13 +194,21 @@ impl GraphInput for UbatchMask {
     }
 }
 
-/// `n_tokens` f16 values per token: 0 for tokens of the same first sequence and, with `causal`, no later position, else -inf.
-fn fill_ubatch_mask(ubatch: &Ubatch, causal: bool, out: &mut Vec<u16>) -> Result<(), Error> {
+/// `n_tokens` f16 values per token: 0 for tokens of the same first sequence that no window hides and, with `causal`, of no later position,
+/// else -inf.
+fn fill_ubatch_mask(
+    ubatch: &Ubatch,
+    causal: bool,
+    window: Option<Window>,
+    out: &mut Vec<u16>,
+) -> Result<(), Error> {
     let n_tokens = ubatch.n_tokens;
     refill(out, DROP, n_tokens.saturating_mul(n_tokens))?;
     for (i, row) in out.chunks_exact_mut(n_tokens.max(1)).enumerate() {
         for (j, value) in row.iter_mut().enumerate() {
-            if ubatch.seq_id[j] == ubatch.seq_id[i] && (!causal || ubatch.pos[j] <= ubatch.pos[i]) {
+            let (of, pos) = (ubatch.pos[j], ubatch.pos[i]);
+            let hidden = causal && of > pos || window.is_some_and(|window| window.hides(of, pos));
+            if ubatch.seq_id[j] == ubatch.seq_id[i] && !hidden {
                 *value = KEEP;
             }
         }
@@ -129,18 +219,21 @@ fn fill_ubatch_mask(ubatch: &Ubatch, causal: bool, out: &mut Vec<u16>) -> Result
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::WindowKind;
 
     #[test]
     fn tokens_see_their_sequence_and_causal_ones_nothing_later() {
         let ubatch =
             Ubatch { n_tokens: 4, pos: vec![0, 5, 1, 6], seq_id: vec![0, 1, 0, 1], ..Ubatch::default() };
         let mut mask = Vec::new();
-        let mut rows = |causal| -> Vec<String> {
-            fill_ubatch_mask(&ubatch, causal, &mut mask).unwrap();
+        let mut rows = |causal, window| -> Vec<String> {
+            fill_ubatch_mask(&ubatch, causal, window, &mut mask).unwrap();
             let shown = |row: &[u16]| row.iter().map(|m| if *m == KEEP { '1' } else { '.' }).collect();
             mask.chunks(4).map(shown).collect()
         };
-        assert_eq!(rows(true), ["1...", ".1..", "1.1.", ".1.1"]);
-        assert_eq!(rows(false), ["1.1.", ".1.1", "1.1.", ".1.1"]);
+        assert_eq!(rows(true, None), ["1...", ".1..", "1.1.", ".1.1"]);
+        assert_eq!(rows(false, None), ["1.1.", ".1.1", "1.1.", ".1.1"]);
+        let window = Some(Window { n_swa: 1, kind: WindowKind::Symmetric });
+        assert_eq!(rows(false, window), ["1...", ".1..", "..1.", "...1"]);
     }
 }

@@ -1,40 +1,89 @@
-//! The cache itself: cells, head, and the memory of all layers.
+//! The cache itself: the cells of its streams, and the memory of all layers.
 
 use quipu_backend::{BufferTable, BufferType};
 use quipu_batch::Ubatch;
 use quipu_graph::{BufferId, DType, Storage};
 
-use crate::slot::{self, SlotPlan};
-use crate::{Error, KvCells, Pos, SeqId, SeqSet};
+use crate::slot::{SlotPlan, Streams};
+use crate::{Error, KvCells, MAX_SEQ, SeqId, Window, rotation};
 
 /// Attention sees this many cells or a multiple, so that a graph stays valid for many tokens.
 const N_KV_PAD: usize = 256;
 
 /// Row lengths of one layer's cache.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct KvLayerShape {
-    /// Elements of a key row: head size times KV heads.
+    /// Elements of a key row: head size times KV heads; 0: this cache has nothing of the layer.
     pub n_embd_k_gqa: usize,
-    /// Elements of a value row.
+    /// Elements of a value row; 0: values are not kept (latent attention has them in its keys).
     pub n_embd_v_gqa: usize,
 }
+
+impl KvLayerShape {
+    /// A layer that keeps nothing.
+    pub const NONE: KvLayerShape = KvLayerShape { n_embd_k_gqa: 0, n_embd_v_gqa: 0 };
+}
+
+/// Bytes that are copied at once between streams.
+const COPY_BYTES: usize = 1 << 20;
 
 /// What a cache is made from.
 #[derive(Clone, Debug)]
 pub struct KvParams {
-    /// Cells; the context pads this to 256.
+    /// Cells of a stream; the context pads this to 256.
     pub n_cells: usize,
     /// Sequences of the context: a whole state with other numbers is refused.
     pub n_seq_max: usize,
-    /// Type of the keys: F16 or F32.
+    /// All sequences share one stream of cells; else each has a stream of its own (`kv_unified`).
+    pub unified: bool,
+    /// No token sees further: cells behind it are used again.
+    pub window: Option<Window>,
+    /// Positions per token; with several, cells remember places in images.
+    pub n_pos: usize,
+    /// Type of the keys, one of [`CACHE_TYPES`].
     pub type_k: DType,
-    /// Type of the values: F16 or F32.
+    /// Type of the values, one of [`CACHE_TYPES`].
     pub type_v: DType,
+    /// Elements of a head of keys, if all layers have the same; else 0. Quantised keys of such heads are stored rotated.
+    pub n_embd_head_k: usize,
+    /// As `n_embd_head_k`, for values.
+    pub n_embd_head_v: usize,
     /// One entry per layer.
     pub layers: Vec<KvLayerShape>,
 }
 
-/// Where a layer's keys and values live.
+/// Types that keys and values may be kept in.
+pub const CACHE_TYPES: [DType; 9] = [
+    DType::F32,
+    DType::F16,
+    DType::BF16,
+    DType::Q8_0,
+    DType::Q5_1,
+    DType::Q5_0,
+    DType::Q4_1,
+    DType::Q4_0,
+    DType::IQ4_NL,
+];
+
+impl Default for KvParams {
+    /// One sequence in f16, without cells or layers yet.
+    fn default() -> KvParams {
+        KvParams {
+            n_cells: 0,
+            n_seq_max: 1,
+            unified: true,
+            window: None,
+            n_pos: 1,
+            type_k: DType::F16,
+            type_v: DType::F16,
+            n_embd_head_k: 0,
+            n_embd_head_v: 0,
+            layers: Vec::new(),
+        }
+    }
+}
+
+/// Where a layer's keys and values live, those of all streams one behind the other.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Layer {
     pub shape: KvLayerShape,
@@ -43,7 +92,7 @@ pub(crate) struct Layer {
     v_offset: usize,
 }
 
-/// Rows of one kind of one layer: cell `i` has `row_bytes` bytes from `offset + i * row_bytes` on.
+/// Rows of one kind of one layer: cell `i`, counted through all streams, has `row_bytes` bytes from `offset + i * row_bytes` on.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Rows {
     pub dtype: DType,
@@ -69,6 +118,12 @@ impl Layer {
         self.rows(dtype, self.shape.n_embd_v_gqa, self.v_offset)
     }
 
+    /// Keys and values, if the layer keeps them.
+    pub(crate) fn all_rows(&self, type_k: DType, type_v: DType) -> impl Iterator<Item = Rows> + use<> {
+        let kept = |rows: &Rows| rows.row_bytes > 0;
+        [self.k_rows(type_k), self.v_rows(type_v)].into_iter().filter(kept)
+    }
+
     fn rows(&self, dtype: DType, n_embd_gqa: usize, offset: usize) -> Rows {
         // Laid out by these very sizes, so they exist.
         let row_bytes = dtype.row_bytes(n_embd_gqa).unwrap_or(0);
@@ -85,6 +140,11 @@ struct Layout<'a> {
 }
 
 impl KvParams {
+    /// Streams of cells.
+    pub fn n_stream(&self) -> usize {
+        if self.unified { 1 } else { self.n_seq_max.max(1) }
+    }
+
     /// Bytes of keys and values, with layer `il` in memory of type `memory(il)`: what [`KvCache::n_bytes`] says of such a cache, without
     /// making one.
     ///
@@ -94,18 +154,33 @@ impl KvParams {
     }
 
     fn layout<'a>(&self, memory: &dyn Fn(usize) -> &'a dyn BufferType) -> Result<Layout<'a>, Error> {
-        let (n_cells, n_layer) = (self.n_cells, self.layers.len());
+        let (n_layer, n_stream) = (self.layers.len(), self.n_stream());
+        if n_stream > MAX_SEQ {
+            return Err(Error::Streams(n_stream));
+        }
+        // Cells of all streams together have numbers of 32 bits.
+        let n_cells = self.n_cells.saturating_mul(n_stream);
         if n_cells == 0 || n_layer == 0 || i32::try_from(n_cells).is_err() {
             return Err(Error::Shape { n_cells, n_layer });
         }
         for dtype in [self.type_k, self.type_v] {
-            if !matches!(dtype, DType::F16 | DType::F32) {
+            if !CACHE_TYPES.contains(&dtype) {
                 return Err(Error::CacheType(dtype));
             }
         }
         let mut kinds: Vec<(&dyn BufferType, usize)> = Vec::new();
         let mut layers = Vec::with_capacity(n_layer);
         for (il, shape) in self.layers.iter().enumerate() {
+            if *shape == KvLayerShape::NONE {
+                layers.push(Layer { shape: *shape, buffer: BufferId(0), k_offset: 0, v_offset: 0 });
+                continue;
+            }
+            for (dtype, n_embd_gqa) in [(self.type_k, shape.n_embd_k_gqa), (self.type_v, shape.n_embd_v_gqa)]
+            {
+                if !n_embd_gqa.is_multiple_of(dtype.block_len()) {
+                    return Err(Error::RowBlocks { il, dtype, n: n_embd_gqa });
+                }
+            }
             let buffer_type = memory(il);
             let too_large =
                 || Error::TooLarge { n_cells, n_layer, buffer_type: buffer_type.name().to_owned() };
@@ -135,22 +210,28 @@ impl Layout<'_> {
     }
 }
 
-/// A unified KV cache with one stream. Answers to `llama_kv_cache`.
+/// A KV cache. Answers to `llama_kv_cache`.
+///
+/// All sequences share its cells, or each has a stream of cells of its own. With a window, cells that no token will see again are taken over.
 #[derive(Debug)]
 pub struct KvCache {
-    pub(crate) cells: KvCells,
-    pub(crate) head: usize,
+    pub(crate) streams: Streams,
+    /// Copies of whole streams that wait for the next update: source and destination.
+    pub(crate) copies: Vec<(usize, usize)>,
     pub(crate) n_seq_max: usize,
+    pub(crate) n_pos: usize,
     n_bytes: usize,
     pub(crate) layers: Vec<Layer>,
     pub(crate) type_k: DType,
     pub(crate) type_v: DType,
+    /// Elements of heads of keys and of values that are rotated together.
+    rotations: [Option<usize>; 2],
 }
 
 impl KvCache {
     /// Allocates one zeroed buffer for all layers and registers it in `buffers`.
     ///
-    /// Errors if a type is neither F16 nor F32, if there are no cells or layers, or if the memory for the cells
+    /// Errors if a type is none of [`CACHE_TYPES`] or its blocks do not divide rows, if there are no cells or layers, or if the memory for the cells
     /// or their bookkeeping is not to be had.
     pub fn new(
         params: &KvParams,
@@ -168,42 +249,93 @@ impl KvCache {
     ) -> Result<KvCache, Error> {
         let layout = params.layout(memory)?;
         // The bookkeeping first: it is what an absurd number of cells fails on without harm.
-        let cells = KvCells::new(params.n_cells)?;
+        let streams = Streams::new(params.n_stream(), params.n_cells, params.n_pos, params.window)?;
         let n_bytes = layout.n_bytes();
         let Layout { kinds, mut layers } = layout;
         let allocated = kinds.iter().map(|(buffer_type, size)| buffer_type.allocate(*size));
         let allocated = allocated.collect::<Result<Vec<_>, _>>()?;
         let ids: Vec<BufferId> = allocated.into_iter().map(|buffer| buffers.add_owned(buffer)).collect();
-        for layer in &mut layers {
+        for layer in layers.iter_mut().filter(|layer| layer.shape != KvLayerShape::NONE) {
             layer.buffer = ids[layer.buffer.0 as usize];
         }
-        let KvParams { n_seq_max, type_k, type_v, .. } = *params;
-        Ok(KvCache { cells, head: 0, n_seq_max, n_bytes, layers, type_k, type_v })
+        let KvParams { n_seq_max, n_pos, type_k, type_v, .. } = *params;
+        let rotations = [
+            rotation::of_keys(type_k, params.n_embd_head_k),
+            rotation::of_values(type_v, params.n_embd_head_v),
+        ];
+        let copies = Vec::new();
+        Ok(KvCache { streams, copies, n_seq_max, n_pos, n_bytes, layers, type_k, type_v, rotations })
     }
 
-    /// Number of cells (`get_size`).
+    /// Number of cells of a stream (`get_size`).
     pub fn n_cells(&self) -> usize {
-        self.cells.len()
+        self.streams.n_cells()
     }
 
-    /// Number of layers.
+    /// Streams of cells (`get_n_stream`).
+    pub fn n_stream(&self) -> usize {
+        self.streams.len()
+    }
+
+    /// The window outside of which no token sees.
+    pub fn window(&self) -> Option<Window> {
+        self.streams.window()
+    }
+
+    /// Number of layers that the cache was made for.
     pub fn n_layer(&self) -> usize {
         self.layers.len()
     }
 
-    /// The bookkeeping, for reading.
-    pub fn cells(&self) -> &KvCells {
-        &self.cells
+    /// Whether it has anything of layer `il`.
+    pub fn has_layer(&self, il: usize) -> bool {
+        self.layers.get(il).is_some_and(|layer| layer.shape != KvLayerShape::NONE)
     }
 
-    /// Cell at which the next search starts.
-    pub fn head(&self) -> usize {
-        self.head
+    /// The bookkeeping of the first stream, for reading; the only one of a unified cache.
+    pub fn cells(&self) -> &KvCells {
+        self.cells_of(0)
+    }
+
+    /// The bookkeeping of the stream that a sequence is in (`get_cells`); of the first one for sequences the cache has no room for.
+    pub fn cells_of(&self, seq_id: SeqId) -> &KvCells {
+        let known = usize::try_from(seq_id).is_ok_and(|s| s < self.streams.n_seq());
+        &self.streams.get(if known { self.streams.of_seq(seq_id) } else { 0 }).cells
+    }
+
+    /// Cell at which the next search in a stream starts.
+    pub fn head(&self, stream: usize) -> usize {
+        self.streams.get(stream).head
+    }
+
+    /// Elements of a head of keys that are rotated together before they are stored, if they are.
+    pub fn key_rotation(&self) -> Option<usize> {
+        self.rotations[0]
+    }
+
+    /// As [`KvCache::key_rotation`], for values.
+    pub fn value_rotation(&self) -> Option<usize> {
+        self.rotations[1]
+    }
+
+    /// Cells that hold a token, in all streams.
+    pub fn n_used(&self) -> usize {
+        self.streams.iter().map(|stream| stream.cells.n_used()).sum()
     }
 
     /// Bytes of keys and values (`total_size`).
     pub fn n_bytes(&self) -> usize {
         self.n_bytes
+    }
+
+    /// The cells that a ubatch would get now, which with `contiguous` are neighbours in each stream (`find_slot`).
+    ///
+    /// [`Error::NoSlot`] if it does not fit.
+    pub fn find_slot(&self, ubatch: &Ubatch, contiguous: bool) -> Result<Vec<u32>, Error> {
+        let mut plan = SlotPlan::new();
+        self.streams.find_slot(ubatch, contiguous, &mut plan)?;
+        plan.end_slot();
+        Ok(plan.slot(0).to_vec())
     }
 
     /// Finds cells for all ubatches of a batch, in order, without changing the cache (`prepare`).
@@ -214,54 +346,61 @@ impl KvCache {
         ubatches: impl IntoIterator<Item = &'a Ubatch>,
         plan: &mut SlotPlan,
     ) -> Result<(), Error> {
-        slot::prepare(&mut self.cells, self.head, ubatches, plan)
+        self.streams.prepare(ubatches, plan)
     }
 
-    /// Takes the planned cells for a ubatch (`apply_ubatch`).
-    pub fn apply_ubatch(&mut self, slot: &[u32], ubatch: &Ubatch) {
-        self.head = slot::apply(&mut self.cells, slot, ubatch).unwrap_or(self.head);
+    /// Takes the cells that were planned for the `k`-th ubatch (`apply_ubatch`).
+    pub fn apply_ubatch(&mut self, plan: &mut SlotPlan, k: usize, ubatch: &Ubatch) {
+        if k < plan.len() {
+            self.streams.apply(k, ubatch, plan);
+        }
     }
 
-    /// Cells that attention must see: up to the last used one, padded to 256 (`get_n_kv`).
-    pub fn n_kv(&self) -> usize {
-        let padded = self.cells.used_max_p1().next_multiple_of(N_KV_PAD).max(N_KV_PAD);
-        padded.min(self.cells.len())
+    /// Cells that attention must see in each stream of a ubatch: up to the last used one, padded to 256 (`get_n_kv`).
+    pub fn n_kv(&self, ubatch: &Ubatch) -> usize {
+        let padded = self.streams.used_max_p1(ubatch).next_multiple_of(N_KV_PAD).max(N_KV_PAD);
+        padded.min(self.n_cells())
+    }
+
+    /// First stream and number of streams that attention sees for a ubatch.
+    pub fn streams_of(&self, ubatch: &Ubatch) -> (usize, usize) {
+        match (self.n_stream(), ubatch.seq_id_unq.as_slice()) {
+            (1, _) | (_, []) => (0, 1),
+            (_, [first, .., last]) => (*first as usize, (last - first) as usize + 1),
+            (_, [only]) => (*only as usize, 1),
+        }
     }
 
     /// Whether shifts wait to be applied to the keys (`get_has_shift`).
     pub fn has_shift(&self) -> bool {
-        self.cells.has_shift()
+        self.streams.iter().any(|stream| stream.cells.has_shift())
     }
 
     /// Forgets pending shifts, after the shift graph ran.
     pub fn reset_shift(&mut self) {
-        self.cells.reset_shift();
+        self.streams.iter_mut().for_each(|stream| stream.cells.reset_shift());
+    }
+
+    /// Copies the keys and values of streams that sequences were copied to (the first half of `update`).
+    pub fn copy_streams(&mut self, buffers: &mut BufferTable) -> Result<(), Error> {
+        let mut chunk = vec![0; if self.copies.is_empty() { 0 } else { COPY_BYTES }];
+        while let Some((src, dst)) = self.copies.first().copied() {
+            for rows in self.layers.iter().flat_map(|layer| layer.all_rows(self.type_k, self.type_v)) {
+                let size = rows.row_bytes * self.n_cells();
+                let buffer = buffers.get_mut(rows.buffer)?;
+                for done in (0..size).step_by(COPY_BYTES) {
+                    let bytes = &mut chunk[..COPY_BYTES.min(size - done)];
+                    buffer.read(rows.offset + src * size + done, bytes)?;
+                    buffer.write(rows.offset + dst * size + done, bytes)?;
+                }
+            }
+            self.copies.remove(0);
+        }
+        Ok(())
     }
 
     pub(crate) fn layer(&self, il: usize) -> Result<&Layer, Error> {
-        self.layers.get(il).ok_or(Error::Layer { il, n_layer: self.layers.len() })
-    }
-
-    /// Cells that become free when a sequence, or everything, is removed.
-    pub(crate) fn n_replaced(&self, seq_id: Option<SeqId>) -> usize {
-        let Some(seq_id) = seq_id else { return self.cells.n_used() };
-        let only: SeqSet = std::iter::once(seq_id).collect();
-        (0..self.cells.len()).filter(|i| self.cells.seqs(*i) == only).count()
-    }
-
-    /// Puts cells that were read into free places; the head goes behind them if `move_head`.
-    pub(crate) fn place(&mut self, slot: &[u32], read: &[(Pos, SeqSet)], move_head: bool) {
-        for (i, (pos, seqs)) in slot.iter().zip(read) {
-            self.cells.place(*i as usize, *pos, *seqs);
-        }
-        if let Some(last) = slot.last().filter(|_| move_head) {
-            self.head = *last as usize + 1;
-        }
-    }
-
-    /// Moves the head to a freed cell before it, where a search may succeed sooner.
-    pub(crate) fn freed(&mut self, first: Option<usize>) {
-        self.head = first.map_or(self.head, |first| first.min(self.head));
-        self.cells.settle();
+        let layer = self.layers.get(il).filter(|layer| layer.shape != KvLayerShape::NONE);
+        layer.ok_or(Error::Layer { il, n_layer: self.layers.len() })
     }
 }

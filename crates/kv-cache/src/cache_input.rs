@@ -5,7 +5,7 @@ use quipu_batch::Ubatch;
 use quipu_graph::{Graph, TensorId};
 
 use crate::input::write_input;
-use crate::{Error, GraphInput, GraphShape, InputSource, KvCache, MAX_SEQ, Pos};
+use crate::{Error, GraphInput, GraphShape, InputSource, KvCache, KvPart, MAX_SEQ, MemoryKey, Pos};
 
 /// f16 bits of 0: attend.
 pub(crate) const KEEP: u16 = 0x0000;
@@ -26,11 +26,11 @@ impl KvCache {
         out.extend(slot.iter().map(|cell| i64::from(*cell)));
     }
 
-    /// The mask as f16 bits, `n_kv` per token: 0 where a token may attend to a cell, else -inf
+    /// The mask as f16 bits, `n_kv` per token: 0 where a token may attend to a cell of its stream, else -inf
     /// (`set_input_kq_mask`).
     ///
-    /// A cell is seen if it belongs to the token's first sequence and, with `causal`, if its position is not
-    /// later than the token's. `n_kv` is cut to the number of cells. [`Error::HostMemory`] if the mask is too large.
+    /// A cell is seen if it belongs to the token's first sequence, if no window hides it and, with `causal`, if it is not
+    /// later than the token. `n_kv` is cut to the number of cells. [`Error::HostMemory`] if the mask is too large.
     pub fn fill_mask(
         &self,
         ubatch: &Ubatch,
@@ -39,39 +39,46 @@ impl KvCache {
         scratch: &mut MaskScratch,
         out: &mut Vec<u16>,
     ) -> Result<(), Error> {
-        let cells = self.cells();
         let n_tokens = ubatch.n_tokens;
-        let n_kv = n_kv.min(cells.len());
+        let n_kv = n_kv.min(self.n_cells());
         let mut pos_min = [Pos::MAX; MAX_SEQ];
         for (pos, seq_id) in ubatch.pos.iter().zip(&ubatch.seq_id) {
             if let Some(min) = pos_min.get_mut(*seq_id as usize) {
                 *min = (*min).min(*pos);
             }
         }
+        let window = self.window();
         refill(out, DROP, n_kv.saturating_mul(n_tokens))?;
         for i in 0..n_tokens {
-            let (pos, seq_id) = (ubatch.pos[i], ubatch.seq_id[i]);
+            let (pos, seq_id, place_2d) = (ubatch.pos[i], ubatch.seq_id[i], ubatch.pos_2d(i));
+            let cells = self.cells_of(seq_id);
+            let hidden = |j: usize| {
+                let of = cells.pos(j);
+                let later = causal && (of > pos || of == pos && is_behind(cells.place_2d(j), place_2d));
+                later || window.is_some_and(|window| window.hides(of, pos))
+            };
             let (done, rest) = out.split_at_mut(i * n_kv);
             let row = &mut rest[..n_kv];
             if i > 0 && ubatch.seq_id[i - 1] == seq_id {
-                // Same sequence as the token before: only cells of this ubatch's positions can differ.
+                // Same sequence as the token before: only some cells can differ.
                 row.copy_from_slice(&done[(i - 1) * n_kv..]);
                 for j in &scratch.recent {
-                    let later = causal && cells.pos(*j as usize) > pos;
-                    row[*j as usize] = if later { DROP } else { KEEP };
+                    row[*j as usize] = if hidden(*j as usize) { DROP } else { KEEP };
                 }
                 continue;
             }
             scratch.recent.clear();
+            let first = pos_min[seq_id as usize];
             for (j, value) in row.iter_mut().enumerate() {
                 if !cells.seq_has(j, seq_id) {
                     continue;
                 }
-                let cell_pos = cells.pos(j);
-                if cell_pos >= pos_min[seq_id as usize] {
+                // Later than some token of the ubatch, or in a window that may move past it.
+                let of = cells.pos(j);
+                if of >= first || window.is_some_and(|window| !window.hides(of, first)) {
                     scratch.recent.push(j as u32);
                 }
-                if !causal || cell_pos <= pos {
+                if !hidden(j) {
                     *value = KEEP;
                 }
             }
@@ -79,28 +86,35 @@ impl KvCache {
         Ok(())
     }
 
-    /// The pending shift of each cell, 0 for empty ones, for the input of `KvGraph::input_shift`
+    /// The pending shift of each cell of each stream, 0 for empty ones, for the input of `KvGraph::input_shift`
     /// (`set_input_k_shift`).
     pub fn fill_shift(&self, out: &mut Vec<i32>) -> Result<(), Error> {
-        refill(out, 0, self.n_cells())?;
-        for (i, shift) in out.iter_mut().enumerate() {
-            *shift = self.cells().shift(i);
+        let n_cells = self.n_cells();
+        refill(out, 0, n_cells * self.n_stream())?;
+        for (shifts, stream) in out.chunks_exact_mut(n_cells).zip(self.streams.iter()) {
+            shifts.iter_mut().enumerate().for_each(|(i, shift)| *shift = stream.cells.shift(i));
         }
         Ok(())
     }
 }
 
+/// Whether a cell's place in an image comes after a token's, line by line (`is_2d_gt`).
+fn is_behind([x, y]: [Pos; 2], token: Option<[Pos; 2]>) -> bool {
+    token.is_some_and(|[of_x, of_y]| (y, x) > (of_y, of_x))
+}
+
 /// The cells the tokens of a ubatch are stored in.
 #[derive(Debug)]
 pub(crate) struct KvIdxs {
+    part: KvPart,
     idxs: TensorId,
     n_tokens: usize,
     values: Vec<i64>,
 }
 
 impl KvIdxs {
-    pub(crate) fn new(idxs: TensorId, n_tokens: usize) -> KvIdxs {
-        KvIdxs { idxs, n_tokens, values: Vec::new() }
+    pub(crate) fn new(part: KvPart, idxs: TensorId, n_tokens: usize) -> KvIdxs {
+        KvIdxs { part, idxs, n_tokens, values: Vec::new() }
     }
 }
 
@@ -111,7 +125,7 @@ impl GraphInput for KvIdxs {
         source: &InputSource<'_>,
         buffers: &mut BufferTable,
     ) -> Result<(), Error> {
-        cache_of(source)?.fill_idxs(source.plan.slot(), &mut self.values);
+        cache_of(source, self.part)?.fill_idxs(source.plan.slot(self.part), &mut self.values);
         write_input(graph, self.idxs, &self.values, buffers)
     }
 
@@ -123,8 +137,10 @@ impl GraphInput for KvIdxs {
 /// Who attends to which cell.
 #[derive(Debug)]
 pub(crate) struct KvMask {
+    part: KvPart,
     mask: TensorId,
-    n_kv: usize,
+    /// What the memory was when the graph was built.
+    key: MemoryKey,
     n_tokens: usize,
     causal: bool,
     scratch: MaskScratch,
@@ -132,8 +148,9 @@ pub(crate) struct KvMask {
 }
 
 impl KvMask {
-    pub(crate) fn new(mask: TensorId, n_kv: usize, n_tokens: usize, causal: bool) -> KvMask {
-        KvMask { mask, n_kv, n_tokens, causal, scratch: MaskScratch::default(), values: Vec::new() }
+    pub(crate) fn new(part: KvPart, mask: TensorId, shape: &GraphShape, causal: bool) -> KvMask {
+        let (key, n_tokens) = (shape.memory, shape.n_tokens);
+        KvMask { part, mask, key, n_tokens, causal, scratch: MaskScratch::default(), values: Vec::new() }
     }
 }
 
@@ -145,26 +162,28 @@ impl GraphInput for KvMask {
         buffers: &mut BufferTable,
     ) -> Result<(), Error> {
         let (scratch, values) = (&mut self.scratch, &mut self.values);
-        cache_of(source)?.fill_mask(source.ubatch, self.n_kv, self.causal, scratch, values)?;
+        let (cache, n_kv) = (cache_of(source, self.part)?, n_kv_of(&self.key, self.part));
+        cache.fill_mask(source.ubatch, n_kv, self.causal, scratch, values)?;
         write_input(graph, self.mask, &self.values, buffers)
     }
 
     fn can_reuse(&self, shape: &GraphShape) -> bool {
-        (shape.n_tokens, shape.memory.n_kv) == (self.n_tokens, self.n_kv)
+        (shape.n_tokens, shape.memory) == (self.n_tokens, self.key)
     }
 }
 
 /// By how much each cell's position moved. Answers to `llm_graph_input_k_shift`.
 #[derive(Debug)]
 pub struct KShift {
+    part: KvPart,
     shift: TensorId,
     values: Vec<i32>,
 }
 
 impl KShift {
-    /// The input `shift` of a shift graph, as [`crate::KvGraph::input_shift`] made it.
-    pub fn new(shift: TensorId) -> KShift {
-        KShift { shift, values: Vec::new() }
+    /// The input `shift` of a shift graph over a memory's cache, as [`crate::KvGraph::input_shift`] made it.
+    pub fn new(part: KvPart, shift: TensorId) -> KShift {
+        KShift { part, shift, values: Vec::new() }
     }
 }
 
@@ -175,7 +194,7 @@ impl GraphInput for KShift {
         source: &InputSource<'_>,
         buffers: &mut BufferTable,
     ) -> Result<(), Error> {
-        cache_of(source)?.fill_shift(&mut self.values)?;
+        cache_of(source, self.part)?.fill_shift(&mut self.values)?;
         write_input(graph, self.shift, &self.values, buffers)
     }
 
@@ -186,8 +205,16 @@ impl GraphInput for KShift {
 }
 
 /// The cache a graph was built over; its inputs exist only where there is one.
-fn cache_of<'a>(source: &InputSource<'a>) -> Result<&'a KvCache, Error> {
-    source.memory.kv().ok_or(Error::NoCache)
+fn cache_of<'a>(source: &InputSource<'a>, part: KvPart) -> Result<&'a KvCache, Error> {
+    source.memory.kv(part).ok_or(Error::NoCache)
+}
+
+/// Cells of each stream that attention over a part of the memory looks at.
+pub(crate) fn n_kv_of(key: &MemoryKey, part: KvPart) -> usize {
+    match part {
+        KvPart::Full => key.n_kv,
+        KvPart::Window => key.n_kv_window,
+    }
 }
 
 /// Fills a vector with one value; its length follows from parameters, so its memory is asked for.

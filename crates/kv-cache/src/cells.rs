@@ -56,10 +56,21 @@ impl PosRange {
     }
 }
 
-/// The cells of a cache. Answers to `llama_kv_cells`.
+/// A cell as it was before something was put into it or taken from it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct CellBefore {
+    pos: Pos,
+    place_2d: [Pos; 2],
+    shift: Pos,
+    seq: SeqSet,
+}
+
+/// The cells of a cache, or of one of its streams. Answers to `llama_kv_cells`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KvCells {
     pos: Vec<Pos>,
+    /// x and y in the image a token is from; empty in models that know no images.
+    place_2d: Vec<[Pos; 2]>,
     shift: Vec<Pos>,
     seq: Vec<SeqSet>,
     /// One bit per cell that is not empty.
@@ -70,10 +81,11 @@ pub struct KvCells {
 }
 
 impl KvCells {
-    /// `n` empty cells; [`Error::HostMemory`] if there is no memory for so many.
-    pub fn new(n: usize) -> Result<KvCells, Error> {
+    /// `n` empty cells for tokens with `n_pos` positions; [`Error::HostMemory`] if there is no memory for so many.
+    pub fn new(n: usize, n_pos: usize) -> Result<KvCells, Error> {
         Ok(KvCells {
             pos: filled(-1, n)?,
+            place_2d: filled([0; 2], if n_pos > 1 { n } else { 0 })?,
             shift: filled(0, n)?,
             seq: filled(SeqSet::EMPTY, n)?,
             used: filled(0, n.div_ceil(64))?,
@@ -86,6 +98,7 @@ impl KvCells {
     /// Empties every cell.
     pub fn reset(&mut self) {
         self.pos.fill(-1);
+        self.place_2d.fill([0; 2]);
         self.seq.fill(SeqSet::EMPTY);
         self.used.fill(0);
         self.n_used = 0;
@@ -141,6 +154,11 @@ impl KvCells {
         self.pos[i]
     }
 
+    /// x and y of cell `i` in the image it is from; 0 where there are no images (`ext_get`).
+    pub fn place_2d(&self, i: usize) -> [Pos; 2] {
+        self.place_2d.get(i).copied().unwrap_or_default()
+    }
+
     /// Pending shift of cell `i`; 0 if it is empty.
     pub fn shift(&self, i: usize) -> Pos {
         self.shift[i]
@@ -172,9 +190,12 @@ impl KvCells {
     }
 
     /// Puts a token into the empty cell `i` (`pos_set` and `seq_add` for each sequence).
-    pub fn place(&mut self, i: usize, pos: Pos, seqs: SeqSet) {
+    pub fn place(&mut self, i: usize, pos: Pos, place_2d: Option<[Pos; 2]>, seqs: SeqSet) {
         debug_assert!(self.is_free(i) && pos >= 0, "cell {i} holds a token, or position {pos} is negative");
         self.pos[i] = pos;
+        if let (Some(to), Some(place_2d)) = (self.place_2d.get_mut(i), place_2d) {
+            *to = place_2d;
+        }
         self.seq[i] = seqs;
         self.used[i / 64] |= 1 << (i % 64);
         self.n_used += 1;
@@ -266,18 +287,48 @@ impl KvCells {
         }
     }
 
-    /// Saves the ranges of all sequences, to be restored by [`KvCells::unplace`].
+    /// Appends the ranges of all sequences, to be restored by [`KvCells::restore_ranges`].
     pub(crate) fn save_ranges(&self, out: &mut Vec<SeqRange>) {
-        out.clear();
         out.extend_from_slice(&self.ranges);
     }
 
-    /// Undoes placements into cells that were empty: `ranges` is the state before the first of them.
-    pub(crate) fn unplace(&mut self, cells: &[u32], ranges: &[SeqRange]) {
-        for i in cells {
-            self.free(*i as usize);
+    /// Cell `i`, to be put back by [`KvCells::restore`].
+    pub(crate) fn before(&self, i: usize) -> CellBefore {
+        let (pos, place_2d) = (self.pos[i], self.place_2d(i));
+        CellBefore { pos, place_2d, shift: self.shift[i], seq: self.seq[i] }
+    }
+
+    /// Puts cell `i` back as it was; the ranges are put back by themselves ([`KvCells::restore_ranges`]).
+    pub(crate) fn restore(&mut self, i: usize, before: &CellBefore) {
+        if !self.is_free(i) {
+            self.free(i);
         }
+        if before.pos < 0 {
+            return;
+        }
+        (self.pos[i], self.shift[i], self.seq[i]) = (before.pos, before.shift, before.seq);
+        if let Some(place_2d) = self.place_2d.get_mut(i) {
+            *place_2d = before.place_2d;
+        }
+        self.used[i / 64] |= 1 << (i % 64);
+        self.n_used += 1;
+    }
+
+    /// The ranges as [`KvCells::save_ranges`] saved them.
+    pub(crate) fn restore_ranges(&mut self, ranges: &[SeqRange]) {
         self.ranges.copy_from_slice(ranges);
+    }
+
+    /// Takes over what `other` holds of one sequence, as sequence `dst`, cell by cell; what was here is gone.
+    pub(crate) fn copy_seq(&mut self, other: &KvCells, src: SeqId, dst: SeqId) {
+        self.reset();
+        let only: SeqSet = std::iter::once(dst).collect();
+        for i in (0..self.len().min(other.len())).filter(|i| other.seq_has(*i, src)) {
+            let place_2d = (!other.place_2d.is_empty()).then(|| other.place_2d(i));
+            self.place(i, other.pos(i), place_2d, only);
+            self.shift[i] = other.shift(i);
+            self.has_shift |= self.shift[i] != 0;
+        }
     }
 
     fn range(&self, seq_id: SeqId) -> Option<SeqRange> {
@@ -307,6 +358,9 @@ impl KvCells {
         self.pos[i] = -1;
         self.shift[i] = 0;
         self.seq[i] = SeqSet::EMPTY;
+        if let Some(place_2d) = self.place_2d.get_mut(i) {
+            *place_2d = [0; 2];
+        }
         self.used[i / 64] &= !(1 << (i % 64));
         self.n_used -= 1;
     }

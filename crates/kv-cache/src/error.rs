@@ -45,9 +45,9 @@ pub enum Error {
     /// Inputs of a graph that was built over a cache, filled from a memory without one.
     #[error("the graph attends over a cache, but the memory has none")]
     NoCache,
-    /// A state asked for while keys are not where their positions say.
-    #[error("position shifts wait to be applied to the keys, expected none before a state is written")]
-    PendingShift,
+    /// A state asked for while bytes are not what cells say.
+    #[error("shifts or copies of keys wait to be made, expected none before a state is written")]
+    PendingUpdate,
     /// A state that ends too early.
     #[error("the state ends {left} bytes after byte {at}, expected {wanted} more")]
     StateCut {
@@ -70,9 +70,39 @@ pub enum Error {
         /// The rule.
         expected: String,
     },
-    /// A sequence number outside the cells' range.
-    #[error("sequence {0}: expected 0..{MAX_SEQ}")]
-    SeqId(SeqId),
+    /// A sequence number that the memory has no room for.
+    #[error("sequence {seq_id}: expected 0..{n_seq}")]
+    SeqId {
+        /// The number.
+        seq_id: SeqId,
+        /// Sequences of the memory.
+        n_seq: usize,
+    },
+    /// A part of a sequence copied to where the keys of another stream are.
+    #[error(
+        "copying positions {p0}..{p1} of sequence {src} to {dst}, which has cells of its own: expected all positions"
+    )]
+    PartialCopy {
+        /// The sequence.
+        src: SeqId,
+        /// Where it was to be copied.
+        dst: SeqId,
+        /// First position.
+        p0: Pos,
+        /// One past the last.
+        p1: Pos,
+    },
+    /// Positions moved in a model with several per token.
+    #[error("{what} on tokens with {n_pos} positions each, expected one")]
+    SeveralPositions {
+        /// The operation.
+        what: &'static str,
+        /// Positions per token.
+        n_pos: usize,
+    },
+    /// More streams than sequences can be told apart.
+    #[error("a cache of {0} streams, expected at most {MAX_SEQ}")]
+    Streams(usize),
     /// A shift that leaves the range of positions.
     #[error(
         "shifting positions of sequence {seq_id} up to {pos_max} by {delta}: expected positions below 2^31"
@@ -104,8 +134,18 @@ pub enum Error {
         n_layer: usize,
     },
     /// A type the cache cannot store.
-    #[error("a cache of type {0}: expected F16 or F32")]
+    #[error("a cache of type {0}: expected F32, F16, BF16, Q8_0, Q5_1, Q5_0, Q4_1, Q4_0 or IQ4_NL")]
     CacheType(DType),
+    /// Rows or heads that are no whole blocks.
+    #[error("layer {il}: {n} elements in blocks of {dtype}, expected a multiple of {}", dtype.block_len())]
+    RowBlocks {
+        /// The layer.
+        il: usize,
+        /// The cache's type.
+        dtype: DType,
+        /// Elements of the row or head.
+        n: usize,
+    },
     /// More memory than a buffer can have.
     #[error("a cache of {n_cells} cells and {n_layer} layers does not fit into one buffer of {buffer_type}")]
     TooLarge {
@@ -116,8 +156,16 @@ pub enum Error {
         /// The buffer type's name.
         buffer_type: String,
     },
+    /// Values for an input that has another size.
+    #[error("{found} bytes for an input of {n_bytes}")]
+    InputSize {
+        /// Bytes that were to be written.
+        found: usize,
+        /// Bytes of the input.
+        n_bytes: usize,
+    },
     /// A layer the cache was not made for.
-    #[error("layer {il} of a cache of {n_layer} layers")]
+    #[error("layer {il} of a cache of {n_layer} layers has no cells in it")]
     Layer {
         /// The layer asked for.
         il: usize,
@@ -134,6 +182,9 @@ pub enum Error {
         /// Row length expected.
         n_embd_gqa: usize,
     },
+    /// A state's file could not be read or written.
+    #[error("the state's file: {0}")]
+    Io(#[from] std::io::Error),
     /// The graph refused an op.
     #[error(transparent)]
     Graph(#[from] quipu_graph::Error),

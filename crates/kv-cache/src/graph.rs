@@ -8,6 +8,24 @@ use quipu_graph::{DType, Graph, TensorId};
 use crate::cache::Layer;
 use crate::{Error, KvCache};
 
+/// Cells that attention reads: of each of some neighbouring streams the first ones.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KvView {
+    /// Cells of a stream.
+    pub n_kv: usize,
+    /// First stream.
+    pub stream: usize,
+    /// Streams.
+    pub n_stream: usize,
+}
+
+impl KvView {
+    /// The first `n_kv` cells of the first stream.
+    pub fn first(n_kv: usize) -> KvView {
+        KvView { n_kv, stream: 0, n_stream: 1 }
+    }
+}
+
 /// A cache as seen by one graph. Answers to the graph half of `llama_kv_cache_context`.
 #[derive(Debug)]
 pub struct KvGraph<'a> {
@@ -40,9 +58,10 @@ impl<'a> KvGraph<'a> {
         Ok(graph.input("kv_idxs", DType::I64, [n_tokens, 1, 1, 1])?)
     }
 
-    /// The input that says who attends to what: f16 `[n_kv, n_tokens]`, 0 or -inf.
-    pub fn input_mask(&self, graph: &mut Graph, n_kv: usize, n_tokens: usize) -> Result<TensorId, Error> {
-        Ok(graph.input("kq_mask", DType::F16, [n_kv, n_tokens, 1, 1])?)
+    /// The input that says who attends to what: f16 `[n_kv, n_tokens of a stream, 1, n_stream]`, 0 or -inf.
+    pub fn input_mask(&self, graph: &mut Graph, view: KvView, n_tokens: usize) -> Result<TensorId, Error> {
+        let KvView { n_kv, n_stream, .. } = view;
+        Ok(graph.input("kq_mask", DType::F16, [n_kv, n_tokens / n_stream.max(1), 1, n_stream])?)
     }
 
     /// Stores keys, f32 `[n_embd_head, n_head_kv, n_tokens]` or `[n_embd_k_gqa, n_tokens]` (`cpy_k`).
@@ -67,39 +86,44 @@ impl<'a> KvGraph<'a> {
         self.store(Side::V, graph, il, v_cur, idxs)
     }
 
-    /// The keys of the first `n_kv` cells, `[n_embd_head, n_kv, n_head_kv]` as `Graph::flash_attn` takes
+    /// The keys of some cells, `[n_embd_head, n_kv, n_head_kv, n_stream]` as `Graph::flash_attn` takes
     /// them (`get_k`, permuted).
     pub fn k(
         &mut self,
         graph: &mut Graph,
         il: usize,
-        n_kv: usize,
+        view: KvView,
         n_embd_head: usize,
         n_head_kv: usize,
     ) -> Result<TensorId, Error> {
         let leaf = self.leaf(Side::K, graph, il)?;
-        read(graph, leaf, n_kv, n_embd_head, n_head_kv)
+        self.read(graph, leaf, il, view, [n_embd_head, n_head_kv])
     }
 
-    /// The values of the first `n_kv` cells, `[n_embd_head, n_kv, n_head_kv]` (`get_v`, permuted).
+    /// The values of some cells, `[n_embd_head, n_kv, n_head_kv, n_stream]` (`get_v`, permuted).
     pub fn v(
         &mut self,
         graph: &mut Graph,
         il: usize,
-        n_kv: usize,
+        view: KvView,
         n_embd_head: usize,
         n_head_kv: usize,
     ) -> Result<TensorId, Error> {
         let leaf = self.leaf(Side::V, graph, il)?;
-        read(graph, leaf, n_kv, n_embd_head, n_head_kv)
+        self.read(graph, leaf, il, view, [n_embd_head, n_head_kv])
     }
 
-    /// The input that says by how much each cell's position moved: i32 `[n_cells]`.
+    /// The input that says by how much each cell's position moved: i32 `[n_cells * n_stream]`.
     pub fn input_shift(&self, graph: &mut Graph) -> Result<TensorId, Error> {
-        Ok(graph.input("k_shift", DType::I32, [self.cache.n_cells(), 1, 1, 1])?)
+        Ok(graph.input("k_shift", DType::I32, [self.n_rows(), 1, 1, 1])?)
     }
 
-    /// The rotated part of the keys of all cells, `[n_rot, n_head_kv, n_cells]` in the cache's type: what a
+    /// Cells of all streams.
+    pub fn n_rows(&self) -> usize {
+        self.cache.n_cells() * self.cache.n_stream()
+    }
+
+    /// The rotated part of the keys of all cells, `[n_rot, n_head_kv, n_cells * n_stream]` in the cache's type: what a
     /// shift graph rotates further (`build_graph_shift`).
     pub fn k_to_shift(
         &mut self,
@@ -110,7 +134,28 @@ impl<'a> KvGraph<'a> {
         n_head_kv: usize,
     ) -> Result<TensorId, Error> {
         let leaf = self.leaf(Side::K, graph, il)?;
-        heads(graph, leaf, n_rot, n_embd_head, n_head_kv, self.cache.n_cells())
+        let row = graph[leaf].nb[1];
+        let n_rows = self.n_rows();
+        let head = head_bytes(graph, leaf, il, n_embd_head)?;
+        Ok(graph.view(leaf, [n_rot, n_head_kv, n_rows, 1], [head, row, row * n_rows], 0)?)
+    }
+
+    /// Some rows of a leaf as attention takes them.
+    fn read(
+        &self,
+        graph: &mut Graph,
+        leaf: TensorId,
+        il: usize,
+        view: KvView,
+        [n_embd_head, n_head]: [usize; 2],
+    ) -> Result<TensorId, Error> {
+        let KvView { n_kv, stream, n_stream } = view;
+        let row = graph[leaf].nb[1];
+        let all = row * self.cache.n_cells();
+        let ne = [n_embd_head, n_head, n_kv, n_stream];
+        let head = head_bytes(graph, leaf, il, n_embd_head)?;
+        let heads = graph.view(leaf, ne, [head, row, all], stream * all)?;
+        Ok(graph.permute(heads, [0, 2, 1, 3])?)
     }
 
     fn leaf(&mut self, side: Side, graph: &mut Graph, il: usize) -> Result<TensorId, Error> {
@@ -122,7 +167,7 @@ impl<'a> KvGraph<'a> {
             Side::K => (format!("cache_k_l{il}"), self.cache.type_k, layer.k_storage()),
             Side::V => (format!("cache_v_l{il}"), self.cache.type_v, layer.v_storage()),
         };
-        let ne = [side.n_embd_gqa(layer), self.cache.n_cells(), 1, 1];
+        let ne = [side.n_embd_gqa(layer), self.n_rows(), 1, 1];
         let id = graph.external(&name, dtype, ne, storage)?;
         self.leaves[il][side as usize] = Some(id);
         Ok(id)
@@ -161,27 +206,8 @@ impl Side {
     }
 }
 
-/// The first `n_kv` rows of a leaf as attention takes them.
-fn read(
-    graph: &mut Graph,
-    leaf: TensorId,
-    n_kv: usize,
-    n_embd_head: usize,
-    n_head_kv: usize,
-) -> Result<TensorId, Error> {
-    let rows = heads(graph, leaf, n_embd_head, n_embd_head, n_head_kv, n_kv)?;
-    Ok(graph.permute(rows, [0, 2, 1, 3])?)
-}
-
-/// A window `[n, n_head, n_rows]` on a leaf whose rows hold `n_head` heads of `n_embd_head` elements.
-fn heads(
-    graph: &mut Graph,
-    leaf: TensorId,
-    n: usize,
-    n_embd_head: usize,
-    n_head: usize,
-    n_rows: usize,
-) -> Result<TensorId, Error> {
-    let (row, nb) = (graph[leaf].nb[1], graph[leaf].nb[0]);
-    Ok(graph.view(leaf, [n, n_head, n_rows, 1], [n_embd_head * nb, row, row * n_rows], 0)?)
+/// Bytes of a head in a row, which is whole blocks.
+fn head_bytes(graph: &Graph, leaf: TensorId, il: usize, n: usize) -> Result<usize, Error> {
+    let dtype = graph[leaf].dtype;
+    dtype.row_bytes(n).ok_or(Error::RowBlocks { il, dtype, n })
 }

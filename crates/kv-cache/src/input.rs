@@ -3,7 +3,7 @@
 use std::fmt::Debug;
 
 use quipu_backend::BufferTable;
-use quipu_batch::Ubatch;
+use quipu_batch::{Batch, Ubatch};
 use quipu_graph::{Graph, TensorId};
 
 use crate::{Error, Memory, MemoryKey, MemoryPlan};
@@ -26,7 +26,9 @@ pub struct GraphShape {
 /// Where inputs take their values from.
 #[derive(Clone, Copy, Debug)]
 pub struct InputSource<'a> {
-    /// The ubatch that is to be computed.
+    /// The batch, in which token ids and embedding rows are.
+    pub batch: &'a Batch,
+    /// Those of its tokens that are to be computed.
     pub ubatch: &'a Ubatch,
     /// The memory, in which the ubatch has its places already.
     pub memory: &'a dyn Memory,
@@ -48,6 +50,30 @@ pub trait GraphInput: Debug + Send + Sync {
 
     /// Whether the tensor fits a ubatch of this shape too (`can_reuse`).
     fn can_reuse(&self, shape: &GraphShape) -> bool;
+}
+
+/// Writes those of a batch's rows, of `n` values each, that a ubatch is about, run by run as they lie there; an input that no node reads has
+/// no memory and needs none.
+pub fn write_input_rows<T: bytemuck::NoUninit>(
+    graph: &Graph,
+    id: TensorId,
+    rows: &[T],
+    n: usize,
+    ubatch: &Ubatch,
+    buffers: &mut BufferTable,
+) -> Result<(), Error> {
+    let tensor = &graph[id];
+    let Some((buffer, mut offset)) = tensor.storage.location() else { return Ok(()) };
+    let (found, n_bytes) = (ubatch.n_tokens * n * size_of::<T>(), tensor.n_bytes());
+    if found > n_bytes {
+        return Err(Error::InputSize { found, n_bytes });
+    }
+    for run in ubatch.runs() {
+        let bytes: &[u8] = bytemuck::cast_slice(&rows[run.start * n..run.end * n]);
+        buffers.get_mut(buffer)?.write(offset, bytes)?;
+        offset += bytes.len();
+    }
+    Ok(())
 }
 
 /// Writes the values of an input; one that no node reads has no memory and needs none.

@@ -5,7 +5,7 @@ use std::fmt::Debug;
 use quipu_backend::BufferTable;
 use quipu_batch::CheckedBatch;
 
-use crate::{Error, KvCache, MemoryKey, MemoryPlan, Pos, SeqId, SeqPositions, StateRead, StateWrite};
+use crate::{Error, KvCache, KvPart, MemoryKey, MemoryPlan, Pos, SeqId, SeqPositions, StateRead, StateWrite};
 
 /// The memory of a context. Answers to `llama_memory_i`.
 ///
@@ -39,12 +39,12 @@ pub trait Memory: SeqPositions + Debug + Send + Sync {
 
     /// Cells there are, 0 for a memory without (`get_size`).
     fn n_cells(&self) -> usize {
-        self.kv().map_or(0, KvCache::n_cells)
+        0
     }
 
     /// Cells that hold a token.
     fn n_used(&self) -> usize {
-        self.kv().map_or(0, |cache| cache.cells().n_used())
+        self.kv(KvPart::Full).map_or(0, KvCache::n_used)
     }
 
     /// Splits a batch into ubatches of at most `n_ubatch` tokens, the way this memory wants them, and finds places for all of them. The
@@ -63,15 +63,23 @@ pub trait Memory: SeqPositions + Debug + Send + Sync {
     /// Gives back the places of all ubatches of the plan that were applied: the memory is as it was when it planned.
     fn roll_back(&mut self, plan: &mut MemoryPlan);
 
-    /// What the shape of the next graph depends on.
-    fn key(&self) -> MemoryKey;
+    /// What the shape of the graph of the plan's ubatch depends on, after it was applied.
+    fn key(&self, plan: &MemoryPlan) -> MemoryKey;
 
-    /// The cells that attention reads and writes; `None` if there are none and a ubatch attends over itself.
-    fn kv(&self) -> Option<&KvCache>;
+    /// The cells that attention of some layers reads and writes; `None` if there are none. Without any a ubatch attends over itself.
+    fn kv(&self, part: KvPart) -> Option<&KvCache>;
 
-    /// Whether operations wait for bytes to be computed before the next batch: shifted keys are not rotated yet
-    /// (`init_update`). The model builds the graph for it.
+    /// Whether operations wait for bytes before the next batch: streams are not copied or shifted keys not rotated yet
+    /// (`init_update`). First comes [`Memory::copy_pending`]; the model builds the graph for the rest.
     fn has_update(&self) -> bool;
+
+    /// Copies bytes that operations on sequences left to be copied.
+    ///
+    /// # Errors
+    /// The memory's buffers refuse; what was not copied stays pending.
+    fn copy_pending(&mut self, _buffers: &mut BufferTable) -> Result<(), Error> {
+        Ok(())
+    }
 
     /// Told that what was pending was computed.
     fn updated(&mut self);

@@ -3,7 +3,9 @@
 use quipu_backend::BufferTable;
 use quipu_batch::CheckedBatch;
 
-use crate::{Error, KvCache, Memory, MemoryKey, MemoryPlan, Pos, SeqId, SeqPositions, StateRead, StateWrite};
+use crate::{
+    Error, KvCache, KvPart, Memory, MemoryKey, MemoryPlan, Pos, SeqId, SeqPositions, StateRead, StateWrite,
+};
 
 /// No memory at all: a ubatch attends over itself, and nothing of it stays. Stands for the reference's null `llama_memory_t`.
 ///
@@ -65,18 +67,18 @@ impl Memory for NoMemory {
     }
 
     fn apply(&mut self, plan: &mut MemoryPlan) -> bool {
-        plan.advance()
+        plan.advance().is_some()
     }
 
     fn roll_back(&mut self, plan: &mut MemoryPlan) {
         plan.rewind();
     }
 
-    fn key(&self) -> MemoryKey {
+    fn key(&self, _: &MemoryPlan) -> MemoryKey {
         MemoryKey::default()
     }
 
-    fn kv(&self) -> Option<&KvCache> {
+    fn kv(&self, _: KvPart) -> Option<&KvCache> {
         None
     }
 

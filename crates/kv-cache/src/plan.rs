@@ -2,7 +2,7 @@
 
 use quipu_batch::{CheckedBatch, Ubatch};
 
-use crate::SlotPlan;
+use crate::{Error, KvPart, SlotPlan};
 
 /// The ubatches of a batch and their places in the memory. Answers to `llama_memory_context_i`; reused from batch to batch, so that
 /// planning allocates nothing in the long run.
@@ -15,7 +15,9 @@ pub struct MemoryPlan {
     n_ubatches: usize,
     n_applied: usize,
     /// Cells of the ubatches, if the memory has cells.
-    pub(crate) slots: SlotPlan,
+    slots: SlotPlan,
+    /// Cells in the cache of layers with windows, if there is one.
+    window_slots: SlotPlan,
 }
 
 impl MemoryPlan {
@@ -39,9 +41,13 @@ impl MemoryPlan {
         self.n_applied.checked_sub(1).map(|k| &self.ubatches[k])
     }
 
-    /// The cells of that ubatch's tokens, in token order; empty if the memory has no cells.
-    pub fn slot(&self) -> &[u32] {
-        self.n_applied.checked_sub(1).map_or(&[], |k| self.slots.slot(k))
+    /// The cells of that ubatch's tokens in a part of the memory, in token order; empty if it has no cells.
+    pub fn slot(&self, part: KvPart) -> &[u32] {
+        let slots = match part {
+            KvPart::Full => &self.slots,
+            KvPart::Window => &self.window_slots,
+        };
+        self.n_applied.checked_sub(1).map_or(&[], |k| slots.slot(k))
     }
 
     /// Number of ubatches that were applied.
@@ -53,6 +59,38 @@ impl MemoryPlan {
     pub(crate) fn clear(&mut self) {
         (self.n_ubatches, self.n_applied) = (0, 0);
         self.slots.clear();
+        self.window_slots.clear();
+    }
+
+    /// Splits a batch in its order, or, for streams, into ubatches with as many tokens of one sequence as of the next.
+    ///
+    /// [`Error::Split`] if that leaves tokens over; the plan is then empty.
+    pub(crate) fn split_for_streams(
+        &mut self,
+        batch: &mut CheckedBatch,
+        n_ubatch: usize,
+        streams: bool,
+    ) -> Result<(), Error> {
+        self.split_or_fail(batch, |batch, ubatch| {
+            if streams {
+                batch.split_equal(n_ubatch, true, 0, ubatch)
+            } else {
+                batch.split_simple(n_ubatch, ubatch)
+            }
+        })
+    }
+
+    /// As [`MemoryPlan::split`]; [`Error::Split`] if tokens are left over, and the plan is then empty.
+    pub(crate) fn split_or_fail(
+        &mut self,
+        batch: &mut CheckedBatch,
+        next: impl FnMut(&mut CheckedBatch, &mut Ubatch) -> bool,
+    ) -> Result<(), Error> {
+        if self.split(batch, next) {
+            return Ok(());
+        }
+        self.clear();
+        Err(Error::Split { n_used: batch.n_used(), n_tokens: batch.n_tokens() })
     }
 
     /// Splits a batch by `next`, which fills a ubatch and says whether there was anything left; whether all tokens found a ubatch.
@@ -74,16 +112,19 @@ impl MemoryPlan {
         }
     }
 
-    /// The ubatches, and the slots to be found for them.
-    pub(crate) fn parts(&mut self) -> (&[Ubatch], &mut SlotPlan) {
-        (&self.ubatches[..self.n_ubatches], &mut self.slots)
+    /// The ubatches, and the slots to be found for them in both caches of a memory.
+    pub(crate) fn parts(&mut self) -> (&[Ubatch], &mut SlotPlan, &mut SlotPlan) {
+        (&self.ubatches[..self.n_ubatches], &mut self.slots, &mut self.window_slots)
     }
 
-    /// Moves on to the next ubatch; false if there is none.
-    pub(crate) fn advance(&mut self) -> bool {
-        let any = self.n_applied < self.n_ubatches;
-        self.n_applied += usize::from(any);
-        any
+    /// Moves on to the next ubatch; its number, `None` if there is none.
+    pub(crate) fn advance(&mut self) -> Option<usize> {
+        let next = self.n_applied;
+        if next >= self.n_ubatches {
+            return None;
+        }
+        self.n_applied += 1;
+        Some(next)
     }
 
     /// Back to before the first ubatch.
@@ -93,8 +134,21 @@ impl MemoryPlan {
 }
 
 /// What of a memory's state the shape of a graph depends on: equal keys give interchangeable graphs.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MemoryKey {
-    /// Cells attention looks at; 0 without cells.
+    /// Cells of a stream that attention looks at; 0 without cells.
     pub n_kv: usize,
+    /// As `n_kv`, for layers with windows where they have a cache of their own.
+    pub n_kv_window: usize,
+    /// First stream that attention looks at.
+    pub stream: usize,
+    /// Streams it looks at, at least 1; each has the same number of the ubatch's tokens.
+    pub n_stream: usize,
+}
+
+impl Default for MemoryKey {
+    /// No cells.
+    fn default() -> MemoryKey {
+        MemoryKey { n_kv: 0, n_kv_window: 0, stream: 0, n_stream: 1 }
+    }
 }

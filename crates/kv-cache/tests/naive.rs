@@ -8,7 +8,6 @@ use common::TestMemory;
 use proptest::prelude::*;
 use quipu_backend::BufferTable;
 use quipu_batch::Ubatch;
-use quipu_graph::DType;
 use quipu_kv_cache::{KvCache, KvLayerShape, KvParams, Memory, SeqPositions, SeqSet, SlotPlan};
 
 const N_CELLS: usize = 70;
@@ -91,7 +90,7 @@ impl Naive {
 
 fn run(steps: &[Step]) {
     let layers = vec![KvLayerShape { n_embd_k_gqa: 2, n_embd_v_gqa: 2 }];
-    let params = KvParams { n_cells: N_CELLS, n_seq_max: 4, type_k: DType::F16, type_v: DType::F16, layers };
+    let params = KvParams { n_cells: N_CELLS, n_seq_max: 4, layers, ..KvParams::default() };
     let mut cache = KvCache::new(&params, &TestMemory, &mut BufferTable::new()).expect("a small cache");
     let mut naive = Naive { cells: vec![None; N_CELLS], head: 0 };
     let mut plan = SlotPlan::new();
@@ -114,9 +113,9 @@ fn run(steps: &[Step]) {
                         ..Ubatch::default()
                     });
                 }
-                let before = (cache.cells().clone(), cache.head());
+                let before = (cache.cells().clone(), cache.head(0));
                 let result = cache.prepare(&batch, &mut plan);
-                assert_eq!((cache.cells().clone(), cache.head()), before, "planning left traces");
+                assert_eq!((cache.cells().clone(), cache.head(0)), before, "planning left traces");
                 let mut planned = naive.clone();
                 let mut fits = true;
                 for (k, ubatch) in batch.iter().enumerate() {
@@ -136,7 +135,8 @@ fn run(steps: &[Step]) {
                 assert_eq!(result.is_ok(), fits);
                 if fits && *keep {
                     naive = planned;
-                    batch.iter().enumerate().for_each(|(k, ubatch)| cache.apply_ubatch(plan.slot(k), ubatch));
+                    let ubatches = batch.iter().enumerate();
+                    ubatches.for_each(|(k, ubatch)| cache.apply_ubatch(&mut plan, k, ubatch));
                 }
             }
             Step::Rm(seq, p0, p1) => {
@@ -201,7 +201,7 @@ fn run(steps: &[Step]) {
 }
 
 fn compare(cache: &KvCache, naive: &Naive) {
-    assert_eq!(cache.head(), naive.head);
+    assert_eq!(cache.head(0), naive.head);
     let cells = cache.cells();
     for (i, cell) in naive.cells.iter().enumerate() {
         let cell = cell.clone().unwrap_or(Cell { pos: -1, ..Cell::default() });

@@ -6,14 +6,13 @@ use common::TestMemory;
 use proptest::prelude::*;
 use quipu_backend::BufferTable;
 use quipu_batch::{Batch, BatchLimits, CheckedBatch};
-use quipu_graph::DType;
 use quipu_kv_cache::{
-    Error, KvCache, KvLayerShape, KvParams, Memory, MemoryKey, MemoryPlan, NoMemory, SeqPositions,
+    Error, KvCache, KvLayerShape, KvParams, KvPart, Memory, MemoryKey, MemoryPlan, NoMemory, SeqPositions,
 };
 
 fn cache(n_cells: usize) -> KvCache {
     let layers = vec![KvLayerShape { n_embd_k_gqa: 2, n_embd_v_gqa: 2 }];
-    let params = KvParams { n_cells, n_seq_max: 4, type_k: DType::F16, type_v: DType::F16, layers };
+    let params = KvParams { n_cells, n_seq_max: 4, layers, ..KvParams::default() };
     KvCache::new(&params, &TestMemory, &mut BufferTable::new()).expect("a small cache")
 }
 
@@ -25,7 +24,7 @@ fn checked(memory: &dyn Memory, n: &[(i32, usize)]) -> CheckedBatch {
             batch.add(0, pos, &[*seq_id], false);
         }
     }
-    let limits = BatchLimits { n_vocab: 1, n_embd: 1, n_seq_max: 4, output_all: false };
+    let limits = BatchLimits { n_vocab: 1, n_embd: 1, n_seq_max: 4, n_pos: 1, output_all: false };
     let mut checked = CheckedBatch::new();
     checked.init(&batch, &limits, Some(memory)).expect("a good batch");
     checked
@@ -45,16 +44,19 @@ fn ubatches_come_in_order_with_their_cells() {
     let (mut batch, mut plan) = (checked(&cache, &[(0, 4), (1, 3)]), MemoryPlan::new());
     cache.plan(&mut batch, 5, &mut plan).unwrap();
     assert_eq!((plan.len(), plan.n_applied(), cache.n_used()), (2, 0, 3));
-    assert!(plan.ubatch().is_none() && plan.slot().is_empty());
+    assert!(plan.ubatch().is_none() && plan.slot(KvPart::Full).is_empty());
     assert!(cache.apply(&mut plan));
-    assert_eq!((plan.ubatch().unwrap().n_tokens, plan.slot()), (5, &[3, 4, 5, 6, 7][..]));
-    assert_eq!((cache.n_used(), cache.key()), (8, MemoryKey { n_kv: 256 }));
+    assert_eq!((plan.ubatch().unwrap().n_tokens, plan.slot(KvPart::Full)), (5, &[3, 4, 5, 6, 7][..]));
+    assert_eq!((cache.n_used(), cache.key(&plan)), (8, MemoryKey { n_kv: 256, ..MemoryKey::default() }));
     assert!(cache.apply(&mut plan));
-    assert_eq!((plan.ubatch().unwrap().seq_id.as_slice(), plan.slot()), (&[1, 1][..], &[8, 9][..]));
+    assert_eq!(
+        (plan.ubatch().unwrap().seq_id.as_slice(), plan.slot(KvPart::Full)),
+        (&[1, 1][..], &[8, 9][..])
+    );
     assert!(!cache.apply(&mut plan));
     assert_eq!((cache.seq_pos_max(0), cache.seq_pos_max(1)), (6, 2));
     cache.roll_back(&mut plan);
-    assert_eq!((cache.n_used(), cache.seq_pos_max(0), cache.head()), (3, 2, 3));
+    assert_eq!((cache.n_used(), cache.seq_pos_max(0), cache.head(0)), (3, 2, 3));
 }
 
 #[test]
@@ -76,7 +78,7 @@ fn without_a_memory_everything_is_one_ubatch() {
     assert!(matches!(error, Error::OneUbatch { n_tokens: 5, n_ubatch: 4 }) && plan.is_empty());
     memory.plan(&mut batch, 8, &mut plan).unwrap();
     assert!(memory.apply(&mut plan));
-    assert_eq!((plan.len(), plan.ubatch().unwrap().n_tokens, plan.slot()), (1, 5, &[][..]));
+    assert_eq!((plan.len(), plan.ubatch().unwrap().n_tokens, plan.slot(KvPart::Full)), (1, 5, &[][..]));
     assert!(!memory.apply(&mut plan));
     assert_eq!((memory.seq_pos_max(0), memory.n_cells(), memory.n_used()), (-1, 0, 0));
     assert!(memory.seq_rm(0, -1, -1).unwrap() && !memory.can_shift() && !memory.has_update());
@@ -100,16 +102,16 @@ proptest! {
         for (seq_id, pos) in &holes {
             cache.seq_rm(*seq_id, *pos, *pos + 2).unwrap();
         }
-        let before = (cache.cells().clone(), cache.head());
+        let before = (cache.cells().clone(), cache.head(0));
         let next: Vec<(i32, usize)> = next.into_iter().collect();
         let (mut batch, mut plan) = (checked(&cache, &next), MemoryPlan::new());
         let fits = cache.plan(&mut batch, n_ubatch, &mut plan).is_ok();
-        prop_assert_eq!((cache.cells().clone(), cache.head()), before.clone());
+        prop_assert_eq!((cache.cells().clone(), cache.head(0)), before.clone());
         let n = (0..n_applied).take_while(|_| cache.apply(&mut plan)).count();
         prop_assert_eq!((n, fits), (n_applied.min(plan.len()), !plan.is_empty()));
         cache.roll_back(&mut plan);
-        prop_assert_eq!((cache.cells().clone(), cache.head()), before.clone());
+        prop_assert_eq!((cache.cells().clone(), cache.head(0)), before.clone());
         cache.roll_back(&mut plan);
-        prop_assert_eq!((cache.cells().clone(), cache.head()), before);
+        prop_assert_eq!((cache.cells().clone(), cache.head(0)), before);
     }
 }

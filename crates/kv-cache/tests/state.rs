@@ -29,8 +29,13 @@ impl Cache {
 
     fn for_seqs(n_cells: usize, n_seq_max: usize) -> Cache {
         let layer = KvLayerShape { n_embd_k_gqa: 3, n_embd_v_gqa: 2 };
-        let params =
-            KvParams { n_cells, n_seq_max, type_k: DType::F16, type_v: DType::F32, layers: vec![layer; 2] };
+        let params = KvParams {
+            n_cells,
+            n_seq_max,
+            type_v: DType::F32,
+            layers: vec![layer; 2],
+            ..KvParams::default()
+        };
         let mut buffers = BufferTable::new();
         let cache = KvCache::new(&params, &TestMemory, &mut buffers).expect("a small cache");
         let bytes: Vec<u8> = (0..cache.n_bytes()).map(|i| (i * 7 + i / 251) as u8).collect();
@@ -49,7 +54,7 @@ impl Cache {
         };
         let mut plan = SlotPlan::new();
         self.cache.prepare([&ubatch], &mut plan).expect("room");
-        self.cache.apply_ubatch(plan.slot(0), &ubatch);
+        self.cache.apply_ubatch(&mut plan, 0, &ubatch);
     }
 
     fn write(&self, seq_id: Option<i32>) -> Vec<u8> {
@@ -138,7 +143,7 @@ fn everything_comes_back_in_the_first_cells() {
     assert_eq!(io.n_bytes(), bytes.len());
     assert_eq!(other.contents(), cache.contents());
     assert_eq!(
-        (other.cache.cells().used_max_p1(), other.cache.head(), other.cache.seq_pos_max(7)),
+        (other.cache.cells().used_max_p1(), other.cache.head(0), other.cache.seq_pos_max(7)),
         (7, 0, -1)
     );
     assert_eq!(other.write(None), bytes);
@@ -183,7 +188,7 @@ fn a_sequence_comes_back_wherever_there_is_room() {
     shared.place(&[0, 1], 0, 2);
     let error = other.read(Some(6), &shared.write(None)).unwrap_err();
     assert_eq!(error.to_string(), "state, byte 12: number of sequences of a cell is 2, expected 1 to 1");
-    assert!(matches!(other.read(Some(256), &bytes), Err(Error::SeqId(256))));
+    assert!(matches!(other.read(Some(256), &bytes), Err(Error::SeqId { seq_id: 256, .. })));
 }
 
 /// Numbers of a whole state are kept, so they must be the context's; the number of a single sequence is not.
@@ -208,7 +213,7 @@ fn shifts_must_be_applied_first() {
     cache.place(&[0], 0, 2);
     cache.cache.seq_add(0, 0, -1, 3).unwrap();
     let mut bytes = Vec::new();
-    assert!(matches!(cache.cache.state_write(&cache.buffers, None, &mut bytes), Err(Error::PendingShift)));
+    assert!(matches!(cache.cache.state_write(&cache.buffers, None, &mut bytes), Err(Error::PendingUpdate)));
     assert!(bytes.is_empty());
 }
 

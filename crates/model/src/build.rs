@@ -5,7 +5,7 @@
 use std::collections::HashMap;
 
 use quipu_graph::{DType, Graph, TensorId};
-use quipu_kv_cache::{AttentionGraph, GraphInput, Memory};
+use quipu_kv_cache::{AttentionGraph, AttentionKind, GraphInput, KvPart, Memory};
 
 use crate::error::Error;
 use crate::graph::{BuiltGraph, GraphKind, GraphOutputs, GraphParams};
@@ -44,6 +44,8 @@ pub(crate) struct AttentionInput {
     pub heads: Heads,
     /// Factor on the scores.
     pub kq_scale: f32,
+    /// Bound that scores are bent to; 0: none.
+    pub logit_softcap: f32,
 }
 
 impl<'a> Builder<'a> {
@@ -60,8 +62,9 @@ impl<'a> Builder<'a> {
         inputs.push(Box::new(InputEmbd { input: embd, n_tokens }));
         let pos = graph.input("inp_pos", DType::I32, [n_tokens, 1, 1, 1])?;
         inputs.push(Box::new(InputPos { pos, n_tokens }));
-        let cache = memory.kv().filter(|_| params.kind == GraphKind::Decoder);
-        let attn = AttentionGraph::new(&mut graph, cache, shape, params.causal, &mut inputs)?;
+        let memory = (params.kind == GraphKind::Decoder).then_some(memory);
+        let kind = AttentionKind { causal: params.causal, window: hparams.window() };
+        let attn = AttentionGraph::new(&mut graph, memory, shape, kind, &mut inputs)?;
         let n_outputs = shape.n_outputs;
         let mut out_ids = None;
         if n_outputs < n_tokens {
@@ -109,6 +112,11 @@ impl<'a> Builder<'a> {
         self.pos
     }
 
+    /// Whether the ubatch comes as rows instead of tokens.
+    pub fn is_from_embeddings(&self) -> bool {
+        matches!(self.embd, EmbdInput::Embd(_))
+    }
+
     /// Rotary parameters of the context.
     pub fn rope_config(&self) -> &'a RopeConfig {
         &self.params.rope
@@ -143,23 +151,39 @@ impl<'a> Builder<'a> {
 
     /// Stores keys and values and attends over the layer's memory: `[d_v * n_head, n_tokens]` (`build_attn` up to the projection).
     pub fn attend(&mut self, input: &AttentionInput) -> Result<TensorId, Error> {
-        let AttentionInput { il, heads, kq_scale } = *input;
+        let AttentionInput { il, mut heads, kq_scale, logit_softcap } = *input;
+        let part = if self.hparams.layers[il].window.is_some() { KvPart::Window } else { KvPart::Full };
         self.name(heads.q, "Qcur", il);
         self.name(heads.k, "Kcur", il);
         self.name(heads.v, "Vcur", il);
+        heads.q = self.attn.rotate_k(&mut self.graph, part, heads.q)?;
+        heads.k = self.attn.rotate_k(&mut self.graph, part, heads.k)?;
+        heads.v = self.attn.rotate_v(&mut self.graph, part, heads.v)?;
         // The reference evaluates these three before the stores, and the stores before the attention.
         self.graph.build_forward_expand(heads.q);
         self.graph.build_forward_expand(heads.v);
         self.graph.build_forward_expand(heads.k);
-        self.attn.store(&mut self.graph, il, heads.k, heads.v)?;
+        self.attn.store(&mut self.graph, part, il, heads.k, heads.v)?;
 
-        let q = self.graph.permute(heads.q, [0, 2, 1, 3])?;
-        let [k, v] = self.attn.keys_and_values(&mut self.graph, il, heads.k, heads.v)?;
-        let mask = Some(self.attn.mask());
-        let out = self.graph.flash_attn(q, k, v, mask, kq_scale, 0.0, 0.0)?;
-        let [d, heads, n_tokens, _] = self.graph[out].ne;
-        let out = self.graph.reshape(out, [d * heads, n_tokens, 1, 1])?;
+        let q = self.queries_by_stream(heads.q, self.attn.n_stream(part))?;
+        let q = self.graph.permute(q, [0, 2, 1, 3])?;
+        let [k, v] = self.attn.keys_and_values(&mut self.graph, part, il, heads.k, heads.v)?;
+        let mask = Some(self.attn.mask(part));
+        let out = self.graph.flash_attn(q, k, v, mask, kq_scale, 0.0, logit_softcap)?;
+        let [d, heads, n_tokens, n_stream] = self.graph[out].ne;
+        let out = self.graph.reshape(out, [d * heads, n_tokens * n_stream, 1, 1])?;
         self.name(out, "kqv_out", il);
-        Ok(out)
+        Ok(self.attn.rotate_v(&mut self.graph, part, out)?)
+    }
+
+    /// Queries `[d, n_head, n_tokens]` as those of each stream: `[d, n_head, n_tokens / n_stream, n_stream]`.
+    fn queries_by_stream(&mut self, q: TensorId, n_stream: usize) -> Result<TensorId, Error> {
+        if n_stream == 1 {
+            return Ok(q);
+        }
+        let ([d, n_head, n_tokens, _], nb) = (self.graph[q].ne, self.graph[q].nb);
+        let n_tokens = n_tokens / n_stream;
+        let ne = [d, n_head, n_tokens, n_stream];
+        Ok(self.graph.view(q, ne, [nb[1], nb[2], nb[2] * n_tokens], 0)?)
     }
 }

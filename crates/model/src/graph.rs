@@ -2,7 +2,7 @@
 
 use quipu_backend::BufferTable;
 use quipu_graph::{Graph, TensorId};
-use quipu_kv_cache::{GraphInput, GraphShape, InputSource, KShift, MemoryKey};
+use quipu_kv_cache::{GraphInput, GraphShape, InputSource, MemoryKey};
 
 use crate::pooling::Pooling;
 use crate::rope::RopeConfig;
@@ -36,7 +36,7 @@ pub struct GraphParams {
 impl GraphParams {
     /// A decoder's graph over the tokens of one sequence, for their logits.
     pub fn decoder(n_tokens: usize, n_outputs: usize, n_kv: usize, rope: RopeConfig) -> GraphParams {
-        let memory = MemoryKey { n_kv };
+        let memory = MemoryKey { n_kv, ..MemoryKey::default() };
         let shape = GraphShape { n_tokens, n_seqs_unq: 1, n_outputs, from_embeddings: false, memory };
         GraphParams { kind: GraphKind::Decoder, shape, rope, causal: true, embeddings: None }
     }
@@ -100,6 +100,6 @@ impl BuiltGraph {
 pub struct ShiftGraph {
     /// The graph.
     pub graph: Graph,
-    /// Its input: the shift of each cell.
-    pub shift: KShift,
+    /// Its inputs: the shift of each cell of each cache, and what keys are rotated by.
+    pub inputs: Vec<Box<dyn GraphInput>>,
 }

@@ -2,7 +2,7 @@
 
 use quipu_backend::BufferTable;
 use quipu_graph::{DType, Graph, TensorId};
-use quipu_kv_cache::{Error, GraphInput, GraphShape, InputSource, write_input};
+use quipu_kv_cache::{Error, GraphInput, GraphShape, InputSource, write_input, write_input_rows};
 
 /// What goes into the first layer. Answers to `llm_graph_input_embd`.
 #[derive(Clone, Copy, Debug)]
@@ -44,8 +44,12 @@ impl GraphInput for InputEmbd {
         buffers: &mut BufferTable,
     ) -> Result<(), Error> {
         match self.input {
-            EmbdInput::Tokens(id) => write_input(graph, id, &source.ubatch.tokens, buffers),
-            EmbdInput::Embd(id) => write_input(graph, id, &source.ubatch.embd, buffers),
+            EmbdInput::Tokens(id) => {
+                write_input_rows(graph, id, &source.batch.tokens, 1, source.ubatch, buffers)
+            }
+            EmbdInput::Embd(id) => {
+                write_input_rows(graph, id, &source.batch.embd, source.batch.n_embd, source.ubatch, buffers)
+            }
         }
     }
 
@@ -55,7 +59,7 @@ impl GraphInput for InputEmbd {
     }
 }
 
-/// Positions, i32 `[n_tokens]`. Answers to `llm_graph_input_pos`.
+/// Positions, i32 `[n_tokens]`, or as many for each kind of position. Answers to `llm_graph_input_pos`.
 #[derive(Debug)]
 pub(crate) struct InputPos {
     pub pos: TensorId,

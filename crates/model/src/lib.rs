@@ -18,7 +18,7 @@
 //! assert_eq!(model.kv_layers().len(), model.hparams().n_layer());
 //!
 //! // The graph of four tokens that ends in the logits of the last, over a cache of 256 cells.
-//! let cells = KvParams { n_cells: 256, n_seq_max: 1, type_k: CACHE_TYPE, type_v: CACHE_TYPE, layers: model.kv_layers() };
+//! let cells = KvParams { n_cells: 256, layers: model.kv_layers(), ..KvParams::default() };
 //! let cache = KvCache::new(&cells, &CpuBufferType, &mut BufferTable::new())?;
 //! let rope = RopeConfig::new(model.hparams(), &RopeOverrides::default(), 256);
 //! let built = model.build_graph(&GraphParams::decoder(4, 1, 256, rope), &cache)?;

@@ -97,6 +97,7 @@ impl KvEstimate {
             type_k: dtype,
             type_v: dtype,
             layers: self.layers.clone(),
+            ..KvParams::default()
         };
         Ok(params.n_bytes(&|_| buffer_type)?)
     }

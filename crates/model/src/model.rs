@@ -5,7 +5,7 @@ use std::sync::Arc;
 use quipu_backend::{Buffer, Devices};
 use quipu_gguf::{GgufFile, GgufSet};
 use quipu_graph::{DType, Graph};
-use quipu_kv_cache::{KShift, KvLayerShape, Memory};
+use quipu_kv_cache::{GraphInput, KShift, KvLayerShape, KvPart, Memory, Rotation, rotate};
 
 use crate::archs;
 use crate::blocks::Network;
@@ -194,25 +194,46 @@ impl Model {
         memory: &dyn Memory,
     ) -> Result<Option<ShiftGraph>, Error> {
         let network = self.network.as_ref().ok_or(Error::NoWeights)?;
-        let Some(cache) = memory.kv().filter(|_| self.can_shift()) else { return Ok(None) };
-        let mut graph = Graph::new();
-        let n_cells = cache.n_cells();
-        let mut kv = cache.graph();
-        let shift = kv.input_shift(&mut graph)?;
-        for il in 0..self.hparams.n_layer() {
-            let Some(rotation) = network.key_rotation(il) else { continue };
-            let (n_rot, n_head_kv) = (rotation.n_rot(), rotation.n_head_kv);
-            let mut factors = None;
-            if let Some(w) = rotation.factors(rope) {
-                factors = Some(graph.external(&w.name, w.dtype, w.ne, w.storage)?);
-            }
-            let keys = kv.k_to_shift(&mut graph, il, n_rot, rotation.n_embd_head, n_head_kv)?;
-            let copy = graph.leaf("", DType::F32, [n_rot, n_head_kv, n_cells, 1])?;
-            let copy = graph.cpy(keys, copy)?;
-            let turned = graph.rope(copy, shift, factors, rotation.params(rope))?;
-            let stored = graph.cpy(turned, keys)?;
-            graph.build_forward_expand(stored);
+        let caches = [KvPart::Full, KvPart::Window].map(|part| memory.kv(part).map(|cache| (part, cache)));
+        if !self.can_shift() || caches.iter().all(Option::is_none) {
+            return Ok(None);
         }
-        Ok(Some(ShiftGraph { graph, shift: KShift::new(shift) }))
+        let mut graph = Graph::new();
+        let mut inputs: Vec<Box<dyn GraphInput>> = Vec::new();
+        for (part, cache) in caches.into_iter().flatten() {
+            let mut kv = cache.graph();
+            let shift = kv.input_shift(&mut graph)?;
+            let n_rows = kv.n_rows();
+            let mut rotated = None;
+            if let Some(n) = cache.key_rotation() {
+                let input = Rotation::new(&mut graph, "k_rot", n)?;
+                rotated = Some(input.matrix());
+                inputs.push(Box::new(input));
+            }
+            for il in (0..self.hparams.n_layer()).filter(|il| cache.has_layer(*il)) {
+                let Some(rotation) = network.key_rotation(il) else { continue };
+                let (n_rot, n_head_kv) = (rotation.n_rot(), rotation.n_head_kv);
+                let mut factors = None;
+                if let Some(w) = rotation.factors(rope) {
+                    factors = Some(graph.external(&w.name, w.dtype, w.ne, w.storage)?);
+                }
+                // Rotated keys are rotated back first, and that takes whole heads.
+                let n_head = if rotated.is_some() { rotation.n_embd_head } else { n_rot };
+                let keys = kv.k_to_shift(&mut graph, il, n_head, rotation.n_embd_head, n_head_kv)?;
+                let copy = graph.leaf("", DType::F32, [n_head, n_head_kv, n_rows, 1])?;
+                let mut copy = graph.cpy(keys, copy)?;
+                if let Some(matrix) = rotated {
+                    copy = rotate(&mut graph, matrix, copy)?;
+                }
+                let mut turned = graph.rope(copy, shift, factors, rotation.params(rope))?;
+                if let Some(matrix) = rotated {
+                    turned = rotate(&mut graph, matrix, turned)?;
+                }
+                let stored = graph.cpy(turned, keys)?;
+                graph.build_forward_expand(stored);
+            }
+            inputs.push(Box::new(KShift::new(part, shift)));
+        }
+        Ok(Some(ShiftGraph { graph, inputs }))
     }
 }

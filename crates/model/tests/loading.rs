@@ -70,7 +70,7 @@ fn compare(model: &Model, file: &GgufFile) -> usize {
         buffers.add_shared(Arc::clone(buffer));
     }
     let layers = model.kv_layers();
-    let params = KvParams { n_cells: 256, n_seq_max: 4, type_k: DType::F16, type_v: DType::F16, layers };
+    let params = KvParams { n_cells: 256, layers, ..KvParams::default() };
     let cache = KvCache::new(&params, device.buffer_type().as_ref(), &mut buffers).expect("a small cache");
     let rope = RopeConfig::new(model.hparams(), &RopeOverrides::default(), 256);
     let params = GraphParams::decoder(1, 1, 256, rope);
@@ -272,13 +272,7 @@ fn without_memory_a_model_has_sizes_and_graphs() {
             let refused = model.buffers().iter().find(|b| b.size() > 0).unwrap().read(0, &mut [0]);
             assert!(refused.unwrap_err().to_string().contains("only measured"));
             // Places are the real ones: the graph can be planned.
-            let cache_params = KvParams {
-                n_cells: 256,
-                n_seq_max: 4,
-                type_k: DType::F16,
-                type_v: DType::F16,
-                layers: model.kv_layers(),
-            };
+            let cache_params = KvParams { n_cells: 256, layers: model.kv_layers(), ..KvParams::default() };
             let mut buffers = BufferTable::new();
             let memory = CpuDevice::default().buffer_type();
             let cache = KvCache::new(&cache_params, memory.as_ref(), &mut buffers).unwrap();

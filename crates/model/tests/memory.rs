@@ -33,6 +33,7 @@ fn an_estimate_is_what_a_cache_takes() {
         type_k: CACHE_TYPE,
         type_v: CACHE_TYPE,
         layers: estimate.layers.clone(),
+        ..KvParams::default()
     };
     let cache = KvCache::new(&params, &CpuBufferType, &mut BufferTable::new()).unwrap();
     assert_eq!(estimate.n_bytes(estimate.n_ctx_train, CACHE_TYPE, &CpuBufferType).unwrap(), cache.n_bytes());

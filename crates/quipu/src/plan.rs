@@ -74,6 +74,7 @@ impl Model {
             type_k: defaults.type_k,
             type_v: defaults.type_v,
             layers: weights.kv_layers(),
+            ..KvParams::default()
         };
         let cache = KvCache::new(&kv_params, buffer_type.as_ref(), &mut buffers)
             .map_err(quipu_decoder::Error::from)?;

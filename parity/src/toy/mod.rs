@@ -25,6 +25,8 @@ pub enum Arch {
     /// Without the fused projection.
     Phi3Separate,
     Gemma,
+    Gemma2,
+    Gemma3,
     Stablelm,
     /// Both blocks read the same rows, and heads have norms.
     StablelmParallel,
@@ -49,12 +51,31 @@ pub enum Part {
     Ffn,
     /// Rotary factors.
     Factors,
+    /// Windows: all layers see everything.
+    Window,
+    /// The rotary base of layers with windows: it is that of the others.
+    WindowBase,
+    /// The bound of scores.
+    ScoreCap,
+    /// The bound of logits.
+    LogitCap,
 }
 
 impl Part {
     /// All of them.
-    pub const ALL: [Part; 7] =
-        [Part::Rope, Part::Norms, Part::QkNorms, Part::Biases, Part::Attention, Part::Ffn, Part::Factors];
+    pub const ALL: [Part; 11] = [
+        Part::Rope,
+        Part::Norms,
+        Part::QkNorms,
+        Part::Biases,
+        Part::Attention,
+        Part::Ffn,
+        Part::Factors,
+        Part::Window,
+        Part::WindowBase,
+        Part::ScoreCap,
+        Part::LogitCap,
+    ];
 }
 
 /// Kinds of rotary scaling a toy can ask for.
@@ -86,10 +107,11 @@ pub struct Toy {
     pub rope: Rope,
     /// Elements of a head that are rotated.
     pub n_rot: usize,
+    pub n_layer: usize,
+    /// Positions that the layers with windows see; 0: there are no windows.
+    pub n_swa: usize,
 }
 
-/// Layers of every toy.
-pub const N_LAYER: usize = 2;
 /// Vocabulary of every toy.
 pub const N_VOCAB: usize = 256;
 /// Context every toy claims to be trained for.
@@ -97,7 +119,8 @@ const N_CTX: usize = 512;
 
 const fn toy(name: &'static str, arch: Arch, dims: [usize; 5], tied: bool, rope: Rope) -> Toy {
     let [n_embd, n_head, n_head_kv, head_size, n_ff] = dims;
-    Toy { name, arch, n_embd, n_head, n_head_kv, head_size, n_ff, tied, rope, n_rot: head_size }
+    let (n_rot, n_layer, n_swa) = (head_size, 2, 0);
+    Toy { name, arch, n_embd, n_head, n_head_kv, head_size, n_ff, tied, rope, n_rot, n_layer, n_swa }
 }
 
 impl Toy {
@@ -105,11 +128,16 @@ impl Toy {
     const fn rotating(self, n_rot: usize) -> Toy {
         Toy { n_rot, ..self }
     }
+
+    /// With windows in every other of four layers.
+    const fn windowed(self, n_swa: usize) -> Toy {
+        Toy { n_swa, n_layer: 4, ..self }
+    }
 }
 
 /// All toys: head sizes 32 to 128, grouped queries 1 to 7, tied and untied, widths on and off multiples of 256,
-/// whole and partial rotation, every rotary scaling.
-pub const TOYS: [Toy; 22] = [
+/// whole and partial rotation, every rotary scaling, windows.
+pub const TOYS: [Toy; 25] = [
     toy("llama-plain", Arch::Llama, [256, 4, 2, 64, 512], false, Rope::Plain),
     toy("llama-linear", Arch::Llama, [320, 5, 1, 64, 416], true, Rope::Linear),
     toy("llama-yarn", Arch::Llama, [256, 2, 2, 128, 768], false, Rope::Yarn),
@@ -132,6 +160,9 @@ pub const TOYS: [Toy; 22] = [
     toy("olmo2-yarn", Arch::Olmo2, [192, 6, 3, 32, 320], false, Rope::Yarn),
     toy("starcoder2-gqa", Arch::Starcoder2, [256, 4, 2, 64, 1024], false, Rope::Plain),
     toy("starcoder2-mqa", Arch::Starcoder2, [192, 3, 1, 64, 768], true, Rope::Linear),
+    toy("gemma2-windows", Arch::Gemma2, [256, 4, 2, 64, 512], true, Rope::Linear).windowed(8),
+    toy("gemma3-windows", Arch::Gemma3, [192, 3, 1, 96, 320], false, Rope::Linear).windowed(12),
+    toy("olmo2-windows", Arch::Olmo2, [256, 4, 2, 64, 512], false, Rope::Yarn).windowed(8),
 ];
 
 /// The types toys come in.
@@ -165,7 +196,7 @@ impl Toy {
     /// # Errors
     /// A type whose blocks do not divide the rows.
     pub fn gguf(&self, dtype: DType, seed: u64) -> Result<Vec<u8>, Error> {
-        self.write(self.tensors(dtype), seed, 1.0)
+        self.write(self.tensors(dtype), seed, None)
     }
 
     /// The same model without a part; `None` if it has no such part.
@@ -174,22 +205,37 @@ impl Toy {
     /// As [`Toy::gguf`].
     pub fn gguf_without(&self, part: Part, dtype: DType, seed: u64) -> Result<Option<Vec<u8>>, Error> {
         let mut list = self.tensors(dtype);
-        let is_rotated = part == Part::Rope && !self.arch.recipe().learned;
-        if !list.knock_out(part) && !is_rotated {
+        let number = self.number_of(part);
+        if !list.knock_out(part) && number.is_none() {
             return Ok(None);
         }
-        // Positions become so small that nothing turns.
-        let scale = if is_rotated { 1e9 } else { 1.0 };
-        self.write(list, seed, scale).map(Some)
+        self.write(list, seed, number).map(Some)
     }
 
-    fn write(&self, list: List, seed: u64, rope_factor: f32) -> Result<Vec<u8>, Error> {
+    /// The number that takes a part out, if the toy has such a part.
+    fn number_of(&self, part: Part) -> Option<(&'static str, Value)> {
+        let has_caps = self.arch == Arch::Gemma2;
+        match part {
+            // Positions become so small that nothing turns.
+            Part::Rope if !self.arch.recipe().learned => Some(("rope.scaling.factor", Value::F32(1e9))),
+            Part::Window if self.n_swa > 0 => Some(("attention.sliding_window", Value::U32(N_CTX as u32))),
+            Part::WindowBase if self.has_window_base() => Some(("rope.freq_base_swa", Value::F32(10_000.0))),
+            Part::ScoreCap if has_caps => Some(("attn_logit_softcapping", Value::F32(1e4))),
+            Part::LogitCap if has_caps => Some(("final_logit_softcapping", Value::F32(1e4))),
+            _ => None,
+        }
+    }
+
+    fn has_window_base(&self) -> bool {
+        matches!(self.arch, Arch::Gemma2 | Arch::Gemma3)
+    }
+
+    fn write(&self, list: List, seed: u64, change: Option<(&str, Value)>) -> Result<Vec<u8>, Error> {
         let fail = Error::engine::<quipu_gguf::Error>(self.name);
         let mut writer = GgufWriter::new();
         self.metadata(&mut writer);
-        if rope_factor != 1.0 {
-            let key = format!("{}.rope.scaling.factor", self.arch.recipe().name);
-            writer.metadata.set(&key, Value::F32(rope_factor));
+        if let Some((name, value)) = change {
+            writer.metadata.set(&format!("{}.{name}", self.arch.recipe().name), value);
         }
         let tensors = list.tensors;
         for tensor in &tensors {
@@ -216,13 +262,13 @@ impl Toy {
         number("vocab_size", N_VOCAB);
         number("context_length", N_CTX);
         number("embedding_length", self.n_embd);
-        number("block_count", N_LAYER);
+        number("block_count", self.n_layer);
         number("feed_forward_length", self.n_ff);
         number("attention.head_count", self.n_head);
         number("attention.head_count_kv", self.n_head_kv);
         let (eps_key, eps) = match recipe.norms {
             Norms::Layer => ("attention.layer_norm_epsilon", 1e-5),
-            Norms::Rms | Norms::Behind => ("attention.layer_norm_rms_epsilon", 1e-6),
+            Norms::Rms | Norms::Behind | Norms::Both => ("attention.layer_norm_rms_epsilon", 1e-6),
         };
         if recipe.learned {
             metadata.set(&format!("{arch}.{eps_key}"), Value::F32(eps));
@@ -234,8 +280,19 @@ impl Toy {
         if matches!(self.rope, Rope::Yarn | Rope::Long) {
             number("rope.scaling.original_context_length", 64);
         }
+        if self.n_swa > 0 {
+            number("attention.sliding_window", self.n_swa);
+            number("attention.sliding_window_pattern", 2);
+        }
         let mut float = |name: &str, value: f32| metadata.set(&format!("{arch}.{name}"), Value::F32(value));
         float(eps_key, eps);
+        if self.has_window_base() {
+            float("rope.freq_base_swa", 300.0);
+        }
+        if self.arch == Arch::Gemma2 {
+            float("attn_logit_softcapping", 1.5);
+            float("final_logit_softcapping", 2.5);
+        }
         float("rope.freq_base", 10_000.0);
         let (kind, factor) = match self.rope {
             Rope::Plain | Rope::Llama3 => return,
@@ -282,10 +339,11 @@ impl Toy {
             }
             Rope::Plain | Rope::Linear | Rope::Yarn => {}
         }
-        for il in 0..N_LAYER {
+        for il in 0..self.n_layer {
             let name = |rest: &str| format!("blk.{il}.{rest}");
             let norms: &[&str] = match recipe.norms {
                 Norms::Behind => &["post_attention_norm", "post_ffw_norm"],
+                Norms::Both => &["attn_norm", "post_attention_norm", "ffn_norm", "post_ffw_norm"],
                 _ if self.arch.is_parallel() => &["attn_norm"],
                 _ => &["attn_norm", "ffn_norm"],
             };

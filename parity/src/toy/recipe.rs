@@ -11,6 +11,8 @@ pub(super) enum Norms {
     Layer,
     /// Root mean square, behind each block.
     Behind,
+    /// Root mean square, before and behind each block.
+    Both,
 }
 
 /// Norms on queries and keys.
@@ -94,6 +96,14 @@ impl Arch {
             Arch::Phi3 => Recipe { name: "phi3", fused: true, qkv_bias: true, ffn: Ffn::Halves, ..BASE },
             Arch::Phi3Separate => Recipe { name: "phi3", ffn: Ffn::Halves, ..BASE },
             Arch::Gemma => Recipe { name: "gemma", scales_embeddings: true, ..BASE },
+            Arch::Gemma2 => Recipe { name: "gemma2", norms: Norms::Both, scales_embeddings: true, ..BASE },
+            Arch::Gemma3 => Recipe {
+                name: "gemma3",
+                norms: Norms::Both,
+                qk_norm: QkNorm::Head,
+                scales_embeddings: true,
+                ..BASE
+            },
             Arch::Stablelm => Recipe { name: "stablelm", norms: Norms::Layer, qkv_bias: true, ..BASE },
             Arch::StablelmParallel => {
                 Recipe { name: "stablelm", norms: Norms::Layer, qk_norm: QkNorm::PerHead, ..BASE }

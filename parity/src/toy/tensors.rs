@@ -88,7 +88,7 @@ impl List {
     pub fn knock_out(&mut self, part: Part) -> bool {
         let neutral = match part {
             Part::Norms | Part::QkNorms | Part::Factors => 1.0,
-            Part::Biases | Part::Attention | Part::Ffn | Part::Rope => 0.0,
+            _ => 0.0,
         };
         let mut any = false;
         for tensor in self.tensors.iter_mut().filter(|tensor| tensor.part == Some(part)) {

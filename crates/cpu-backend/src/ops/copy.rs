@@ -1,4 +1,4 @@
-//! CPY and CONT: copies between layouts, and between f32 and f16.
+//! CPY and CONT: copies between layouts, between f32 and f16, and of rows between f32 and the types they are stored in.
 
 use half::f16;
 use quipu_backend::check::ensure;
@@ -6,18 +6,32 @@ use quipu_graph::DType;
 
 #[cfg(test)]
 use super::battery::{Battery, Case, Layout, SHAPES, unravel};
+use super::rows::{read_row, write_row};
 use super::{BadRow, Context, OpKernel, Operand, Part, Step};
 use crate::isa::Isa;
 use crate::pool::Team;
 use crate::quantize;
 
 pub(super) static KERNEL: OpKernel = OpKernel {
-    takes: |dst, src| ensure(copyable(src[0].dtype, dst.dtype), "a copy among f32 and f16, or of i32"),
+    takes: |dst, src| {
+        let by_row = dst.ne == src[0].ne && dst.has_contiguous_rows() && src[0].has_contiguous_rows();
+        let copied = copyable(src[0].dtype, dst.dtype) || by_row && converted(src[0].dtype, dst.dtype);
+        ensure(
+            copied,
+            "a copy among f32 and f16, of i32, or of rows between f32 and a type they are stored in",
+        )
+    },
     ..OpKernel::of(run)
 };
 
 fn copyable(from: DType, to: DType) -> bool {
     matches!((from, to), (DType::F32 | DType::F16, DType::F32 | DType::F16) | (DType::I32, DType::I32))
+}
+
+/// Whether rows of one type become rows of the other as a whole.
+fn converted(from: DType, to: DType) -> bool {
+    let stored = |dtype: DType| dtype.is_computed() && dtype.is_storable();
+    from == DType::F32 && stored(to) || stored(from) && to == DType::F32
 }
 
 /// Copies `src[0]` into `dst`, element by element in the order of each one's indices
@@ -49,7 +63,13 @@ unsafe fn copy_row(isa: Isa, a: &Operand, src: *const u8, dst: &Operand, out: *m
     }
     // SAFETY: both rows hold `n` elements at their strides, and are apart.
     unsafe {
-        if row_is_dense(a) && row_is_dense(dst) {
+        if !copyable(a.dtype, dst.dtype) {
+            if dst.dtype == DType::F32 {
+                read_row(isa, a.dtype, src, std::slice::from_raw_parts_mut(out.cast::<f32>(), n));
+            } else {
+                write_row(isa, dst.dtype, std::slice::from_raw_parts(src.cast::<f32>(), n), out);
+            }
+        } else if row_is_dense(a) && row_is_dense(dst) {
             match (a.dtype, dst.dtype) {
                 (DType::F32, DType::F16) => quantize::f32_to_f16_row(
                     isa,

@@ -14,14 +14,18 @@ use crate::isa::Isa;
 use crate::pool::Team;
 use crate::quantize;
 use crate::vec::{lanes, with_isa};
-use half::f16;
+use half::{bf16, f16};
 use quipu_backend::check::ensure;
 use quipu_graph::{DType, Op, Tensor};
+use quipu_quant::{dequantize_row, quantize_row_cpu};
 
 pub(super) static KERNEL: OpKernel = OpKernel {
     takes: |_, src| {
-        let float = |t: &Tensor| matches!(t.dtype, DType::F16 | DType::F32);
-        ensure(float(src[1]) && float(src[2]), "f16 or f32 keys and values, rows without gaps")
+        let kept = |t: &Tensor| t.dtype.is_computed() && t.dtype.is_storable();
+        ensure(
+            kept(src[1]) && kept(src[2]),
+            "keys and values of a type that rows can be converted to, rows without gaps",
+        )
     },
     scratch_bytes,
     ..OpKernel::of(run)
@@ -232,7 +236,7 @@ unsafe fn attend(step: &Step, isa: Isa, shape: &Shape, area: &Area, item: Item, 
         for start in (item.cells.0..item.cells.1).step_by(TILE_CELLS) {
             let n_cells = TILE_CELLS.min(item.cells.1 - start);
             if let Some(mask) = mask
-                && !load_masks(isa, mask, item.tokens, start, n_cells, area.masks)
+                && !load_masks(isa, mask, item, start, n_cells, area.masks)
             {
                 continue;
             }
@@ -262,7 +266,8 @@ unsafe fn attend(step: &Step, isa: Isa, shape: &Shape, area: &Area, item: Item, 
     }
 }
 
-/// A query as the dot product with keys of `dtype` wants it: rounded to f16 for f16 keys, padded with zeros.
+/// A query as the dot product with keys of `dtype` wants it, padded with zeros: rounded to f16 for f16 keys, and for others to what their
+/// products in a matrix are made with.
 unsafe fn load_query(isa: Isa, src: *const f32, n: usize, dtype: DType, out: *mut f32, padded: usize) {
     // SAFETY: the caller promises `n` floats at `src` and `padded >= n` at `out`.
     let (src, out) =
@@ -275,6 +280,15 @@ unsafe fn load_query(isa: Isa, src: *const f32, n: usize, dtype: DType, out: *mu
             let halves = &mut halves[..src.len()];
             quantize::f32_to_f16_row(isa, src, halves);
             quantize::f16_to_f32_row(isa, halves, out);
+        }
+    } else if dtype == DType::BF16 {
+        src.iter().zip(out).for_each(|(x, out)| *out = bf16::from_f32(*x).to_f32());
+    } else if dtype.is_quantized() {
+        // 32 elements at a time, in 8 bits.
+        let mut block = [0; 34];
+        for (src, out) in src.chunks(32).zip(out.chunks_mut(32)) {
+            quantize_row_cpu(DType::Q8_0, src, &mut block).expect("heads are whole blocks");
+            dequantize_row(DType::Q8_0, &block, out).expect("heads are whole blocks");
         }
     } else {
         out.copy_from_slice(src);
@@ -299,16 +313,17 @@ unsafe fn load_cells(isa: Isa, t: &Operand, at: [usize; 3], n: usize, out: *mut 
 unsafe fn load_masks(
     isa: Isa,
     mask: &Operand,
-    tokens: (usize, usize),
+    item: Item,
     start: usize,
     n_cells: usize,
     out: *mut f32,
 ) -> bool {
     let mut any = false;
-    for (i, token) in (tokens.0..tokens.1).enumerate() {
+    let stream = item.batch.min(mask.ne[3] - 1);
+    for (i, token) in (item.tokens.0..item.tokens.1).enumerate() {
         // SAFETY: the mask covers the tokens and cells; `out` has a tile row for each token.
         unsafe {
-            let src = mask.row([token, 0, 0]).cast::<f16>().add(start);
+            let src = mask.row([token, 0, stream]).cast::<f16>().add(start);
             let out = std::slice::from_raw_parts_mut(out.add(i * TILE_CELLS), n_cells);
             quantize::f16_to_f32_row(isa, std::slice::from_raw_parts(src, n_cells), out);
             any |= out.iter().any(|m| *m != f32::NEG_INFINITY);

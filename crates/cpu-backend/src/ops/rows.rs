@@ -53,7 +53,7 @@ pub(super) unsafe fn read_row(isa: Isa, dtype: DType, src: *const u8, out: &mut 
 ///
 /// # Safety
 /// `dst` points to a writable row of `x.len()` elements of a storable type, aligned for it, apart from `x`.
-unsafe fn write_row(isa: Isa, dtype: DType, x: &[f32], dst: *mut u8) {
+pub(super) unsafe fn write_row(isa: Isa, dtype: DType, x: &[f32], dst: *mut u8) {
     let n = x.len();
     // SAFETY: the caller promises room for `n` elements.
     unsafe {

@@ -27,9 +27,13 @@ fn rule(_op: Op, src: &[&Tensor]) -> Result<Outcome, Broken> {
     let expected = "keys and values of the same cells, rows without gaps";
     ensure(k.ne[1..] == v.ne[1..] && rows, Broken::two(1, 2, expected))?;
     if let Some(mask) = src.get(3) {
-        let fits = mask.ne[0] == k.ne[1] && mask.ne[1] >= q.ne[1] && mask.ne[2..] == [1; 2];
+        let streams = mask.ne[2] == 1 && (mask.ne[3] == 1 || mask.ne[3] == q.ne[3]);
+        let fits = mask.ne[0] == k.ne[1] && mask.ne[1] >= q.ne[1] && streams;
         let is_mask = mask.dtype == DType::F16 && mask.is_contiguous();
-        ensure(fits && is_mask, Broken::two(1, 3, "a contiguous f16 mask [n_kv, n_tokens]"))?;
+        ensure(
+            fits && is_mask,
+            Broken::two(1, 3, "a contiguous f16 mask [n_kv, n_tokens], for all streams or for each"),
+        )?;
     }
     fresh(DType::F32, [v.ne[0], q.ne[2], q.ne[1], q.ne[3]])
 }
@@ -37,7 +41,7 @@ fn rule(_op: Op, src: &[&Tensor]) -> Result<Outcome, Broken> {
 impl Graph {
     /// Attention of queries `q` (f32 `[d_k, n_tokens, n_head]`) over keys `k` (`[d_k, n_kv, n_head_kv]`) and
     /// values `v` (`[d_v, n_kv, n_head_kv]`) with an f16 mask `[n_kv, >= n_tokens]`, giving f32
-    /// `[d_v, n_head, n_tokens]` (`ggml_flash_attn_ext`).
+    /// `[d_v, n_head, n_tokens]` (`ggml_flash_attn_ext`). A fourth dimension counts streams; the mask has it too, or serves all of them.
     ///
     /// # Errors
     /// [`Error::Operand`] or [`Error::Shapes`] for operands that are not that.

@@ -1,6 +1,8 @@
 //! One file per architecture: what its metadata says, what it is composed of, and what else there is to know of it.
 
 mod gemma;
+mod gemma2;
+mod gemma3;
 mod gpt2;
 mod llama;
 mod olmo2;
@@ -32,8 +34,10 @@ pub(crate) struct Architecture {
 }
 
 /// The architectures this crate runs.
-const TABLE: [Architecture; 9] = [
+const TABLE: [Architecture; 11] = [
     gemma::ARCH,
+    gemma2::ARCH,
+    gemma3::ARCH,
     gpt2::ARCH,
     llama::ARCH,
     olmo2::ARCH,
@@ -97,6 +101,7 @@ mod tests {
         assert_eq!(class("qwen2", 24, |size| size.n_embd = 1024), "0.5B");
         assert_eq!(class("qwen3", 36, |size| size.n_embd = 2560), "4B");
         assert_eq!((plain("gemma", 18), plain("phi3", 40), plain("olmo2", 64)), ("2B", "14B", "32B"));
+        assert_eq!((plain("gemma2", 42), plain("gemma3", 18), plain("gemma3", 62)), ("9B", "270M", "27B"));
         assert_eq!((plain("stablelm", 40), plain("starcoder2", 88), plain("gpt2", 1)), ("12B", "34B", "?B"));
     }
 }

@@ -21,9 +21,7 @@ fn hparams(keys: &Keys<'_>) -> Result<Hparams, Error> {
     if n_swa > 0 {
         let period = keys.scalar_u32("attention.sliding_window_pattern")?.unwrap_or(4);
         hparams.set_windows(Window { n_swa, kind: WindowKind::Standard }, period);
-        for layer in hparams.layers.iter_mut().filter(|layer| layer.window.is_some()) {
-            layer.rope = LayerRope::Unscaled;
-        }
+        hparams.rotate_windows(LayerRope::Unscaled);
     }
     Ok(hparams)
 }

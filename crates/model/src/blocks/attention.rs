@@ -36,12 +36,14 @@ pub(crate) enum QkNorm {
 }
 
 /// Where scores are scaled by 1 / sqrt(head size).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Scale {
     /// As they are computed.
     Scores,
     /// In the queries beforehand.
     Queries,
+    /// In the queries beforehand, by another factor.
+    QueriesBy(f32),
 }
 
 /// What an architecture's attention has. The default is what most have.
@@ -82,6 +84,7 @@ pub(crate) struct Attention {
     k_norm: Option<Norm>,
     rope: Option<Rope>,
     scale: Scale,
+    logit_softcap: f32,
     wo: Linear,
 }
 
@@ -127,6 +130,7 @@ impl Attention {
             k_norm,
             rope: Rope::new(hparams, il, factors),
             scale: spec.scale,
+            logit_softcap: hparams.attn_logit_softcap,
             wo: Linear::load(loader, &block(il, "attn_output"), wo_ne, spec.out_bias)?,
         })
     }
@@ -191,12 +195,17 @@ impl Block for Attention {
             heads.q = rope.forward(b, heads.q)?;
             heads.k = rope.forward(b, heads.k)?;
         }
-        let mut kq_scale = 1.0 / (self.shape.n_embd_head_k as f32).sqrt();
-        if self.scale == Scale::Queries {
-            heads.q = b.graph.scale(heads.q, kq_scale, 0.0)?;
-            kq_scale = 1.0;
+        let by_head = 1.0 / (self.shape.n_embd_head_k as f32).sqrt();
+        let (kq_scale, of_queries) = match self.scale {
+            Scale::Scores => (by_head, None),
+            Scale::Queries => (1.0, Some(by_head)),
+            Scale::QueriesBy(factor) => (1.0, Some(factor)),
+        };
+        if let Some(factor) = of_queries {
+            heads.q = b.graph.scale(heads.q, factor, 0.0)?;
         }
-        let out = b.attend(&AttentionInput { il: self.il, heads, kq_scale })?;
+        let input = AttentionInput { il: self.il, heads, kq_scale, logit_softcap: self.logit_softcap };
+        let out = b.attend(&input)?;
         let out = self.wo.forward(b, out)?;
         b.name(out, "attn_out", self.il);
         Ok(out)
@@ -250,7 +259,7 @@ impl Qkv {
 
 /// Whether layer `il` has heads to attend with.
 fn check(hparams: &Hparams, il: usize) -> Result<(), Error> {
-    let LayerHparams { n_head, n_head_kv, window, .. } = hparams.layers[il];
+    let LayerHparams { n_head, n_head_kv, .. } = hparams.layers[il];
     if n_head == 0 {
         let found = format!("missing or 0 in layer {il}");
         return Err(hparams.error("attention.head_count", &found, "the number of attention heads"));
@@ -259,10 +268,6 @@ fn check(hparams: &Hparams, il: usize) -> Result<(), Error> {
         let found = format!("{n_head_kv} for {n_head} heads in layer {il}");
         let expected = "a positive divisor of the head count";
         return Err(hparams.error("attention.head_count_kv", &found, expected));
-    }
-    if let Some(window) = window {
-        let expected = "no sliding window: there is no memory for one yet";
-        return Err(hparams.error("attention.sliding_window", &window.n_swa, expected));
     }
     Ok(())
 }

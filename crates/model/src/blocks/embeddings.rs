@@ -1,7 +1,7 @@
 //! Both ends of the residual stream: embeddings in, logits out.
 
 use quipu_backend::WeightUse::GetRows;
-use quipu_graph::TensorId;
+use quipu_graph::{TensorId, UnaryOp};
 
 use super::{Bias, Linear, Norm};
 use crate::build::Builder;
@@ -19,13 +19,15 @@ pub(crate) struct Embeddings {
     /// Learned positions, `[n_embd, n_ctx_train]`.
     positions: Option<Weight>,
     scale: Option<f32>,
+    /// Rows that come as embeddings are not scaled.
+    tokens_only: bool,
 }
 
 impl Embeddings {
     /// The table of tokens.
     pub fn load(loader: &mut Loader<'_>, hparams: &Hparams) -> Result<Embeddings, Error> {
         let tokens = loader.require(TOKENS, &[hparams.n_embd, hparams.n_vocab], GetRows)?;
-        Ok(Embeddings { tokens, positions: None, scale: None })
+        Ok(Embeddings { tokens, positions: None, scale: None, tokens_only: false })
     }
 
     /// With a table of positions, whose rows are added.
@@ -39,10 +41,16 @@ impl Embeddings {
         Embeddings { scale: Some(scale), ..self }
     }
 
+    /// With a factor on the rows of tokens.
+    pub fn tokens_scaled(self, scale: f32) -> Embeddings {
+        Embeddings { scale: Some(scale), tokens_only: true, ..self }
+    }
+
     /// The rows of a ubatch: f32 `[n_embd, n_tokens]` (`build_inp_embd`).
     pub fn forward(&self, b: &mut Builder<'_>) -> Result<TensorId, Error> {
         let mut x = b.input_embeddings(&self.tokens)?;
-        if let Some(scale) = self.scale {
+        let skips = self.tokens_only && b.is_from_embeddings();
+        if let Some(scale) = self.scale.filter(|_| !skips) {
             x = b.graph.scale(x, scale, 0.0)?;
             b.graph.set_name(x, "inp_scaled");
         }
@@ -89,6 +97,8 @@ impl Default for OutputSpec {
 pub(crate) struct Output {
     norm: Norm,
     matrix: Linear,
+    /// Bound that logits are bent to; 0: none.
+    logit_softcap: f32,
 }
 
 impl Output {
@@ -105,12 +115,18 @@ impl Output {
             Some(matrix) => matrix,
             None => Linear::shared(loader, TOKENS, "output", ne, spec.bias)?,
         };
-        Ok(Output { norm, matrix })
+        Ok(Output { norm, matrix, logit_softcap: hparams.final_logit_softcap })
     }
 
     /// The final rows, f32 `[n_embd, n_outputs]`, and their logits, f32 `[n_vocab, n_outputs]`.
     pub fn forward(&self, b: &mut Builder<'_>, x: TensorId) -> Result<(TensorId, TensorId), Error> {
         let embd = self.norm.forward(b, x)?;
-        Ok((embd, self.matrix.forward(b, embd)?))
+        let mut logits = self.matrix.forward(b, embd)?;
+        if self.logit_softcap != 0.0 {
+            logits = b.graph.scale(logits, 1.0 / self.logit_softcap, 0.0)?;
+            logits = b.graph.unary(UnaryOp::Tanh, logits)?;
+            logits = b.graph.scale(logits, self.logit_softcap, 0.0)?;
+        }
+        Ok((embd, logits))
     }
 }

@@ -53,6 +53,10 @@ pub struct Hparams {
     pub rope_attn_factor: f32,
     /// Context length before YaRN scaling, and the longest for which short rotary factors hold.
     pub n_ctx_orig_yarn: usize,
+    /// Bound that attention scores are bent to; 0: none.
+    pub attn_logit_softcap: f32,
+    /// Bound that logits are bent to; 0: none.
+    pub final_logit_softcap: f32,
     /// What each layer has of its own.
     pub layers: Vec<LayerHparams>,
 }
@@ -115,6 +119,11 @@ impl Hparams {
         self.layers.len()
     }
 
+    /// Positions of a token (`n_pos_per_embd`): one, as no architecture here places tokens in images.
+    pub fn n_pos(&self) -> usize {
+        1
+    }
+
     /// What is known without weights: the size of the vocabulary (`vocab_only`); no layers, no widths.
     pub(crate) fn vocabulary_only(keys: &Keys<'_>) -> Result<Hparams, Error> {
         let n_vocab = match keys.n_vocab() {
@@ -134,6 +143,8 @@ impl Hparams {
             rope_scaling: RopeScaling::Linear,
             rope_attn_factor: 1.0,
             n_ctx_orig_yarn: 0,
+            attn_logit_softcap: 0.0,
+            final_logit_softcap: 0.0,
             layers: Vec::new(),
         })
     }
@@ -202,6 +213,8 @@ impl Hparams {
             n_ctx_orig_yarn: keys
                 .optional_u32("rope.scaling.original_context_length")?
                 .unwrap_or(n_ctx_train),
+            attn_logit_softcap: 0.0,
+            final_logit_softcap: 0.0,
             layers: (0..n_layer).map(layer).collect(),
         })
     }

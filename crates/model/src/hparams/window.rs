@@ -1,25 +1,22 @@
 //! Which layers see only a window of the past.
 
-use super::Hparams;
+use super::{Hparams, LayerRope};
 
-/// A layer's window (`n_swa`, `swa_type`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Window {
-    /// Positions it sees.
-    pub n_swa: usize,
-    /// How they are counted.
-    pub kind: WindowKind,
-}
-
-/// How windows are counted (`llama_swa_type`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum WindowKind {
-    /// The last `n_swa` positions, the token's own among them.
-    Standard,
-}
+pub use quipu_kv_cache::{Window, WindowKind};
 
 impl Hparams {
+    /// The window of the layers that have one; it is the same for all of them.
+    pub fn window(&self) -> Option<Window> {
+        self.layers.iter().find_map(|layer| layer.window)
+    }
+
+    /// Rotates queries and keys of layers with windows in another way than those of the others.
+    pub(crate) fn rotate_windows(&mut self, rope: LayerRope) {
+        for layer in self.layers.iter_mut().filter(|layer| layer.window.is_some()) {
+            layer.rope = rope;
+        }
+    }
+
     /// Gives `window` to every layer but the last of each `period` (`set_swa_pattern`); a period of 0 gives it to all.
     pub(crate) fn set_windows(&mut self, window: Window, period: usize) {
         for (il, layer) in self.layers.iter_mut().enumerate() {

@@ -160,7 +160,7 @@ mod tests {
     use quipu_backend::BufferTable;
     use quipu_batch::CheckedBatch;
     use quipu_decoder::{Pos, StateRead, StateWrite};
-    use quipu_kv_cache::{KvCache, MemoryKey, MemoryPlan, SeqPositions};
+    use quipu_kv_cache::{KvCache, KvPart, MemoryKey, MemoryPlan, SeqPositions};
 
     use super::*;
 
@@ -231,11 +231,11 @@ mod tests {
 
         fn roll_back(&mut self, _: &mut MemoryPlan) {}
 
-        fn key(&self) -> MemoryKey {
+        fn key(&self, _: &MemoryPlan) -> MemoryKey {
             MemoryKey::default()
         }
 
-        fn kv(&self) -> Option<&KvCache> {
+        fn kv(&self, _: KvPart) -> Option<&KvCache> {
             None
         }
 

@@ -1,0 +1,106 @@
+//! State files: those of the reference continued here, and ours there, with the same likeliest tokens.
+
+use std::path::Path;
+use std::process::Command;
+use std::sync::Arc;
+
+use quipu_cpu_backend::CpuDevice;
+use quipu_decoder::{Batch, Context, ContextParams};
+use quipu_gguf::GgufFile;
+use quipu_model::Model;
+use quipu_quant::DType;
+
+use crate::checkout::{Checkout, run};
+use crate::engine;
+use crate::error::Error;
+use crate::logits::{TOKEN_SEED, WEIGHT_SEED};
+use crate::report::Row;
+use crate::toy::{TOYS, tokens};
+
+/// Tokens whose memory is saved, and one more.
+const N_TOKENS: usize = 70;
+/// Tokens that follow.
+const N_NEXT: usize = 20;
+/// Toys with a cache, and with a pair of caches.
+const NAMES: [&str; 4] = ["llama-plain", "gpt2-plain", "gemma3-windows", "olmo2-windows"];
+
+/// Files in both directions, of sessions and of sequences.
+///
+/// # Errors
+/// A probe failed, or an engine that refuses.
+pub fn audit(checkout: &Checkout) -> Result<Vec<Row>, Error> {
+    let tokens = tokens(TOKEN_SEED, N_TOKENS + 1);
+    let mut rows = Vec::new();
+    for toy in TOYS.iter().filter(|toy| NAMES.contains(&toy.name)) {
+        let dir = tempfile::tempdir().map_err(Error::io("temporary folder"))?;
+        let (model, ids) = (dir.path().join("toy.gguf"), dir.path().join("ids"));
+        let bytes = toy.gguf(DType::F32, WEIGHT_SEED)?;
+        std::fs::write(&model, &bytes).map_err(Error::io(&model))?;
+        let words: Vec<String> = tokens.iter().map(u32::to_string).collect();
+        std::fs::write(&ids, words.join(" ")).map_err(Error::io(&ids))?;
+        let gguf = GgufFile::from_vec(bytes).map_err(Error::engine(toy.name))?;
+        let ours = engine::load(toy.name, &gguf, &CpuDevice::default())?;
+        let probe = checkout.probe("state")?;
+        let reference = |mode: &str, kind: &str, file: &Path| -> Result<String, Error> {
+            let said = run(Command::new(&probe).arg(&model).args([mode, kind]).arg(file).arg(&ids))?;
+            Ok(said.trim().to_owned())
+        };
+        for kind in ["session", "sequence"] {
+            let file = dir.path().join(kind);
+            let expected = reference("save", kind, &file)?;
+            let found = load(&ours, kind, &file, &tokens)?;
+            let case = format!("{} {kind} of the reference", toy.name);
+            rows.push(Row::judged("state files", case, found == expected, format!("{found} / {expected}")));
+            let file = dir.path().join(format!("{kind}-ours"));
+            save(&ours, kind, &file, &tokens)?;
+            let found = reference("load", kind, &file)?;
+            let case = format!("{} {kind} of ours", toy.name);
+            rows.push(Row::judged("state files", case, found == expected, format!("{found} / {expected}")));
+        }
+    }
+    Ok(rows)
+}
+
+fn context(model: &Arc<Model>) -> Result<Context, Error> {
+    let params = ContextParams {
+        n_ctx: 512,
+        n_batch: 512,
+        n_ubatch: 64,
+        n_threads: 2,
+        n_threads_batch: 2,
+        ..ContextParams::default()
+    };
+    Context::new(Arc::clone(model), &CpuDevice::default(), &params).map_err(Error::engine("a context"))
+}
+
+fn save(model: &Arc<Model>, kind: &str, file: &Path, tokens: &[u32]) -> Result<(), Error> {
+    let mut context = context(model)?;
+    let fail = Error::engine("saving");
+    context.decode(&Batch::single(&tokens[..N_TOKENS])).map_err(&fail)?;
+    match kind {
+        "session" => context.state_save_file(file, tokens),
+        _ => context.state_seq_save_file(file, 0, tokens),
+    }
+    .map_err(&fail)
+}
+
+fn load(model: &Arc<Model>, kind: &str, file: &Path, tokens: &[u32]) -> Result<String, Error> {
+    let mut context = context(model)?;
+    let fail = Error::engine("loading");
+    let loaded = match kind {
+        "session" => context.state_load_file(file, 4096),
+        _ => context.state_seq_load_file(file, 0, 4096),
+    };
+    if loaded.map_err(&fail)? != tokens {
+        return Ok("other tokens".to_owned());
+    }
+    let (mut next, mut said) = (tokens[N_TOKENS], Vec::new());
+    for _ in 0..N_NEXT {
+        context.decode(&Batch::single(&[next])).map_err(&fail)?;
+        let logits = context.logits(-1).map_err(&fail)?;
+        // The first of the largest, as the probe has it.
+        next = (1..logits.len()).fold(0, |best, i| if logits[i] > logits[best] { i } else { best }) as u32;
+        said.push(next.to_string());
+    }
+    Ok(said.join(" "))
+}

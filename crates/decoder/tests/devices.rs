@@ -37,13 +37,13 @@ fn logits(context: &mut Context) -> Vec<Vec<f32>> {
         context.decode(&batch).expect("a token");
         rows.push(context.logits(0).expect("an output").to_vec());
     };
-    for i in 12..16 {
-        single(context, ids[i], i as i32);
+    for (i, token) in ids.iter().enumerate().skip(12).take(4) {
+        single(context, *token, i as i32);
     }
     context.memory_mut().seq_rm(0, 2, 6).expect("in order");
     context.memory_mut().seq_add(0, 6, -1, -4).expect("in order");
-    for i in 16..20 {
-        single(context, ids[i], i as i32 - 4);
+    for (i, token) in ids.iter().enumerate().skip(16) {
+        single(context, *token, i as i32 - 4);
     }
     assert!(rows.iter().all(|row| row.len() == N_VOCAB));
     rows

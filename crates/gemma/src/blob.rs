@@ -129,8 +129,7 @@ impl BlobStore {
             let behind = HEADER_BYTES + ENTRY_BYTES * u64::from(first.num_blobs);
             (Layout::V1, first, HEADER_BYTES, behind.next_multiple_of(BLOB_ALIGN), len)
         };
-        let blobs =
-            read_directory(&*source, header.num_blobs as usize, directory, first_blob..end_of_blobs)?;
+        let blobs = read_directory(&*source, header.num_blobs as usize, directory, first_blob..end_of_blobs)?;
         let mut by_key = HashMap::with_capacity(blobs.len());
         for (index, blob) in blobs.iter().enumerate() {
             if let Some(first) = by_key.insert(blob.key, index) {

@@ -44,7 +44,9 @@ pub struct BlobDifference {
 pub fn compare(a: &BlobStore, b: &BlobStore) -> Result<Comparison> {
     let (first, second) = (a.blobs(), b.blobs());
     if first.len() != second.len() {
-        return Err(Error::Convert { what: format!("{} blobs and {} cannot be compared", first.len(), second.len()) });
+        return Err(Error::Convert {
+            what: format!("{} blobs and {} cannot be compared", first.len(), second.len()),
+        });
     }
     let mut comparison = Comparison::default();
     for (index, (x, y)) in first.iter().zip(second).enumerate() {
@@ -82,7 +84,9 @@ fn differences(a: &BlobStore, b: &BlobStore, x: &Blob, y: &Blob) -> Result<Optio
         differs(&p[..n], &q[..n], &mut |at| {
             let key = x.key;
             let first = from + at as u64;
-            found.get_or_insert(BlobDifference { key, n_mismatches: 0, first, bytes: x.bytes }).n_mismatches += 1;
+            found
+                .get_or_insert(BlobDifference { key, n_mismatches: 0, first, bytes: x.bytes })
+                .n_mismatches += 1;
         });
     }
     Ok(found)

@@ -2,8 +2,8 @@
 //!
 //! Answers to the structs of gemma.cpp's `gemma/configs`. The models that there are, are in [`crate::models`].
 
-use crate::fields::{FieldEnum, Fields, Visitor};
 use crate::error::FieldError;
+use crate::fields::{FieldEnum, Fields, Visitor};
 use crate::models::Model;
 use crate::types::Type;
 
@@ -37,13 +37,20 @@ pub enum PromptWrapping {
     PaliGemma = 3,
 }
 stored_as_number!(
-    PromptWrapping, "prompt wrapping", "0 to 3", [GemmaIt = 0, GemmaPt = 1, GemmaVlm = 2, PaliGemma = 3]
+    PromptWrapping,
+    "prompt wrapping",
+    "0 to 3",
+    [GemmaIt = 0, GemmaPt = 1, GemmaVlm = 2, PaliGemma = 3]
 );
 
 impl PromptWrapping {
     /// All, in the order of their numbers.
-    pub const ALL: [PromptWrapping; 4] =
-        [PromptWrapping::GemmaIt, PromptWrapping::GemmaPt, PromptWrapping::GemmaVlm, PromptWrapping::PaliGemma];
+    pub const ALL: [PromptWrapping; 4] = [
+        PromptWrapping::GemmaIt,
+        PromptWrapping::GemmaPt,
+        PromptWrapping::GemmaVlm,
+        PromptWrapping::PaliGemma,
+    ];
 
     /// Its end of a specifier (`WrappingSuffix`).
     pub const fn suffix(self) -> &'static str {

@@ -46,7 +46,9 @@ pub enum Error {
     // Metadata.
     #[error("the file has no 'config' blob, and its {n_layers} layers are those of no known model")]
     UnknownModel { n_layers: usize },
-    #[error("'{specifier}' names no model: expected a model, a type and perhaps -it or -pt, as gemma3-270m-sfp-it")]
+    #[error(
+        "'{specifier}' names no model: expected a model, a type and perhaps -it or -pt, as gemma3-270m-sfp-it"
+    )]
     Specifier { specifier: String },
     #[error("the config {what}")]
     Config { what: String },

@@ -107,7 +107,10 @@ impl Mat {
             ));
         }
         if self.stride != self.cols && self.rows > 1 {
-            return refused(format!("stored with {} values for a row of {}, expected none between rows", self.stride, self.cols));
+            return refused(format!(
+                "stored with {} values for a row of {}, expected none between rows",
+                self.stride, self.cols
+            ));
         }
         let expected = self.n_bytes();
         let said = u64::from(self.n_elements) * u64::from(self.element_bytes);

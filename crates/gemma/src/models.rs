@@ -259,7 +259,14 @@ const GEMMA3_27B: Size = Size {
 
 fn gemma(model: Model, size: &Size) -> ModelConfig {
     let scaled = [
-        "att_ein", "qkv_ein", "gr_lin_x_w", "gr_lin_y_w", "gr_lin_out_w", "gr_gate_w", "gating_ein", "linear_w",
+        "att_ein",
+        "qkv_ein",
+        "gr_lin_x_w",
+        "gr_lin_y_w",
+        "gr_lin_out_w",
+        "gr_gate_w",
+        "gating_ein",
+        "linear_w",
     ];
     let layer = LayerConfig {
         model_dim: size.model_dim,
@@ -358,7 +365,8 @@ impl ModelConfig {
     /// [`Error::Specifier`].
     pub fn from_specifier(specifier: &str) -> Result<ModelConfig> {
         let refused = || Error::Specifier { specifier: specifier.to_owned() };
-        let begins = |model: &Model| specifier.strip_prefix(model.prefix()).is_some_and(|rest| rest.starts_with('-'));
+        let begins =
+            |model: &Model| specifier.strip_prefix(model.prefix()).is_some_and(|rest| rest.starts_with('-'));
         let model = Model::ALL.into_iter().find(begins).ok_or_else(refused)?;
         let rest = &specifier[model.prefix().len() + 1..];
         let (weight, suffix) = rest.split_at(rest.find('-').unwrap_or(rest.len()));

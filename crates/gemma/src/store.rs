@@ -170,7 +170,9 @@ impl SbsFile {
         let first = from / codec::GROUP * codec::GROUP;
         let last = (from + count as u64).next_multiple_of(codec::GROUP).min(mat.n_values());
         let sizes = (mat.dtype.n_bytes(first), mat.dtype.n_bytes(last));
-        let (Some(start), Some(end)) = sizes else { return Err(Error::MissingTensor { name: name.to_owned() }) };
+        let (Some(start), Some(end)) = sizes else {
+            return Err(Error::MissingTensor { name: name.to_owned() });
+        };
         let mut bytes = vec![0; (end - start) as usize];
         self.blobs.read_part(self.blob_of(name)?, start, &mut bytes)?;
         let mut values = vec![0.0; (last - first) as usize];
@@ -236,7 +238,14 @@ impl<W: Write> SbsWriter<W> {
     ///
     /// # Errors
     /// As [`SbsWriter::add`]; values that the type does not have.
-    pub fn encode(&mut self, name: &str, dtype: Type, rows: usize, cols: usize, values: &mut [f32]) -> Result<()> {
+    pub fn encode(
+        &mut self,
+        name: &str,
+        dtype: Type,
+        rows: usize,
+        cols: usize,
+        values: &mut [f32],
+    ) -> Result<()> {
         let scale = match dtype {
             Type::Sfp | Type::Nuq => codec::scale_weights(values),
             _ => 1.0,
@@ -281,7 +290,10 @@ fn check_config(config: &ModelConfig) -> Result<()> {
         return refused(format!("is of model '{}' and type {}", config.model.prefix(), config.weight));
     }
     let n_layers = config.layer_configs.len();
-    if n_layers == 0 || n_layers != config.num_layers as usize || n_layers != config.attention_window_sizes.len() {
+    if n_layers == 0
+        || n_layers != config.num_layers as usize
+        || n_layers != config.attention_window_sizes.len()
+    {
         return refused(format!(
             "has {n_layers} layers and {} windows, expected {} of both",
             config.attention_window_sizes.len(),
@@ -292,13 +304,21 @@ fn check_config(config: &ModelConfig) -> Result<()> {
     let layers = config.layer_configs.iter().chain(&vit.layer_configs);
     for (il, layer) in layers.enumerate() {
         if layer.qkv_dim > MAX_QKV_DIM {
-            return refused(format!("has heads of {} in layer {il}, expected at most {MAX_QKV_DIM}", layer.qkv_dim));
+            return refused(format!(
+                "has heads of {} in layer {il}, expected at most {MAX_QKV_DIM}",
+                layer.qkv_dim
+            ));
         }
         check_sizes(layer, il)?;
     }
     // Products of these are sizes of tensors.
     let sizes = [
-        config.model_dim, config.vocab_size, config.max_seq_len, vit.model_dim, vit.seq_len, vit.patch_width,
+        config.model_dim,
+        config.vocab_size,
+        config.max_seq_len,
+        vit.model_dim,
+        vit.seq_len,
+        vit.patch_width,
     ];
     match sizes.into_iter().find(|&n| n > 1 << 24) {
         Some(n) => refused(format!("has a size of {n}, expected at most {}", 1 << 24)),
@@ -309,7 +329,9 @@ fn check_config(config: &ModelConfig) -> Result<()> {
 fn check_sizes(layer: &LayerConfig, il: usize) -> Result<()> {
     let sizes = [layer.model_dim, layer.ff_hidden_dim, layer.heads, layer.kv_heads];
     if let Some(n) = sizes.into_iter().find(|&n| n > 1 << 20) {
-        return Err(Error::Config { what: format!("has a size of {n} in layer {il}, expected at most {}", 1 << 20) });
+        return Err(Error::Config {
+            what: format!("has a size of {n} in layer {il}, expected at most {}", 1 << 20),
+        });
     }
     if layer.kv_heads == 0 || layer.heads % layer.kv_heads != 0 {
         let what = format!(
@@ -389,7 +411,10 @@ fn from_prefixes(blobs: &BlobStore, config: &ModelConfig, infos: &TensorInfos) -
             continue;
         }
         let Some(info) = infos.find(name) else {
-            return Err(Error::Tensor { name: name.to_owned(), what: format!("unknown in {}", config.specifier()) });
+            return Err(Error::Tensor {
+                name: name.to_owned(),
+                what: format!("unknown in {}", config.specifier()),
+            });
         };
         let (rows, cols) = info.extents();
         mats.push((Mat::new(name, dtype, rows, cols, 1.0)?, index));
@@ -402,10 +427,12 @@ fn from_prefixes(blobs: &BlobStore, config: &ModelConfig, infos: &TensorInfos) -
         return Err(Error::BlobBytes { key: blob.key, found: blob.bytes, expected });
     }
     // One for each tensor that takes one, in the order in which tensors are visited.
-    let places: HashMap<String, usize> = mats.iter().enumerate().map(|(i, (mat, _))| (mat.name.clone(), i)).collect();
+    let places: HashMap<String, usize> =
+        mats.iter().enumerate().map(|(i, (mat, _))| (mat.name.clone(), i)).collect();
     let takes = |name: &str| config.scale_base_names.iter().any(|base| base == base_name(name));
     let used = used_tensors(config);
-    let needing: Vec<usize> = used.iter().filter_map(|(name, _)| places.get(name).copied().filter(|_| takes(name))).collect();
+    let needing: Vec<usize> =
+        used.iter().filter_map(|(name, _)| places.get(name).copied().filter(|_| takes(name))).collect();
     if needing.len() != scales.len() {
         return Err(Error::Scales { have: scales.len(), needed: needing.len() });
     }

@@ -80,7 +80,7 @@ impl TensorInfos {
     }
 
     /// The tensor that a path of the Python model ends with (`TensorInfoFromSourcePath`).
-    pub fn from_source_path(&self, path: &str, il: Option<usize>) -> Option<&TensorInfo> {
+    pub fn by_source_path(&self, path: &str, il: Option<usize>) -> Option<&TensorInfo> {
         let ends = |info: &&TensorInfo| {
             info.source_names.iter().any(|name| path.ends_with(name))
                 || info.layer_source_names.iter().any(|name| path.ends_with(name.as_str()))
@@ -130,7 +130,12 @@ pub fn used_tensors(config: &ModelConfig) -> Vec<(String, Presence)> {
     add(&["c_embedding", "c_final_norm"], Must, None);
     if config.has_vit() {
         let image = [
-            "enc_norm_bias", "enc_norm_scale", "img_emb_bias", "img_emb_kernel", "img_pos_emb", "img_head_bias",
+            "enc_norm_bias",
+            "enc_norm_scale",
+            "img_emb_bias",
+            "img_emb_kernel",
+            "img_pos_emb",
+            "img_head_bias",
             "img_head_kernel",
         ];
         add(&image, Must, None);
@@ -143,8 +148,18 @@ pub fn used_tensors(config: &ModelConfig) -> Vec<(String, Presence)> {
         let il = Some(il);
         if layer.layer_type == LayerType::Vit {
             let vit = [
-                "attn_out_w", "attn_out_b", "qkv_ein_w", "qkv_ein_b", "linear_0_w", "linear_0_b", "linear_1_w",
-                "linear_1_b", "ln_0_bias", "ln_0_scale", "ln_1_bias", "ln_1_scale",
+                "attn_out_w",
+                "attn_out_b",
+                "qkv_ein_w",
+                "qkv_ein_b",
+                "linear_0_w",
+                "linear_0_b",
+                "linear_1_w",
+                "linear_1_b",
+                "ln_0_bias",
+                "ln_0_scale",
+                "ln_1_bias",
+                "ln_1_scale",
             ];
             add(&vit, Must, il);
             continue;
@@ -166,7 +181,14 @@ pub fn used_tensors(config: &ModelConfig) -> Vec<(String, Presence)> {
 }
 
 /// What a line of the tables below says; the rest is as in most lines.
-fn info(suffix: &str, name: &str, sources: &[&'static str], axes: &[u32], shape: &[usize], min_size: Type) -> TensorInfo {
+fn info(
+    suffix: &str,
+    name: &str,
+    sources: &[&'static str],
+    axes: &[u32],
+    shape: &[usize],
+    min_size: Type,
+) -> TensorInfo {
     TensorInfo {
         name: format!("{name}{suffix}"),
         source_names: sources.to_vec(),
@@ -197,7 +219,8 @@ fn model_tensors(config: &ModelConfig) -> Vec<TensorInfo> {
     let d = config.model_dim as usize;
     let vit = &config.vit_config;
     let (v, patch) = (vit.model_dim as usize, vit.patch_width as usize);
-    let kernel = info("", "img_emb_kernel", &["img/embedding/kernel"], &[3, 0, 1, 2], &[v, patch, patch, 3], Bf16);
+    let kernel =
+        info("", "img_emb_kernel", &["img/embedding/kernel"], &[3, 0, 1, 2], &[v, patch, patch, 3], Bf16);
     let head_bias = ["img/head/bias", "embedder/mm_input_projection/b"];
     let head_kernel = ["img/head/kernel", "embedder/mm_input_projection/w"];
     let embedding = [config.vocab_size as usize, d];
@@ -223,14 +246,25 @@ fn image_layer_tensors(config: &ModelConfig, layer: &LayerConfig, il: usize) -> 
     let (heads, kv_heads, h) = (layer.heads as usize, layer.kv_heads as usize, layer.qkv_dim as usize);
     let f = layer.ff_hidden_dim as usize;
     let einsum = &[heads, h, v];
-    let out = info(s, "attn_out_w", &["MultiHeadDotProductAttention_0/out/kernel"], &[2, 0, 1], &[v, heads, h], Bf16);
+    let out = info(
+        s,
+        "attn_out_w",
+        &["MultiHeadDotProductAttention_0/out/kernel"],
+        &[2, 0, 1],
+        &[v, heads, h],
+        Bf16,
+    );
     let q = info(s, "q_ein_w", &["MultiHeadDotProductAttention_0/query/kernel"], &[1, 2, 0], einsum, Bf16);
     let k = info(s, "k_ein_w", &["MultiHeadDotProductAttention_0/key/kernel"], &[1, 2, 0], einsum, Bf16);
-    let value = info(s, "v_ein_w", &["MultiHeadDotProductAttention_0/value/kernel"], &[1, 2, 0], einsum, Bf16);
+    let value =
+        info(s, "v_ein_w", &["MultiHeadDotProductAttention_0/value/kernel"], &[1, 2, 0], einsum, Bf16);
     let qkv_sources = ["MultiHeadDotProductAttention_0/qkv/kernel"];
-    let q_bias = info(s, "q_ein_b", &["MultiHeadDotProductAttention_0/query/bias"], &[0, 1], &[heads, h], F32);
-    let k_bias = info(s, "k_ein_b", &["MultiHeadDotProductAttention_0/key/bias"], &[0, 1], &[kv_heads, h], F32);
-    let v_bias = info(s, "v_ein_b", &["MultiHeadDotProductAttention_0/value/bias"], &[0, 1], &[kv_heads, h], F32);
+    let q_bias =
+        info(s, "q_ein_b", &["MultiHeadDotProductAttention_0/query/bias"], &[0, 1], &[heads, h], F32);
+    let k_bias =
+        info(s, "k_ein_b", &["MultiHeadDotProductAttention_0/key/bias"], &[0, 1], &[kv_heads, h], F32);
+    let v_bias =
+        info(s, "v_ein_b", &["MultiHeadDotProductAttention_0/value/bias"], &[0, 1], &[kv_heads, h], F32);
     let qkv_bias = [heads + kv_heads * 2, h];
     let norm = |name: &str, source: &'static str, tail: &str| {
         let numbered = format!("img/Transformer/encoderblock_{il}/{tail}");

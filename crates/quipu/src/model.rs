@@ -85,6 +85,14 @@ impl Model {
         Model::open_at(path.as_ref(), &mut params, Some(kept))
     }
 
+    /// Opens a model that is not a file of GGUF but was made into one, as `quipu-gemma` does with `.sbs` files; `name` stands in messages.
+    ///
+    /// # Errors
+    /// As [`Model::open_with`].
+    pub fn open_set(set: &GgufSet, name: &str, params: &mut LoadParams<'_>) -> Result<Model, Error> {
+        Model::from_set(set, None, name, params, None)
+    }
+
     fn open_at(
         path: &Path,
         params: &mut LoadParams<'_>,

@@ -135,8 +135,7 @@ struct Sums {
 
 impl Sums {
     fn new(sorted: &[u32; GROUP]) -> Sums {
-        let mut sums =
-            Sums { exact: [0.0; GROUP + 1], linear: [0.0; GROUP + 1], squares: [0.0; GROUP + 1] };
+        let mut sums = Sums { exact: [0.0; GROUP + 1], linear: [0.0; GROUP + 1], squares: [0.0; GROUP + 1] };
         let (mut sum, mut sum_of_squares) = (0.0, 0.0);
         for (i, bits) in sorted.iter().enumerate() {
             let x = f64::from(f32::from_bits(bits & !PLACE));

@@ -20,9 +20,9 @@ mod read;
 mod tokenizer;
 mod write;
 
-pub use read::{to_gguf, write_gguf};
+pub use read::{to_gguf, vocabulary, write_gguf};
 pub use tokenizer::{sentencepiece_of, vocabulary_of};
-pub use write::{WriteOptions, write_sbs};
+pub use write::{WriteOptions, write_sbs, write_sbs_as};
 
 /// A tensor of a layer in both worlds, but for those that are joined in `.sbs`: vectors and `ffn_down`.
 const SAME: [(&str, &str); 7] = [

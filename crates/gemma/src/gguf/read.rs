@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 use std::ops::Range;
 
-use quipu_gguf::{GgufFile, GgufWriter, Value};
+use quipu_gguf::{GgufFile, GgufWriter, Metadata, Value};
 use quipu_quant::DType;
 
 use super::{SAME, blk, tokenizer};
@@ -28,15 +28,28 @@ pub fn to_gguf(sbs: &SbsFile, tokenizer: Option<&[u8]>) -> Result<GgufFile> {
     Ok(GgufFile::from_vec(bytes)?)
 }
 
+/// The keys of the file's vocabulary, without its weights.
+///
+/// # Errors
+/// [`Error::Convert`]: there is none, or it is no SentencePiece model.
+pub fn vocabulary(sbs: &SbsFile) -> Result<Metadata> {
+    let tokenizer = sbs.tokenizer()?.ok_or_else(no_tokenizer)?;
+    let mut metadata = Metadata::default();
+    tokenizer::vocabulary_of(&tokenizer, &mut metadata)?;
+    Ok(metadata)
+}
+
+fn no_tokenizer() -> Error {
+    Error::Convert { what: "the file has no tokenizer, and none was given".to_owned() }
+}
+
 /// Writes a model as a GGUF file; `tokenizer`, a SentencePiece model, replaces that of the file.
 ///
 /// # Errors
 /// [`Error`]: tensors that are missing, a model without vocabulary, layers that GGUF does not know, writing.
 pub fn write_gguf(sbs: &SbsFile, tokenizer: Option<&[u8]>, sink: &mut impl Write) -> Result<()> {
     let own = if tokenizer.is_some() { None } else { sbs.tokenizer()? };
-    let Some(tokenizer) = tokenizer.or(own.as_deref()) else {
-        return Err(Error::Convert { what: "the file has no tokenizer, and none was given".to_owned() });
-    };
+    let tokenizer = tokenizer.or(own.as_deref()).ok_or_else(no_tokenizer)?;
     let planned = plan(sbs)?;
     let mut writer = GgufWriter::new();
     metadata(sbs, &mut writer);
@@ -143,7 +156,9 @@ fn plan(sbs: &SbsFile) -> Result<Vec<Planned>> {
     planned.push(whole(sbs, "c_final_norm", "output_norm.weight".to_owned())?);
     for (il, layer) in config.layer_configs.iter().enumerate() {
         if layer.layer_type != LayerType::Gemma || layer.ff_biases {
-            let what = format!("layer {il} has biases or is of an image encoder, which gemma's layers in GGUF are not");
+            let what = format!(
+                "layer {il} has biases or is of an image encoder, which gemma's layers in GGUF are not"
+            );
             return Err(Error::Convert { what });
         }
         attention(sbs, layer, il, &mut planned)?;

@@ -11,12 +11,8 @@ use quipu_gguf::{Array, Metadata, Value};
 use crate::error::{Error, Result};
 
 /// Roles and what Gemma's models call them: name of the key, id's field in the trainer's part, text.
-const ROLES: [(&str, u64, &str); 4] = [
-    ("unknown", 40, "<unk>"),
-    ("bos", 41, "<bos>"),
-    ("eos", 42, "<eos>"),
-    ("padding", 43, "<pad>"),
-];
+const ROLES: [(&str, u64, &str); 4] =
+    [("unknown", 40, "<unk>"), ("bos", 41, "<bos>"), ("eos", 42, "<eos>"), ("padding", 43, "<pad>")];
 /// The type of the piece for what is unknown.
 const UNKNOWN: i32 = 2;
 /// Most tokens: the largest vocabulary has 262208.
@@ -27,7 +23,8 @@ const MAX_TOKENS: usize = 1 << 21;
 /// # Errors
 /// [`Error::Convert`]: what is not such a model, and where.
 pub fn vocabulary_of(model: &[u8], metadata: &mut Metadata) -> Result<()> {
-    let pieces = spm::parse(model).map_err(|what| Error::Convert { what: format!("the tokenizer: {what}") })?;
+    let pieces =
+        spm::parse(model).map_err(|what| Error::Convert { what: format!("the tokenizer: {what}") })?;
     metadata.set("tokenizer.ggml.model", Value::from("llama"));
     metadata.set("tokenizer.ggml.pre", Value::from("default"));
     let texts = pieces.iter().map(|piece| piece.text.as_bytes()).collect();
@@ -112,7 +109,9 @@ fn list<'a>(metadata: &'a Metadata, name: &str, n: usize) -> Result<&'a Array> {
     let key = format!("tokenizer.ggml.{name}");
     match metadata.get(&key) {
         Some(Value::Array(array)) if array.len() == n => Ok(array),
-        Some(_) => Err(Error::Convert { what: format!("'{key}' is no list of {n} elements, as there are tokens") }),
+        Some(_) => {
+            Err(Error::Convert { what: format!("'{key}' is no list of {n} elements, as there are tokens") })
+        }
         None => Err(Error::Convert { what: format!("the file has no '{key}'") }),
     }
 }

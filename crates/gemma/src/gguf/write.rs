@@ -32,6 +32,19 @@ pub struct WriteOptions<'a> {
 /// [`Error`]: a model that gemma.cpp does not know, tensors that are missing or have other shapes, writing.
 pub fn write_sbs<W: Write>(set: &GgufSet, options: &WriteOptions<'_>, sink: W) -> Result<(W, ModelConfig)> {
     let config = config_of_gguf(set, options)?;
+    Ok((write_sbs_as(set, &config, options, sink)?, config))
+}
+
+/// As [`write_sbs`], as the model that `config` says, whatever the GGUF file's sizes are called.
+///
+/// # Errors
+/// As [`write_sbs`].
+pub fn write_sbs_as<W: Write>(
+    set: &GgufSet,
+    config: &ModelConfig,
+    options: &WriteOptions<'_>,
+    sink: W,
+) -> Result<W> {
     let made;
     let tokenizer = match options.tokenizer {
         Some(given) => given,
@@ -40,12 +53,12 @@ pub fn write_sbs<W: Write>(set: &GgufSet, options: &WriteOptions<'_>, sink: W) -
             &made
         }
     };
-    let infos = TensorInfos::new(&config);
+    let infos = TensorInfos::new(config);
     let mut writer = SbsWriter::new(sink)?;
-    for (name, _) in used_tensors(&config) {
+    for (name, _) in used_tensors(config) {
         let Some(info) = infos.find(&name) else { continue };
         let (rows, cols) = info.extents();
-        let Some(mut values) = values_of(set, &config, &name)? else { continue };
+        let Some(mut values) = values_of(set, config, &name)? else { continue };
         if values.len() != rows * cols {
             let what = format!("{} values long in the GGUF file, expected {rows} x {cols}", values.len());
             return Err(Error::Tensor { name, what });
@@ -55,7 +68,7 @@ pub fn write_sbs<W: Write>(set: &GgufSet, options: &WriteOptions<'_>, sink: W) -
         let dtype = if info.min_size == Type::I8 { options.weight } else { dtype };
         writer.encode(&name, dtype, rows, cols, &mut values)?;
     }
-    Ok((writer.finish(&config, Some(tokenizer))?, config))
+    writer.finish(config, Some(tokenizer))
 }
 
 /// The configuration of the known model with these sizes.
@@ -76,7 +89,12 @@ fn config_of_gguf(set: &GgufSet, options: &WriteOptions<'_>) -> Result<ModelConf
         let config = config_of(model, options.weight, model.wrapping(Some(instructed))).ok()?;
         let layer = config.layer_configs.first()?;
         let own = [
-            config.num_layers, config.model_dim, layer.ff_hidden_dim, layer.heads, layer.kv_heads, layer.qkv_dim,
+            config.num_layers,
+            config.model_dim,
+            layer.ff_hidden_dim,
+            layer.heads,
+            layer.kv_heads,
+            layer.qkv_dim,
         ];
         let family = if model.is_gemma3() { "gemma3" } else { "gemma2" };
         (arch == family && own.map(i64::from) == found).then_some(config)
@@ -107,7 +125,8 @@ fn values_of(set: &GgufSet, config: &ModelConfig, name: &str) -> Result<Option<V
         "c_final_norm" => return vector(set, "output_norm.weight").map(Some),
         _ => {}
     }
-    let Some((base, il)) = name.rsplit_once('_').and_then(|(base, il)| Some((base, il.parse::<usize>().ok()?)))
+    let Some((base, il)) =
+        name.rsplit_once('_').and_then(|(base, il)| Some((base, il.parse::<usize>().ok()?)))
     else {
         return Ok(None);
     };

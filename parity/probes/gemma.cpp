@@ -1,6 +1,7 @@
 // What gemma.cpp says about its formats, for quipu-gemma to be compared with. Built against its sources and
 // highway's, with compression/python/compression_clif_aux.cc, one instruction set (HWY_COMPILE_ONLY_STATIC), NUQ
-// enabled (GEMMA_ENABLE_NUQ=1).
+// enabled (GEMMA_ENABLE_NUQ=1). Of NUQ the decoder is compared with AVX2 (-march=haswell): with AVX-512 and VBMI the
+// reference's takes the wrong half of its input for every second 32 values (Replicate4x, kAdd).
 //
 //     gemma codec TYPE VALUES BYTES DECODED   encodes the f32 in VALUES, compares with BYTES; decodes BYTES, compares
 //                                             with the f32 in DECODED; prints counts and the distortion's figures
@@ -8,6 +9,7 @@
 //     gemma configs                           a line for each model, type and wrapping: specifier, its u32 in hex
 //     gemma tensors SPECIFIER                 a line for each tensor that has values
 //     gemma sbs SPECIFIER DIR OUT [TOKENIZER] the model in DIR (order.txt: name and type a line; NAME.f32) as a file
+//     gemma tokenize FILE.sbs                 the ids of each line on stdin, by the file's tokenizer
 //     gemma blobs IN OUT                      reads all blobs of a store and writes them again
 
 #include <stdint.h>
@@ -15,6 +17,7 @@
 #include <string.h>
 
 #include <fstream>
+#include <iostream>
 #include <sstream>
 #include <string>
 #include <vector>
@@ -24,6 +27,7 @@
 #include "compression/python/compression_clif_aux.h"
 #include "gemma/configs.h"
 #include "gemma/tensor_info.h"
+#include "gemma/tokenizer.h"
 #include "io/blob_store.h"
 #include "util/mat.h"
 #include "util/threading_context.h"
@@ -74,7 +78,7 @@ static int Codec(const char* values_path, const char* bytes_path, const char* de
   DistortionStats stats;
   for (size_t i = 0; i < num; ++i) {
     floats_wrong += memcmp(&decoded[i], &theirs_decoded[i], 4) != 0;
-    if (values[i] == values[i] && (values[i] != 0.0f || decoded[i] == 0.0f)) stats.Notify(values[i], decoded[i]);
+    if (hwy::ScalarIsFinite(values[i]) && hwy::ScalarIsFinite(decoded[i]) && (values[i] != 0.0f || decoded[i] == 0.0f)) stats.Notify(values[i], decoded[i]);
   }
   printf("values %zu bytes %zu wrong %zu first %zd decoded wrong %zu\n", num, n_bytes, bytes_wrong,
          static_cast<ssize_t>(first_wrong), floats_wrong);
@@ -182,6 +186,22 @@ static int Blobs(const char* in, const char* out) {
   return 0;
 }
 
+static int Tokenize(const char* path) {
+  BlobReader reader{Path(path)};
+  std::string proto;
+  reader.CallWithSpan<char>("tokenizer",
+                            [&](const hwy::Span<const char> bytes) { proto.assign(bytes.data(), bytes.size()); });
+  const GemmaTokenizer tokenizer(proto);
+  std::string line;
+  while (std::getline(std::cin, line)) {
+    std::vector<int> ids;
+    if (!tokenizer.Encode(line, &ids)) return 1;
+    for (size_t i = 0; i < ids.size(); ++i) printf("%s%d", i ? " " : "", ids[i]);
+    printf("\n");
+  }
+  return 0;
+}
+
 int main(int argc, char** argv) {
   const std::string what = argc > 1 ? argv[1] : "";
   if (what == "codec" && argc == 6) {
@@ -201,6 +221,7 @@ int main(int argc, char** argv) {
   if (what == "configs") return Configs();
   if (what == "tensors" && argc == 3) return Tensors(argv[2]);
   if (what == "sbs" && argc >= 5) return Sbs(argv[2], argv[3], argv[4], argc > 5 ? argv[5] : nullptr);
+  if (what == "tokenize" && argc == 3) return Tokenize(argv[2]);
   if (what == "blobs" && argc == 4) return Blobs(argv[2], argv[3]);
   fprintf(stderr, "see the head of gemma.cpp\n");
   return 2;

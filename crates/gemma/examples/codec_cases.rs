@@ -104,7 +104,11 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     fs::write(format!("{prefix}.bytes"), &bytes)?;
     fs::write(format!("{prefix}.decoded"), raw(&decoded))?;
     let mut stats = DistortionStats::default();
-    for (x, y) in values.iter().zip(&decoded).filter(|(x, y)| !x.is_nan() && (**x != 0.0 || **y == 0.0)) {
+    for (x, y) in values
+        .iter()
+        .zip(&decoded)
+        .filter(|(x, y)| x.is_finite() && y.is_finite() && (**x != 0.0 || **y == 0.0))
+    {
         stats.notify(*x, *y);
     }
     println!(

@@ -6,6 +6,7 @@
 //! files, its length; half of the time with headers that still agree) and does all that can be done with it. Prints how
 //! many were opened and how many refused; a panic or an abort is a finding.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use quipu_gemma::gguf::to_gguf;
@@ -47,20 +48,25 @@ const NUMBERS: [u64; 16] = [
     u64::MAX,
 ];
 
-/// The last part of a file, where its metadata are: most damage is done there.
-fn place(rng: &mut SplitMix, len: usize, metadata: usize) -> usize {
-    if rng.next() % 4 == 0 {
-        rng.below(len)
-    } else {
-        metadata.min(len) + rng.below(len.saturating_sub(metadata))
-    }
+/// A file and where its metadata are: most damage is done there.
+struct Sample {
+    bytes: Vec<u8>,
+    metadata: Vec<Range<usize>>,
 }
 
-fn damage(rng: &mut SplitMix, files: &[(Vec<u8>, usize)]) -> Vec<u8> {
-    let (file, metadata) = &files[rng.below(files.len())];
-    let mut bytes = file.clone();
+fn place(rng: &mut SplitMix, sample: &Sample, len: usize) -> usize {
+    if rng.next() % 4 == 0 {
+        return rng.below(len);
+    }
+    let range = &sample.metadata[rng.below(sample.metadata.len())];
+    (range.start + rng.below(range.len())).min(len - 1)
+}
+
+fn damage(rng: &mut SplitMix, files: &[Sample]) -> Vec<u8> {
+    let sample = &files[rng.below(files.len())];
+    let mut bytes = sample.bytes.clone();
     for _ in 0..=rng.below(4) {
-        let at = place(rng, bytes.len(), *metadata);
+        let at = place(rng, sample, bytes.len());
         match rng.next() % 8 {
             0..3 => bytes[at] ^= 1 << (rng.next() % 8),
             3 | 4 => {
@@ -78,7 +84,7 @@ fn damage(rng: &mut SplitMix, files: &[(Vec<u8>, usize)]) -> Vec<u8> {
                 }
             }
             6 => {
-                let (other, _) = &files[rng.below(files.len())];
+                let other = &files[rng.below(files.len())].bytes;
                 let from = rng.below(other.len());
                 let n = rng.below(64).min(other.len() - from).min(bytes.len() - at);
                 bytes[at..at + n].copy_from_slice(&other[from..from + n]);
@@ -108,8 +114,14 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     for path in args {
         let bytes = std::fs::read(&path)?;
         let sbs = SbsFile::open(&path)?;
-        let metadata = sbs.blobs().find("config").map_or(0, |blob| blob.offset as usize);
-        files.push((bytes, metadata));
+        let places = ["config", "toc", "tokenizer"].map(|key| sbs.blobs().find(key));
+        let mut metadata: Vec<Range<usize>> = places
+            .into_iter()
+            .flatten()
+            .map(|blob| blob.offset as usize..blob.range().end as usize)
+            .collect();
+        metadata.extend([0..1024, bytes.len() - 1024..bytes.len()]);
+        files.push(Sample { bytes, metadata });
     }
     if files.is_empty() {
         return Err("no files".into());

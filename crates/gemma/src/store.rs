@@ -32,6 +32,9 @@ pub const MOCK_TOKENIZER: &str = "unavailable";
 /// Largest head that the reference takes (`kMaxQKVDim`).
 const MAX_QKV_DIM: u32 = 1024;
 
+/// Most layers: their numbers have three digits in the names of blobs.
+const MAX_LAYERS: usize = 999;
+
 /// How a file of before 2025 is to be understood, which does not say it itself.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct OpenOptions {
@@ -301,6 +304,9 @@ fn check_config(config: &ModelConfig) -> Result<()> {
         ));
     }
     let vit = &config.vit_config;
+    if n_layers.max(vit.layer_configs.len()) > MAX_LAYERS {
+        return refused(format!("has {n_layers} layers, expected at most {MAX_LAYERS}"));
+    }
     let layers = config.layer_configs.iter().chain(&vit.layer_configs);
     for (il, layer) in layers.enumerate() {
         if layer.qkv_dim > MAX_QKV_DIM {

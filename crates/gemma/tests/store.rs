@@ -33,7 +33,7 @@ fn a_model_is_read_as_it_was_written() {
             let expected = common::values(&mat.name, mat.n_values() as usize);
             let all = sbs.values(&mat.name, 0, expected.len()).expect("readable");
             let worst = all.iter().zip(&expected).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
-            assert!(worst < 0.05, "{} {}: {worst}", mat.name, mat.dtype);
+            assert!(worst < 0.06, "{} {}: {worst}", mat.name, mat.dtype);
             // From anywhere to anywhere.
             for (from, n) in [(1, 1), (31, 200), (255, 2), (130, 126)] {
                 if from + n <= all.len() {

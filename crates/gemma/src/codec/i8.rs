@@ -22,8 +22,8 @@ fn encode_group(values: &[f32], out: &mut [u8]) {
     let max = values.iter().copied().fold(f32::MIN, f32::max);
     let range = if max - min == 0.0 { 1.0 } else { max - min };
     let scale = 255.0 / range;
-    // Towards zero; a step that has no size makes it one that a bf16 still has.
-    let zero_point = to_i32(-scale * min - 128.0) as f32;
+    // Rounded once, as compilers contract it where there are fused multiply-adds; then towards zero.
+    let zero_point = to_i32((-scale).mul_add(min, -128.0)) as f32;
     let step = bf16::from_f32(1.0 / scale);
     let scale = bf16::to_f32(bf16::from_f32(scale));
     let zero = bf16::from_f32(zero_point);
@@ -33,8 +33,9 @@ fn encode_group(values: &[f32], out: &mut [u8]) {
     let zero = bf16::to_f32(zero);
     for (x, code) in values.iter().zip(codes) {
         let rounded = scale.mul_add(*x, zero).round_ties_even();
-        // Saturates, as narrowing does there.
-        *code = (rounded as i32).clamp(-128, 127) as i8 as u8;
+        // Narrowing saturates. What is not a number, in a group whose range is too small for a scale, is the smallest.
+        let narrowed = if rounded.is_nan() { -128 } else { (rounded as i32).clamp(-128, 127) };
+        *code = (narrowed as i8).cast_unsigned();
     }
 }
 

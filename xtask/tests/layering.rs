@@ -7,7 +7,7 @@ use std::process::Command;
 use serde_json::Value;
 
 /// From the ground up: each crate may use those before it.
-const ORDER: [&str; 18] = [
+const ORDER: [&str; 19] = [
     "quipu-quant",
     "quipu-gguf",
     "quipu-graph",
@@ -25,6 +25,7 @@ const ORDER: [&str; 18] = [
     "quipu-chat",
     "quipu",
     "quipu-convert",
+    "quipu-gemma",
     "quipu-cli",
 ];
 

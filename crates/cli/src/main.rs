@@ -61,8 +61,10 @@ enum Command {
     Merge(commands::merge::Args),
     /// Measure tokens per second, with llama-bench's tests, columns and units.
     Bench(commands::bench::Args),
-    /// Turn a Hugging Face model directory into a GGUF file, as convert_hf_to_gguf.py does.
+    /// Turn a Hugging Face model directory into a GGUF file, as convert_hf_to_gguf.py does; or GGUF into gemma.cpp's .sbs, and back.
     Convert(commands::convert::Args),
+    /// Show, compare and migrate gemma.cpp's .sbs files.
+    Sbs(commands::sbs::Args),
 }
 
 /// Short flags of several letters, which the reference has and the parser does not.
@@ -110,6 +112,7 @@ fn main() -> ExitCode {
         Command::Merge(args) => commands::merge::run(&args),
         Command::Bench(args) => commands::bench::run(&args),
         Command::Convert(args) => commands::convert::run(&args),
+        Command::Sbs(args) => commands::sbs::run(&args),
     };
     // Who was given an output for good, such as a recorder of events, never drops it.
     quipu::gguf::remove_unfinished();

@@ -1,21 +1,24 @@
 //! Options that several commands share.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use quipu::gguf::{Inputs, MetadataOverride};
+use quipu::gguf::{GgufSet, Inputs, MetadataOverride};
 use quipu::{
     BufferOverride, Device, DeviceChoice, LoadMode, LoadOptions, Model, Session, SessionOptions, SplitMode,
     Tokenizer,
 };
 
+use quipu_gemma::SbsFile;
+
+use crate::commands::sbs::named;
 use crate::fail::Failure;
 use crate::output::note;
 
 /// Which model.
 #[derive(Debug, clap::Args)]
 pub(crate) struct ModelArgs {
-    /// GGUF file; without it the embedded demo model is used.
+    /// GGUF file, or a .sbs file of gemma.cpp; without it the embedded demo model is used.
     #[arg(short = 'm', long = "model", value_name = "MODEL")]
     pub model: Option<PathBuf>,
     /// How the file is read: none, mmap, mlock, mmap+mlock or dio (past the page cache).
@@ -64,6 +67,10 @@ impl ModelArgs {
     pub fn open(&self) -> Result<Model, Failure> {
         let gpus = self.gpus()?;
         match &self.model {
+            Some(path) if is_sbs(path) => {
+                let name = path.display().to_string();
+                Ok(Model::open_set(&from_sbs(path)?, &name, &mut self.load_options()?.into(), &gpus)?)
+            }
             Some(path) => Ok(Model::open_on(path, &mut self.load_options()?.into(), &gpus)?),
             None if gpus.is_empty() => Ok(Model::embedded()?),
             None => Ok(Model::embedded_on(&mut self.load_options()?.into(), &gpus)?),
@@ -119,6 +126,11 @@ impl ModelArgs {
     /// Only the vocabulary: the file may hold no weights.
     pub fn tokenizer(&self) -> Result<Tokenizer, Failure> {
         match &self.model {
+            Some(path) if is_sbs(path) => {
+                let sbs = SbsFile::open(path).map_err(named(path))?;
+                let metadata = quipu_gemma::gguf::vocabulary(&sbs).map_err(named(path))?;
+                Ok(Tokenizer::from_gguf(&metadata)?)
+            }
             Some(path) => Ok(quipu::open_tokenizer(path)?),
             None => Ok(Model::embedded()?.tokenizer()?.clone()),
         }
@@ -131,6 +143,18 @@ fn n_gpu_layers(text: &str) -> Result<i32, String> {
         "all" | "auto" => Ok(-1),
         number => number.parse().map_err(|_| "expected a number, all or auto".to_owned()),
     }
+}
+
+/// Whether a model is one of gemma.cpp's files.
+fn is_sbs(path: &Path) -> bool {
+    path.extension().is_some_and(|extension| extension == "sbs")
+}
+
+/// The model in a .sbs file, as a GGUF file in memory.
+fn from_sbs(path: &Path) -> Result<GgufSet, Failure> {
+    let sbs = SbsFile::open(path).map_err(named(path))?;
+    let file = quipu_gemma::gguf::to_gguf(&sbs, None).map_err(named(path))?;
+    Ok(GgufSet::from(&file))
 }
 
 /// How to compute.

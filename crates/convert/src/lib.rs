@@ -50,7 +50,7 @@ mod pre;
 mod rope_freqs;
 mod safetensors;
 mod special_vocab;
-mod spm;
+pub mod spm;
 mod tensors;
 mod vocab;
 mod yaml;

@@ -7,22 +7,22 @@ use std::path::Path;
 use super::error::{ConvertError, Result};
 
 /// Types of pieces, with SentencePiece's numbers, which GGUF kept.
-pub(super) mod piece_type {
+pub mod piece_type {
     /// Ordinary text.
-    pub(crate) const NORMAL: i32 = 1;
+    pub const NORMAL: i32 = 1;
     /// Control tokens.
-    pub(crate) const CONTROL: i32 = 3;
+    pub const CONTROL: i32 = 3;
     /// Text that is never split.
-    pub(crate) const USER_DEFINED: i32 = 4;
+    pub const USER_DEFINED: i32 = 4;
     /// Placeholders.
-    pub(crate) const UNUSED: i32 = 5;
+    pub const UNUSED: i32 = 5;
     /// Single bytes.
-    pub(crate) const BYTE: i32 = 6;
+    pub const BYTE: i32 = 6;
 }
 
 /// A piece.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Piece {
+pub struct Piece {
     /// Its text.
     pub text: String,
     /// Its score.
@@ -35,12 +35,16 @@ pub(super) struct Piece {
 ///
 /// # Errors
 /// The file cannot be read or is not such a protobuf.
-pub(super) fn read(path: &Path) -> Result<Vec<Piece>> {
+pub fn read(path: &Path) -> Result<Vec<Piece>> {
     let bytes = super::json::read(path)?;
     parse(&bytes).map_err(|message| ConvertError::SentencePiece { path: path.to_owned(), message })
 }
 
-fn parse(bytes: &[u8]) -> std::result::Result<Vec<Piece>, String> {
+/// Reads the pieces of a serialised model, in the order of their ids.
+///
+/// # Errors
+/// What is not such a protobuf, and where.
+pub fn parse(bytes: &[u8]) -> std::result::Result<Vec<Piece>, String> {
     let mut pieces = Vec::new();
     let mut reader = Reader { bytes, at: 0 };
     while let Some((field, value)) = reader.field()? {

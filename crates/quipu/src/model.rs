@@ -82,6 +82,19 @@ impl Model {
         Model::open_at(path.as_ref(), params, devices)
     }
 
+    /// Opens a model that is not a file of GGUF but was made into one, as `quipu-gemma` does with `.sbs` files; `name` stands in messages.
+    ///
+    /// # Errors
+    /// As [`Model::open_on`].
+    pub fn open_set(
+        set: &GgufSet,
+        name: &str,
+        params: &mut LoadParams<'_>,
+        devices: &[Arc<dyn Device>],
+    ) -> Result<Model, Error> {
+        Model::from_set(set, None, name, params, devices)
+    }
+
     fn open_at(path: &Path, params: &mut LoadParams<'_>, others: &[Arc<dyn Device>]) -> Result<Model, Error> {
         let name = path.display().to_string();
         let set = params.options.open(path).map_err(|source| match source {

@@ -1,11 +1,15 @@
-//! `quipu convert`: a Hugging Face model directory becomes a GGUF file.
+//! `quipu convert`: a Hugging Face model directory becomes a GGUF file; a GGUF file a .sbs file of gemma.cpp, and back.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
+use quipu::gguf::{GgufSet, Inputs, SourceKind};
 use quipu_convert::{ConvertOptions, OutType, convert};
+use quipu_gemma::gguf::{WriteOptions, write_gguf, write_sbs};
+use quipu_gemma::{SbsFile, Type as SbsType};
 
+use super::sbs::{named, read_file};
 use crate::fail::Failure;
-use crate::output::note;
+use crate::output::{Output, note};
 
 /// `--outtype`, with the reference's names.
 #[derive(Clone, Copy, Debug, clap::ValueEnum)]
@@ -20,9 +24,10 @@ enum Type {
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// The directory with config.json, model*.safetensors and the tokenizer's files.
+    /// The directory with config.json, model*.safetensors and the tokenizer's files; or a .gguf or .sbs file.
     dir: PathBuf,
-    /// The GGUF file; {ftype} in its name becomes the type. A folder: the file is named after the model.
+    /// The GGUF file; {ftype} in its name becomes the type. A folder: the file is named after the model. With a name in
+    /// .sbs: gemma.cpp's file, of a GGUF file.
     #[arg(short, long, value_name = "OUT.gguf", alias = "outfile")]
     output: PathBuf,
     /// Type of the weights; auto is bf16 or f16, as the checkpoint.
@@ -37,9 +42,25 @@ pub(crate) struct Args {
     /// Name of the pre-tokenizer (llama-bpe, qwen2, ...), for vocabularies that are not recognised.
     #[arg(long, value_name = "NAME")]
     pre: Option<String>,
+    /// To .sbs: type of the matrices (sfp, bf16, i8, nuq, f32).
+    #[arg(long, value_name = "TYPE", default_value = "sfp")]
+    weight: String,
+    /// To and from .sbs: the SentencePiece model, instead of the one in the file or one made of its vocabulary.
+    #[arg(long, value_name = "FILE")]
+    tokenizer: Option<PathBuf>,
+    /// To .sbs: whether the model was instructed; without it, whether it has a chat template.
+    #[arg(long, value_name = "BOOL")]
+    instructed: Option<bool>,
 }
 
 pub(crate) fn run(args: &Args) -> Result<(), Failure> {
+    let is = |path: &Path, extension: &str| path.extension().is_some_and(|e| e == extension);
+    if is(&args.dir, "sbs") {
+        return from_sbs(args);
+    }
+    if is(&args.output, "sbs") {
+        return to_sbs(args);
+    }
     let options = ConvertOptions {
         out_type: match args.outtype {
             Type::F32 => OutType::F32,
@@ -62,5 +83,42 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
         done.n_bytes,
         done.out_type.name()
     ));
+    Ok(())
+}
+
+/// The files that are read.
+fn inputs(args: &Args) -> Inputs {
+    let mut inputs = Inputs::new();
+    inputs.add_model(&args.dir);
+    args.tokenizer.iter().for_each(|path| inputs.add(path));
+    inputs
+}
+
+fn from_sbs(args: &Args) -> Result<(), Failure> {
+    let sbs = SbsFile::open(&args.dir).map_err(named(&args.dir))?;
+    let tokenizer = args.tokenizer.as_deref().map(read_file).transpose()?;
+    let mut output = Output::create(&args.output, &inputs(args))?;
+    write_gguf(&sbs, tokenizer.as_deref(), &mut output).map_err(named(&args.dir))?;
+    output.finish()?;
+    note(format_args!("{}: {}", args.output.display(), sbs.config().specifier()));
+    if sbs.config().has_vit() {
+        note("the image encoder was left out");
+    }
+    Ok(())
+}
+
+fn to_sbs(args: &Args) -> Result<(), Failure> {
+    let known = [SbsType::Sfp, SbsType::Bf16, SbsType::I8, SbsType::Nuq, SbsType::F32];
+    let weight = known.into_iter().find(|dtype| dtype.name() == args.weight).ok_or_else(|| {
+        Failure::Input(format!("--weight {}: no such type, expected sfp, bf16, i8, nuq or f32", args.weight))
+    })?;
+    let set = GgufSet::open(&args.dir, SourceKind::Mapped)
+        .map_err(|error| Failure::Input(format!("{}: {error}", args.dir.display())))?;
+    let tokenizer = args.tokenizer.as_deref().map(read_file).transpose()?;
+    let options = WriteOptions { weight, instructed: args.instructed, tokenizer: tokenizer.as_deref() };
+    let output = Output::create(&args.output, &inputs(args))?;
+    let (output, config) = write_sbs(&set, &options, output).map_err(named(&args.dir))?;
+    output.finish()?;
+    note(format_args!("{}: {}", args.output.display(), config.specifier()));
     Ok(())
 }

@@ -15,5 +15,6 @@ pub(crate) mod plan;
 pub(crate) mod quantize;
 pub(crate) mod render;
 pub(crate) mod run;
+pub(crate) mod sbs;
 pub(crate) mod split;
 pub(crate) mod tokenize;

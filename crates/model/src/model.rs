@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use quipu_backend::{Buffer, Device};
-use quipu_gguf::{GgufFile, GgufSet};
+use quipu_gguf::{ByteSource, GgufFile, GgufSet};
 use quipu_graph::{DType, Graph};
 use quipu_kv_cache::{KShift, KvLayerShape, Memory};
 
@@ -28,6 +28,8 @@ pub struct Model {
     /// Absent if only the vocabulary was wanted.
     network: Option<Box<dyn Network>>,
     buffers: Vec<Arc<dyn Buffer>>,
+    /// Files whose mappings hold weights.
+    sources: Vec<Arc<dyn ByteSource>>,
     offloaded: OffloadedLayers,
     stats: LoadStats,
     description: String,
@@ -63,6 +65,7 @@ impl Model {
                 hparams,
                 network: None,
                 buffers: Vec::new(),
+                sources: Vec::new(),
                 offloaded: OffloadedLayers::default(),
                 stats: LoadStats::default(),
                 description: String::new(),
@@ -76,7 +79,7 @@ impl Model {
         let offload = params.offload.map(|device| (device, layers));
         let mut loader = Loader::new(set, device, &params.options, offload)?;
         let network = (architecture.load)(&mut loader, &hparams)?;
-        let Filled { buffers, stats } = loader.finish(architecture.name, device, params)?;
+        let Filled { buffers, sources, stats } = loader.finish(architecture.name, device, params)?;
         let size_class = (architecture.size_class)(&SizeFacts::from(&hparams));
         let description = crate::describe::description(name, size_class, set)?;
         Ok(Model {
@@ -84,6 +87,7 @@ impl Model {
             hparams,
             network: Some(network),
             buffers,
+            sources,
             offloaded: offload.map_or_else(OffloadedLayers::default, |(_, layers)| layers),
             stats,
             description,
@@ -131,6 +135,15 @@ impl Model {
     /// the graphs name them by number.
     pub fn buffers(&self) -> &[Arc<dyn Buffer>] {
         &self.buffers
+    }
+
+    /// Whether the files that weights are used in place of are still there. Whoever computes with them asks when it is done: of
+    /// pages that went missing meanwhile, zeros were read.
+    ///
+    /// # Errors
+    /// [`quipu_gguf::Error::MappingChanged`].
+    pub fn check_sources(&self) -> Result<(), Error> {
+        Ok(self.sources.iter().try_for_each(|source| source.check_unchanged())?)
     }
 
     /// Whether layer `il` lies on the device that layers were offloaded to, and its cache should too; `n_layer` asks for the

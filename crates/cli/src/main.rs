@@ -80,7 +80,7 @@ fn long_form(arg: OsString) -> OsString {
 }
 
 fn main() -> ExitCode {
-    ALLOCATOR.install();
+    quipu::gguf::ExitOnOutOfMemory::install();
     work::run(command)
 }
 

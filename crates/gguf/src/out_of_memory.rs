@@ -20,6 +20,7 @@ thread_local! {
 /// The system's allocator, for a program that ends when there is no memory.
 #[derive(Clone, Copy, Debug)]
 pub struct ExitOnOutOfMemory {
+    #[cfg_attr(not(unix), allow(dead_code))]
     program: &'static str,
 }
 
@@ -32,7 +33,7 @@ impl ExitOnOutOfMemory {
     /// From here on an abort because memory was refused removes unfinished outputs and ends the program with exit code 1; the
     /// standard library has said why on stderr by then. Aborts for other reasons stay aborts. Does nothing where there are no
     /// signals.
-    pub fn install(&self) {
+    pub fn install() {
         #[cfg(unix)]
         unix::install();
     }

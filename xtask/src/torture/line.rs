@@ -1,6 +1,6 @@
 //! Random command lines: every command, its flags, values that make sense and values that do not.
 
-use std::fmt;
+use std::fmt::{self, Write};
 
 use quipu_parity::random::SplitMix;
 
@@ -288,11 +288,9 @@ impl Line {
         match command {
             "run" => {
                 draft.loading();
-                if draft.chance(3) {
-                    draft.option("-f", &TEXTS, 1)
-                } else {
-                    draft.option("-p", &WORDS, 1)
-                }
+                let (flag, values): (&str, &[&str]) =
+                    if draft.chance(3) { ("-f", &TEXTS) } else { ("-p", &WORDS) };
+                draft.option(flag, values, 1);
                 draft.option("-n", &FEW, 1);
                 draft.option("--stop", &WORDS, 5);
                 draft.context();
@@ -481,12 +479,11 @@ impl Line {
     fn new(command: &'static str, args: Vec<String>, stdin: Vec<u8>, outputs: Vec<Output>) -> Line {
         let mut text = String::from("quipu");
         for arg in &args {
-            let plain =
-                !arg.is_empty() && arg.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_./=:,+".contains(&b));
-            text.push(' ');
-            text.push_str(&if plain { arg.clone() } else { format!("{arg:?}") });
+            let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_./=:,+".contains(&byte);
+            let plain = !arg.is_empty() && arg.bytes().all(is_plain);
+            let _ = if plain { write!(text, " {arg}") } else { write!(text, " {arg:?}") };
         }
-        text.push_str(&format!("  ({} bytes on stdin)", stdin.len()));
+        let _ = write!(text, "  ({} bytes on stdin)", stdin.len());
         Line { command, args, stdin, outputs, text }
     }
 }
@@ -529,7 +526,7 @@ pub(super) fn samples() -> Vec<Line> {
         line("inspect", &["m.gguf"], "", None, false),
         line("inspect", &["m.gguf", "--plan", "--offline", "--svg", "out.bin"], "", Some("out.bin"), false),
         line("grammar-check", &["g.gbnf", "p.txt"], "", None, false),
-        line("grammar-check", &["-j", "s.json", "s.json"], "", None, false),
+        line("grammar-check", &["-j", "s.json", "a.json"], "", None, false),
         line("quantize", &["m.gguf", "old.bin", "Q4_0", "2"], "", Some("old.bin"), false),
         line(
             "imatrix",

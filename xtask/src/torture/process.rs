@@ -1,5 +1,6 @@
 //! One run of the program: its limits, its streams, its end.
 
+use std::fmt::Write as _;
 use std::fs::File;
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
@@ -133,11 +134,11 @@ fn wait(child: &mut Child, patience: Duration) -> std::io::Result<Option<ExitSta
 fn script(run: Run<'_>) -> String {
     let mut script = String::new();
     if let Some(bytes) = run.limits.address_space {
-        script.push_str(&format!("ulimit -v {} || exit 126; ", bytes >> 10));
+        let _ = write!(script, "ulimit -v {} || exit 126; ", bytes >> 10);
     }
     if let Some(bytes) = run.limits.file_size {
         // In blocks of 512 bytes, or of 1024 in some shells.
-        script.push_str(&format!("ulimit -f {} || exit 126; ", bytes >> 9));
+        let _ = write!(script, "ulimit -f {} || exit 126; ", bytes >> 9);
     }
     if run.limits.one_thread {
         script.push_str("ulimit -u 1 2>/dev/null || ulimit -p 1 || exit 126; ");

@@ -72,8 +72,18 @@ pub(super) const MODELS: [&str; 16] = [
     "pipe",
     "empty",
 ];
-pub(super) const TEXTS: [&str; 9] =
-    ["t.txt", "lines.txt", "t.txt", "p.txt", "empty", "noise.bin", "missing.txt", "folder", "m.gguf"];
+pub(super) const TEXTS: [&str; 10] = [
+    "t.txt",
+    "lines.txt",
+    "t.txt",
+    "p.txt",
+    "a.json",
+    "empty",
+    "noise.bin",
+    "missing.txt",
+    "folder",
+    "m.gguf",
+];
 pub(super) const IDS: [&str; 5] = ["ids.txt", "ids.txt", "p.txt", "noise.bin", "missing.txt"];
 pub(super) const IMATRICES: [&str; 6] =
     ["i.gguf", "i.dat", "flipped.dat", "flipped-i.gguf", "noise.bin", "folder"];
@@ -269,6 +279,7 @@ fn texts() -> Vec<(&'static str, Vec<u8>)> {
             "s.json",
             text(r#"{"type": "object", "properties": {"a": {"type": "integer"}}, "required": ["a"]}"#),
         ),
+        ("a.json", text(r#"{"a": 1}"#)),
         ("chat.jinja", text("{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}assistant:")),
         ("loop.jinja", text("{% for a in range(10000000) %}{{ a }}{% endfor %}{{ 'x' * 1000000000 }}")),
         ("messages.json", text(r#"[{"role": "user", "content": "Hello"}]"#)),

@@ -7,6 +7,7 @@ mod cuda_kernels;
 mod gpu_test;
 mod parity;
 mod synth_model;
+mod torture;
 
 use std::process::ExitCode;
 
@@ -35,6 +36,8 @@ enum Task {
     CudaKernels(cuda_kernels::Args),
     /// Build and run what only a GPU can show: kernels, models, memory, speed.
     GpuTest(gpu_test::Args),
+    /// Run random command lines under faults: nothing is lost, nothing aborts.
+    Torture(torture::Args),
 }
 
 fn main() -> ExitCode {
@@ -46,6 +49,7 @@ fn main() -> ExitCode {
         Task::BenchTokenizers(args) => bench_tokenizers::run(&args),
         Task::CudaKernels(args) => cuda_kernels::run(&args),
         Task::GpuTest(args) => gpu_test::run(&args),
+        Task::Torture(args) => torture::run(&args),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -13,6 +13,7 @@ mod options;
 mod output;
 mod sampling;
 mod signals;
+mod work;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -20,6 +21,10 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use crate::fail::Failure;
+
+/// Where there is no memory, the program ends as after any other failure.
+#[global_allocator]
+static ALLOCATOR: quipu::gguf::ExitOnOutOfMemory = quipu::gguf::ExitOnOutOfMemory::new("quipu");
 
 /// Runs GGUF language models, module for module like llama.cpp.
 #[derive(Debug, Parser)]
@@ -82,6 +87,12 @@ fn long_form(arg: OsString) -> OsString {
 }
 
 fn main() -> ExitCode {
+    quipu::gguf::ExitOnOutOfMemory::install();
+    work::run(command)
+}
+
+/// Does what the command line says.
+fn command() -> ExitCode {
     let cli = match Cli::try_parse_from(std::env::args_os().map(long_form)) {
         Ok(cli) => cli,
         // Help and version are answers, everything else is a failure like any other.

@@ -5,8 +5,11 @@
 /// signals end the program as if this had not been called.
 #[cfg(unix)]
 pub(crate) fn remove_unfinished_files() {
-    use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+    use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGXFSZ};
     use signal_hook::iterator::Signals;
+
+    // A file that may not become longer is a failure of writing, with a message, no reason to die.
+    let _ = signal_hook::flag::register(SIGXFSZ, std::sync::Arc::default());
 
     let ignored = ignored_signals();
     let wanted = [SIGINT, SIGTERM, SIGHUP].into_iter().filter(move |signal| ignored >> (signal - 1) & 1 == 0);

@@ -55,6 +55,9 @@ const NESTED: [&str; 7] = [
     "transformer_layer_config",
 ];
 
+/// Most dimensions of a head: there is a factor for each pair of them.
+const MAX_HEAD_DIM: usize = 1 << 16;
+
 /// A model's configuration.
 #[derive(Debug)]
 pub(super) struct Config {
@@ -119,12 +122,19 @@ impl Config {
     /// Rotary dimensions of a llama: `head_dim`, or the embedding's share of one head.
     pub(super) fn rope_dim(&self) -> Result<usize> {
         if let Some((key, value)) = self.find(&["head_dim"]) {
-            return size_of(&self.hparams, key, value);
+            return size_of(&self.hparams, key, value)
+                .ok()
+                .filter(|dim| *dim <= MAX_HEAD_DIM)
+                .ok_or_else(|| self.hparams.wrong(key, value, "1 to 65536"));
         }
         let hidden = self.hparams.map.get("hidden_size").unwrap_or(&Json::Null);
         let heads = self.hparams.map.get("num_attention_heads").unwrap_or(&Json::Null);
-        Ok(size_of(&self.hparams, "hidden_size", hidden)?
-            / size_of(&self.hparams, "num_attention_heads", heads)?)
+        let dim = size_of(&self.hparams, "hidden_size", hidden)?
+            / size_of(&self.hparams, "num_attention_heads", heads)?;
+        if dim > MAX_HEAD_DIM {
+            return Err(self.hparams.wrong("hidden_size", hidden, "heads of at most 65536 dimensions"));
+        }
+        Ok(dim)
     }
 
     /// `vocab_size`, if it is given.

@@ -12,6 +12,8 @@ pub enum ConvertError {
     NotADirectory { path: PathBuf },
     #[error("cannot read {}: {source}", path.display())]
     Read { path: PathBuf, source: std::io::Error },
+    #[error("{} is not UTF-8 text: byte {at} is not", path.display())]
+    NotText { path: PathBuf, at: usize },
     #[error("cannot write {}: {source}", path.display())]
     Write { path: PathBuf, source: std::io::Error },
     #[error("{} is not valid JSON: {message}", path.display())]

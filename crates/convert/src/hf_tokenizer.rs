@@ -10,6 +10,7 @@ use serde_json::{Map, Value as Json};
 use tokenizers::processors::template::TemplateProcessing;
 use tokenizers::{AddedToken, PostProcessorWrapper, PreTokenizerWrapper, Tokenizer};
 
+use super::bounds;
 use super::error::{ConvertError, Result};
 use super::json::{JsonFile, truthy};
 
@@ -57,6 +58,7 @@ impl HfTokenizer {
         // Parsed once more than needed: what is not JSON makes the library panic in places.
         let parsed = JsonFile::read(&path)?;
         let mut tokenizer = guarded(&path, || {
+            bounds::check(&parsed)?;
             let text = serde_json::to_string(&parsed.map).map_err(|error| error.to_string())?;
             Tokenizer::from_bytes(&text).map_err(|error| error.to_string())
         })?;
@@ -67,6 +69,9 @@ impl HfTokenizer {
         let declared = declared_tokens(dir, &mut config, &parsed)?;
         let specials = special_tokens(&config.map, class, &declared);
         let tokenizer = guarded(&path, || {
+            bounds::check_added(declared.values().chain(specials.iter().map(|(_, token)| token)))?;
+            // As the Python classes leave them.
+            tokenizer.with_padding(None);
             tokenizer.with_truncation(None).map_err(|error| error.to_string())?;
             add_tokens(&mut tokenizer, &declared, &specials);
             if class == Class::Llama {

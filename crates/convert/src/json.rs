@@ -40,7 +40,8 @@ impl JsonFile {
 
     /// Reads an object if the file exists.
     pub(super) fn read_optional(path: &Path) -> Result<Option<JsonFile>> {
-        if path.is_file() { JsonFile::read(path).map(Some) } else { Ok(None) }
+        // What is there but no file is refused when it is read.
+        if path.exists() { JsonFile::read(path).map(Some) } else { Ok(None) }
     }
 
     /// The value of `key`, unless it is absent or null.
@@ -54,14 +55,26 @@ impl JsonFile {
     }
 }
 
-/// Reads a whole file.
+/// Longest file that is read whole. The largest in use are lists of tensors and vocabularies of some 30 MB.
+pub(super) const MAX_BYTES: u64 = 256 << 20;
+
+/// Reads a whole file: a regular one, of bounded length.
 pub(super) fn read(path: &Path) -> Result<Vec<u8>> {
-    std::fs::read(path).map_err(|source| ConvertError::Read { path: path.to_owned(), source })
+    quipu_gguf::read_file(path, MAX_BYTES).map_err(|error| match error {
+        quipu_gguf::Error::Open { path, source } => ConvertError::Read { path, source },
+        quipu_gguf::Error::NotAFile { path } => {
+            ConvertError::Read { path, source: std::io::Error::other("not a regular file") }
+        }
+        other => ConvertError::Gguf(other),
+    })
 }
 
 /// Reads a text file.
 pub(super) fn read_text(path: &Path) -> Result<String> {
-    std::fs::read_to_string(path).map_err(|source| ConvertError::Read { path: path.to_owned(), source })
+    String::from_utf8(read(path)?).map_err(|error| {
+        let at = error.utf8_error().valid_up_to();
+        ConvertError::NotText { path: path.to_owned(), at }
+    })
 }
 
 /// Reads a text file as Python's text mode does: `\r\n` and `\r` become `\n`.

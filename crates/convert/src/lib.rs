@@ -37,6 +37,7 @@
 //! ```
 #![forbid(unsafe_code)]
 
+mod bounds;
 mod config;
 mod error;
 mod hf_tokenizer;
@@ -218,6 +219,7 @@ fn write(
     } else {
         writer.write_to(&mut out, |i, sink| planned[i].write(checkpoint, sink))?;
     }
+    checkpoint.check_unchanged()?;
     let file = out.into_inner().map_err(|error| failed(error.into_error()))?;
     let n_bytes = file.n_bytes().map_err(failed)?;
     file.finish()?;

@@ -95,6 +95,14 @@ impl Checkpoint {
         Ok(checkpoint)
     }
 
+    /// Whether what was read was in the files.
+    ///
+    /// # Errors
+    /// A shard was cut off meanwhile.
+    pub(super) fn check_unchanged(&self) -> Result<()> {
+        Ok(self.files.iter().try_for_each(ByteSource::check_unchanged)?)
+    }
+
     /// Reads `n` elements of `tensor` from element `from` on as f32, replacing what `out` held. The range
     /// must lie inside the tensor.
     pub(super) fn read(&self, tensor: &Tensor, from: usize, n: usize, out: &mut Vec<f32>) {
@@ -200,7 +208,9 @@ fn open_shard(path: &PathBuf, shard: usize) -> Result<(MappedFile, Vec<Tensor>)>
     }
     let file = MappedFile::open(path).map_err(|error| invalid(error.to_string()))?;
     let bytes = file.in_place().unwrap_or_default();
-    let views = SafeTensors::deserialize(bytes).map_err(|error| invalid(error.to_string()))?;
+    let views = SafeTensors::deserialize(bytes);
+    file.check_unchanged()?;
+    let views = views.map_err(|error| invalid(error.to_string()))?;
     let mut tensors = Vec::with_capacity(views.len());
     for (name, view) in views.iter() {
         let data = view.data();

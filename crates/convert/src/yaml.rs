@@ -11,16 +11,18 @@ use serde_json::{Map, Value as Json, json};
 use yaml_rust2::parser::{Event, Parser};
 use yaml_rust2::scanner::TScalarStyle;
 
-/// Deepest nesting and most values accepted: aliases repeat what they stand for.
+/// Deepest nesting, most values and most bytes of text accepted: aliases repeat what they stand for.
 const MAX_DEPTH: usize = 64;
 const MAX_VALUES: usize = 100_000;
+const MAX_BYTES: usize = 16 << 20;
 
 /// What a front matter says; `Null` if it is empty.
 ///
 /// # Errors
 /// What is not YAML, nests too deep or grows too large, or has keys that are no scalars.
 pub(super) fn parse(text: &str) -> Result<Json, String> {
-    let mut builder = Builder { parser: Parser::new_from_str(text), anchors: Vec::new(), n_values: 0 };
+    let mut builder =
+        Builder { parser: Parser::new_from_str(text), anchors: Vec::new(), size: Size::default() };
     loop {
         match builder.next()? {
             Event::StreamStart | Event::DocumentStart | Event::Nothing => {}
@@ -41,8 +43,15 @@ pub(super) fn parse(text: &str) -> Result<Json, String> {
 
 struct Builder<'a> {
     parser: Parser<std::str::Chars<'a>>,
-    anchors: Vec<(usize, Json, usize)>,
+    anchors: Vec<(usize, Json, Size)>,
+    size: Size,
+}
+
+/// What values take.
+#[derive(Clone, Copy, Debug, Default)]
+struct Size {
     n_values: usize,
+    n_bytes: usize,
 }
 
 impl Builder<'_> {
@@ -50,10 +59,15 @@ impl Builder<'_> {
         self.parser.next_token().map(|(event, _)| event).map_err(|error| error.to_string())
     }
 
-    fn count(&mut self, n: usize) -> Result<(), String> {
-        self.n_values += n;
-        if self.n_values > MAX_VALUES {
+    fn count(&mut self, more: Size) -> Result<(), String> {
+        // Both stay far from the end of numbers: what is added was within the bounds itself.
+        self.size.n_values += more.n_values;
+        self.size.n_bytes += more.n_bytes;
+        if self.size.n_values > MAX_VALUES {
             return Err(format!("it has more than {MAX_VALUES} values"));
+        }
+        if self.size.n_bytes > MAX_BYTES {
+            return Err(format!("it has more than {MAX_BYTES} bytes of text, aliases included"));
         }
         Ok(())
     }
@@ -62,14 +76,16 @@ impl Builder<'_> {
         if depth > MAX_DEPTH {
             return Err(format!("it nests deeper than {MAX_DEPTH}"));
         }
-        let before = self.n_values;
-        self.count(1)?;
+        let before = self.size;
+        let n_bytes = if let Event::Scalar(text, ..) = &event { text.len() } else { 0 };
+        self.count(Size { n_values: 1, n_bytes })?;
         let (value, anchor) = match event {
             Event::Alias(id) => {
                 let found = self.anchors.iter().rev().find(|(anchor, ..)| *anchor == id);
-                let (value, n) =
-                    found.map(|(_, value, n)| (value.clone(), *n)).ok_or("an alias is recursive")?;
-                self.count(n)?;
+                let found = found.map(|(_, value, size)| (value, *size));
+                let (value, size) = found.ok_or("an alias is recursive")?;
+                let value = value.clone();
+                self.count(size)?;
                 return Ok(value);
             }
             Event::Scalar(text, style, anchor, tag) => {
@@ -99,7 +115,13 @@ impl Builder<'_> {
             other => return Err(format!("unexpected {other:?}")),
         };
         if anchor > 0 {
-            self.anchors.push((anchor, value.clone(), self.n_values - before));
+            let size = Size {
+                n_values: self.size.n_values - before.n_values,
+                n_bytes: self.size.n_bytes - before.n_bytes,
+            };
+            // What is kept for aliases counts, too: anchors nest.
+            self.count(size)?;
+            self.anchors.push((anchor, value.clone(), size));
         }
         Ok(value)
     }
@@ -232,6 +254,15 @@ mod tests {
             .collect();
         assert!(parse(&text).expect_err("too large").contains("values"));
         assert!(parse(&"[".repeat(1000)).is_err());
+        // A few values of many bytes each.
+        let text = format!("a: &a {}\nb: [{}]\n", "x".repeat(1 << 20), vec!["*a"; 1000].join(", "));
+        assert!(parse(&text).expect_err("too large").contains("bytes of text"));
+        // Anchors within anchors.
+        let text: String = (0..60).map(|i| format!("&a{i} [")).collect();
+        let text = format!("{text}{}", "x".repeat(1 << 20));
+        assert!(
+            parse(&format!("{text}{}", "]".repeat(60))).expect_err("too large").contains("bytes of text")
+        );
     }
 
     #[test]

@@ -65,6 +65,13 @@ impl Fixture {
         fs::remove_file(self.dir().join(name)).expect("it is there");
     }
 
+    /// A tokenizer.json with this normalizer, in place of tokenizer.model.
+    fn normalizer(&self, normalizer: &str) {
+        self.remove("tokenizer.model");
+        let normalizer = format!("\"normalizer\": {normalizer}");
+        self.write("tokenizer.json", TOKENIZER.replace("\"normalizer\": null", &normalizer).as_bytes());
+    }
+
     fn config(&self, from: &str, to: &str) {
         assert!(CONFIG.contains(from));
         self.write("config.json", CONFIG.replace(from, to).as_bytes());
@@ -196,6 +203,53 @@ const MISTAKES: &[Mistake] = &[
         f.remove("tokenizer.model");
         f.write("tokenizer.json", TOKENIZER.replace("\"merges\": []", "\"merges\": [1]").as_bytes());
     }),
+    ("a tokenizer whose padding is longer than memory", |f| {
+        f.remove("tokenizer.model");
+        let padding = r#""padding": {"strategy": {"Fixed": 1000000000000}, "direction": "Right",
+            "pad_to_multiple_of": null, "pad_id": 0, "pad_type_id": 0, "pad_token": "a"}"#;
+        f.write("tokenizer.json", TOKENIZER.replace("\"padding\": null", padding).as_bytes());
+        f.write("tokenizer_config.json", b"{\"tokenizer_class\": \"PreTrainedTokenizerFast\"}");
+    }),
+    ("a character map of garbage", |f| {
+        f.normalizer(r#"{"type": "Precompiled", "precompiled_charsmap": "////f2Fi"}"#)
+    }),
+    ("normalizers that double a text forty times", |f| {
+        let double = r#"{"type": "Replace", "pattern": {"String": "a"}, "content": "aa"}"#;
+        f.normalizer(&format!(r#"{{"type": "Sequence", "normalizers": [{}]}}"#, vec![double; 40].join(",")));
+    }),
+    ("an added token of 20 MB", |f| {
+        f.remove("tokenizer.model");
+        let token = format!(
+            r#""added_tokens": [{{"id": 2, "content": "{}", "single_word": false, "lstrip": false,
+            "rstrip": false, "normalized": false, "special": true}}]"#,
+            "x".repeat(20 << 20)
+        );
+        f.write("tokenizer.json", TOKENIZER.replace("\"added_tokens\": []", &token).as_bytes());
+    }),
+    ("an added token of 20 MB in the configuration", |f| {
+        f.remove("tokenizer.model");
+        f.write("tokenizer.json", TOKENIZER.as_bytes());
+        let text = "x".repeat(20 << 20);
+        f.write(
+            "tokenizer_config.json",
+            format!(r#"{{"added_tokens_decoder": {{"2": {{"content": "{text}"}}}}}}"#).as_bytes(),
+        );
+    }),
+    ("a normalizer that nests too deep", |f| {
+        let depth = 40;
+        let open = r#"{"type": "Sequence", "normalizers": ["#.repeat(depth);
+        f.normalizer(&format!("{open}{}", "]}".repeat(depth)));
+    }),
+    ("heads of 2^32 - 2 dimensions", |f| {
+        let scaling = r#""vocab_size": 3, "head_dim": 4294967294, "rope_scaling": {"rope_type": "llama3", "factor": 8.0,
+            "low_freq_factor": 1.0, "high_freq_factor": 4.0, "original_max_position_embeddings": 8192}"#;
+        f.config("\"vocab_size\": 3", scaling);
+    }),
+    ("a card whose aliases multiply bytes", |f| {
+        let text = format!("---\na: &a {}\nb: [{}]\n---\n", "x".repeat(1 << 20), vec!["*a"; 1000].join(", "));
+        f.write("README.md", text.as_bytes());
+    }),
+    ("a card that is not text", |f| f.write("README.md", b"---\n\xff\n---\n")),
     ("a card with a number for text", |f| f.write("README.md", b"---\nversion: 1.5\n---\n")),
     ("a card that is not YAML", |f| f.write("README.md", b"---\na: [1\n---\n")),
     ("a special token below zero", |f| {
@@ -242,6 +296,32 @@ fn output_names_are_filled_in() {
     assert_eq!(to("x-{ftype}.gguf", OutType::Auto), fixture.root.path().join("x-f16.gguf"));
     assert_eq!(to("x-{FTYPE}.gguf", OutType::Q8_0), fixture.root.path().join("x-Q8_0.gguf"));
     assert_eq!(to("", OutType::F32), fixture.root.path().join("Model-0.03K-F32.gguf"));
+}
+
+/// Opening a pipe would wait for its other end, and a device has none.
+#[test]
+#[cfg(unix)]
+fn what_is_no_regular_file_is_refused() {
+    for name in ["config.json", "tokenizer.model", "model.safetensors", "tokenizer_config.json"] {
+        for make in ["mkfifo", "ln"] {
+            let fixture = Fixture::new();
+            let path = fixture.dir().join(name);
+            let _ = fs::remove_file(&path);
+            let mut command = std::process::Command::new(make);
+            if make == "ln" {
+                command.args(["-s", "/dev/zero"]);
+            }
+            assert!(command.arg(&path).status().expect("it runs").success());
+            let message = fixture.convert().map(|done| done.n_tensors).map_err(|error| error.to_string());
+            match message {
+                Err(message) => assert!(
+                    message.contains("DIR") || message.contains(name) || message.contains("no tokenizer"),
+                    "{message}"
+                ),
+                Ok(_) => panic!("{name} as {make} was read"),
+            }
+        }
+    }
 }
 
 /// Cuts and flips of every input file: an error or a file, never a panic.

@@ -467,11 +467,11 @@ impl ThreadPool {
     }
 
     /// Runs `f` on `n_active` threads, the caller's among them, and returns when all have left it. Runs of several
-    /// callers take turns. With one thread, `f` runs on the caller, nobody is waited for, and nothing else happens.
+    /// callers take turns. Where the system has no more threads to give, there are fewer. With one thread, `f` runs on the caller, nobody is waited for, and nothing else happens.
     ///
     /// # Errors
     /// [`PoolError::Panicked`] if `f` panicked on any thread, [`PoolError::Nested`] if called from inside `f`,
-    /// [`PoolError::ThreadCount`] and [`PoolError::Spawn`] if there cannot be so many threads.
+    /// [`PoolError::ThreadCount`] if there cannot be so many threads.
     pub fn run<F: Fn(&Team<'_>) + Sync>(&self, n_active: usize, f: F) -> Result<(), PoolError> {
         ThreadPool::check(n_active)?;
         if IN_RUN.with(|in_run| in_run.replace(true)) {
@@ -485,7 +485,14 @@ impl ThreadPool {
     fn run_together<F: Fn(&Team<'_>) + Sync>(&self, n_active: usize, f: &F) -> Result<(), PoolError> {
         let _turn = self.turns.wait();
         let mut workers = lock(&self.workers);
-        self.grow(&mut workers, n_active)?;
+        // The result does not depend on the number of threads: where no further one is to be had, those that are there do the work.
+        let n_active = match self.grow(&mut workers, n_active) {
+            Ok(()) => n_active,
+            Err(_) => workers.len() + 1,
+        };
+        if n_active == 1 {
+            return run_alone(f);
+        }
         let shared = &*self.shared;
         shared.meeting.reset();
         let job: *const (dyn Fn(&Team<'_>) + Sync + '_) = f;

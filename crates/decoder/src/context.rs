@@ -323,6 +323,7 @@ impl Context {
         let computed = self.scheduler.compute(&built.graph, &mut self.buffers, abort);
         self.callbacks.resume_panic();
         computed?;
+        self.model.check_sources()?;
         self.outputs.collect(row, ubatch, built, &self.buffers)
     }
 

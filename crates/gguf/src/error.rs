@@ -168,10 +168,19 @@ pub enum Error {
     // Writing.
     #[error("tensor '{name}' was given {found} bytes of data, expected {expected}", name = shown(name))]
     DataLength { name: String, found: u64, expected: u64 },
+    #[error(
+        "general.alignment is {alignment}: {padding} bytes of padding would go with {data} bytes of data, expected an \
+         alignment that fits the data"
+    )]
+    TooMuchPadding { alignment: u32, padding: u64, data: u64 },
     #[error("cannot write the GGUF file: {0}")]
     Write(#[source] std::io::Error),
 
     // Sources of bytes.
+    #[error("{} was cut off or became unreadable while it was in use, expected it to stay as it was opened", path.display())]
+    MappingChanged { path: PathBuf },
+    #[error("{} is longer than {limit} bytes, expected at most that", path.display())]
+    FileTooLong { path: PathBuf, limit: u64 },
     #[error("cannot read {} at offset {offset}: {source}", path.display())]
     Read { path: PathBuf, offset: u64, source: std::io::Error },
     #[error("a read of {len} bytes at offset {offset} goes past the end, the file has {file_len} bytes")]

@@ -53,7 +53,12 @@ impl GgufFile {
     /// As [`Gguf::parse`]; also [`Error::Read`].
     pub fn from_source(source: Arc<dyn ByteSource>) -> Result<GgufFile> {
         let gguf = match source.in_place() {
-            Some(bytes) => Gguf::parse(bytes)?,
+            Some(bytes) => {
+                let parsed = Gguf::parse(bytes);
+                // What was read of pages that went missing says nothing.
+                source.check_unchanged()?;
+                parsed?
+            }
             None => parse_on_demand(source.as_ref())?,
         };
         Ok(GgufFile { source, gguf: Arc::new(gguf) })
@@ -112,7 +117,7 @@ impl GgufFile {
         if self.source.in_place().is_some() {
             return self.bytes_of(info).map(Cow::Borrowed);
         }
-        let mut bytes = vec![0; info.n_bytes as usize];
+        let mut bytes = zeroed(info.n_bytes as usize)?;
         self.source.read_at(self.start_of(info), &mut bytes)?;
         Ok(Cow::Owned(bytes))
     }
@@ -176,6 +181,7 @@ fn parse_on_demand(source: &dyn ByteSource) -> Result<Gguf> {
     let mut wanted = FIRST_PREFIX.min(file_len);
     loop {
         let start = prefix.len();
+        reserve(&mut prefix, wanted as usize - start)?;
         prefix.resize(wanted as usize, 0);
         source.read_at(start as u64, &mut prefix[start..])?;
         match Gguf::parse_prefix(&prefix, file_len) {
@@ -184,4 +190,17 @@ fn parse_on_demand(source: &dyn ByteSource) -> Result<Gguf> {
             done => return done,
         }
     }
+}
+
+/// `size` zero bytes; their number comes from a file.
+fn zeroed(size: usize) -> Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    reserve(&mut bytes, size)?;
+    bytes.resize(size, 0);
+    Ok(bytes)
+}
+
+fn reserve(bytes: &mut Vec<u8>, size: usize) -> Result<()> {
+    let refused = |error| Error::OutOfMemory { size, source: std::io::Error::other(error) };
+    bytes.try_reserve_exact(size).map_err(refused)
 }

@@ -22,6 +22,26 @@ pub(crate) fn open_file(path: &Path) -> Result<(File, u64)> {
     Ok((file, len))
 }
 
+/// The bytes of the regular file at `path`, which may be `limit` of them: for the small files beside a model, which are read
+/// whole. A pipe, a device or a folder is refused before it is opened.
+///
+/// # Errors
+/// [`Error::Open`], [`Error::NotAFile`], [`Error::FileTooLong`].
+pub fn read_file(path: impl AsRef<Path>, limit: u64) -> Result<Vec<u8>> {
+    let path = path.as_ref();
+    let (file, len) = open_file(path)?;
+    let too_long = || Error::FileTooLong { path: path.to_owned(), limit };
+    if len > limit {
+        return Err(too_long());
+    }
+    let failed = |source| Error::Open { path: path.to_owned(), source };
+    let mut bytes = Vec::new();
+    bytes.try_reserve_exact(len as usize).map_err(|error| failed(std::io::Error::other(error)))?;
+    // It may grow while it is read.
+    file.take(limit.saturating_add(1)).read_to_end(&mut bytes).map_err(failed)?;
+    if bytes.len() as u64 > limit { Err(too_long()) } else { Ok(bytes) }
+}
+
 impl Gguf {
     /// Reads and checks the header of the file at `path` with plain reads; at most twice the header's length
     /// (64 KiB at least) is held in memory. Returns the open file with it.

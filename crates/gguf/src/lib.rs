@@ -33,6 +33,7 @@ mod file;
 mod header;
 mod merge;
 mod metadata;
+mod out_of_memory;
 mod output;
 mod overrides;
 mod parse;
@@ -47,8 +48,10 @@ mod writer;
 
 pub use error::{Error, Result};
 pub use file::GgufFile;
+pub use header::read_file;
 pub use merge::MergePlan;
 pub use metadata::{FromValue, Metadata};
+pub use out_of_memory::ExitOnOutOfMemory;
 pub use output::{Inputs, NewFile, remove_unfinished};
 pub use overrides::{IgnoredOverride, MetadataOverride, OverrideValue};
 pub use parse::Gguf;

@@ -163,6 +163,14 @@ impl GgufSet {
         self.shards[shard].read_tensor(within, from, out)
     }
 
+    /// Whether what was handed out in place so far was the files'; as [`crate::ByteSource::check_unchanged`].
+    ///
+    /// # Errors
+    /// [`Error::MappingChanged`].
+    pub fn check_unchanged(&self) -> Result<()> {
+        self.shards.iter().try_for_each(|file| file.source().check_unchanged())
+    }
+
     /// Lets go of the memory behind the data of tensor `index`, after it was copied elsewhere.
     ///
     /// # Errors

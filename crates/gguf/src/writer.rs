@@ -9,6 +9,9 @@ use crate::parse::alignment_of;
 use crate::tensor::{n_dims_without_ones, padded, tensor_bytes};
 use crate::{Array, Error, Gguf, MAX_TENSOR_NAME, MAX_VERSION, Metadata, Result, Value, ValueType};
 
+/// Padding that is written whatever the data: more must not exceed the data itself.
+const MUCH_PADDING: u64 = 16 << 20;
+
 /// Collects metadata and tensor descriptors, then writes the file in one pass.
 ///
 /// `general.alignment` of the metadata decides the alignment, 32 without it.
@@ -102,10 +105,10 @@ impl GgufWriter {
     /// Everything before the data, padded to where the data starts (`gguf_get_meta_data`).
     ///
     /// # Errors
-    /// [`Error::AlignmentType`], [`Error::AlignmentNotPowerOfTwo`], [`Error::EmptyKey`],
+    /// [`Error::AlignmentType`], [`Error::AlignmentNotPowerOfTwo`], [`Error::TooMuchPadding`], [`Error::EmptyKey`],
     /// [`Error::DataTooLarge`].
     pub fn header(&self) -> Result<Vec<u8>> {
-        let alignment = alignment_of(&self.metadata)?;
+        let alignment = self.alignment()?;
         let mut out = self.unpadded_header(alignment)?;
         if !self.ends_with_keys() {
             out.resize(out.len().next_multiple_of(alignment as usize), 0);
@@ -115,6 +118,21 @@ impl GgufWriter {
 
     fn ends_with_keys(&self) -> bool {
         self.end_unpadded && self.tensors.is_empty()
+    }
+
+    /// The alignment, if it makes sense for what is to be written.
+    fn alignment(&self) -> Result<u32> {
+        let alignment = alignment_of(&self.metadata)?;
+        let data = self.tensors.iter().fold(0u64, |sum, (_, _, _, n_bytes)| sum.saturating_add(*n_bytes));
+        let left_over =
+            |n_bytes: u64| padded(n_bytes, alignment).map_or(u64::from(alignment), |n| n - n_bytes);
+        let of_tensors = self.tensors.iter().map(|(_, _, _, n_bytes)| left_over(*n_bytes));
+        // The header is padded too, by less than one alignment.
+        let padding = of_tensors.fold(u64::from(alignment), u64::saturating_add);
+        if padding > data.max(MUCH_PADDING) {
+            return Err(Error::TooMuchPadding { alignment, padding, data });
+        }
+        Ok(alignment)
     }
 
     fn unpadded_header(&self, alignment: u32) -> Result<Vec<u8>> {
@@ -159,7 +177,7 @@ impl GgufWriter {
         out: &mut W,
         mut data: impl FnMut(usize, &mut dyn Write) -> io::Result<()>,
     ) -> Result<()> {
-        let alignment = alignment_of(&self.metadata)?;
+        let alignment = self.alignment()?;
         let header = self.unpadded_header(alignment)?;
         out.write_all(&header).map_err(Error::Write)?;
         if !self.ends_with_keys() {

@@ -160,6 +160,25 @@ fn memory_files_are_aligned_whatever_they_come_from() {
 }
 
 #[test]
+fn padding_keeps_to_the_size_of_the_data() {
+    let writer = |alignment: u32, n_tensors: usize| {
+        let mut w = GgufWriter::new();
+        w.metadata.set("general.alignment", Value::U32(alignment));
+        for i in 0..n_tensors {
+            w.add_tensor(&i.to_string(), DType::F32, &[1]).unwrap();
+        }
+        w
+    };
+    assert!(writer(1 << 16, 100).header().is_ok());
+    for (alignment, n_tensors) in [(1 << 31, 0), (1 << 31, 1), (1 << 20, 100)] {
+        let w = writer(alignment, n_tensors);
+        assert!(matches!(w.header(), Err(Error::TooMuchPadding { .. })), "{alignment} {n_tensors}");
+        let written = w.write_to(&mut std::io::sink(), |_, sink| sink.write_all(&[0; 4]));
+        assert!(matches!(written, Err(Error::TooMuchPadding { .. })), "{alignment} {n_tensors}");
+    }
+}
+
+#[test]
 fn the_writer_refuses_what_no_reader_takes() {
     let mut w = GgufWriter::new();
     w.add_tensor("w", DType::F32, &[4]).unwrap();

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use quipu_backend::{Buffer, Devices};
-use quipu_gguf::{GgufFile, GgufSet};
+use quipu_gguf::{ByteSource, GgufFile, GgufSet};
 use quipu_graph::{DType, Graph};
 use quipu_kv_cache::{GraphInput, KShift, KvLayerShape, KvPart, Memory, Rotation, rotate};
 
@@ -30,6 +30,8 @@ pub struct Model {
     network: Option<Box<dyn Network>>,
     buffers: Vec<Arc<dyn Buffer>>,
     layers: LayerMap,
+    /// Files whose mappings hold weights.
+    sources: Vec<Arc<dyn ByteSource>>,
     stats: LoadStats,
     description: String,
     n_params: u64,
@@ -82,6 +84,7 @@ impl Model {
                 network: None,
                 buffers: Vec::new(),
                 layers: LayerMap::own(0),
+                sources: Vec::new(),
                 stats: LoadStats::default(),
                 description: String::new(),
                 n_params: 0,
@@ -94,7 +97,7 @@ impl Model {
         let layers = LayerMap::new(hparams.n_layer(), options.n_gpu_layers, &options.tensor_split, devices)?;
         let mut loader = Loader::new(set, devices, &layers, options)?;
         let network = (architecture.load)(&mut loader, &hparams)?;
-        let Filled { buffers, stats } = loader.finish(architecture.name, devices, params)?;
+        let Filled { buffers, sources, stats } = loader.finish(architecture.name, devices, params)?;
         let size_class = (architecture.size_class)(&SizeFacts::from(&hparams));
         let description = crate::describe::description(name, size_class, set)?;
         Ok(Model {
@@ -103,6 +106,7 @@ impl Model {
             network: Some(network),
             buffers,
             layers,
+            sources,
             stats,
             description,
             n_params: set.n_params(),
@@ -154,6 +158,15 @@ impl Model {
     /// Which of the devices that it was loaded on each layer lives on.
     pub fn layer_map(&self) -> &LayerMap {
         &self.layers
+    }
+
+    /// Whether the files that weights are used in place of are still there. Whoever computes with them asks when it is done: of
+    /// pages that went missing meanwhile, zeros were read.
+    ///
+    /// # Errors
+    /// [`quipu_gguf::Error::MappingChanged`].
+    pub fn check_sources(&self) -> Result<(), Error> {
+        Ok(self.sources.iter().try_for_each(|source| source.check_unchanged())?)
     }
 
     /// What each layer remembers of each token; empty without weights.

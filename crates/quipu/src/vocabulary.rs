@@ -49,7 +49,8 @@ fn hf_json(metadata: &Metadata, path: Option<&Path>) -> Result<Option<Tokenizer>
         return Ok(Some(Tokenizer::from_hf_json(json.as_bytes(), &ids)?));
     }
     let Some(beside) = path.map(|path| path.with_file_name("tokenizer.json")) else { return Ok(None) };
-    match std::fs::read(&beside) {
+    // A regular file, and not one of any length: the largest in use have 35 MB.
+    match quipu_gguf::read_file(&beside, 256 << 20) {
         Ok(json) => Ok(Some(Tokenizer::from_hf_json(&json, &ids)?)),
         Err(_) => Ok(None),
     }

@@ -373,7 +373,9 @@ impl Tokenizer {
             done
         };
         let mut results: Vec<(usize, Result<Vec<TokenId>, Error>)> = std::thread::scope(|scope| {
-            let threads: Vec<_> = (1..n_threads).map(|_| scope.spawn(work)).collect();
+            // Where no further thread is to be had, those that are there do the work.
+            let spawn = |_| std::thread::Builder::new().spawn_scoped(scope, work).ok();
+            let threads: Vec<_> = (1..n_threads).map_while(spawn).collect();
             let mut results = work();
             for thread in threads {
                 results.extend(thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));

@@ -28,7 +28,7 @@ pub(crate) struct Args {
     /// Do not scale rows to length 1.
     #[arg(long)]
     no_normalize: bool,
-    /// Texts, one per line; without it stdin is read.
+    /// Texts, one per line; without it stdin is read. A text without tokens, as an empty line is to some models, has a row of zeros.
     #[arg(short = 'f', long)]
     file: Option<PathBuf>,
     /// Output as little-endian f32; without it rows are printed as text.
@@ -57,8 +57,14 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     let mut session = model.session(&options)?;
     let n_embd = model.hparams().n_embd;
     let mut stdout = BufWriter::new(std::io::stdout().lock());
-    for line in text.lines() {
-        for row in session.embed(line, !args.no_normalize)?.chunks(n_embd) {
+    for (i, line) in text.lines().enumerate() {
+        let rows = match session.embed(line, !args.no_normalize) {
+            // As llama-embedding has it: rows stay where their lines are.
+            Err(quipu::Error::EmptyPrompt) if pooling == Pooling::None => Vec::new(),
+            Err(quipu::Error::EmptyPrompt) => vec![0.0; n_embd],
+            rows => rows.map_err(|error| Failure::Input(format!("line {}: {error}", i + 1)))?,
+        };
+        for row in rows.chunks(n_embd) {
             if let Some(out) = &mut file {
                 row.iter().try_for_each(|x| out.write_all(&x.to_le_bytes())).map_err(|e| out.failed(e))?;
             } else {

@@ -10,3 +10,4 @@ mod unfinished;
 pub use inputs::Inputs;
 pub use new_file::NewFile;
 pub use unfinished::remove_unfinished;
+pub(crate) use unfinished::try_remove_unfinished;

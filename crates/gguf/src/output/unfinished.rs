@@ -1,7 +1,7 @@
 //! The temporary files of this process that have no name of their own yet.
 
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
 
 static UNFINISHED: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
 
@@ -20,6 +20,18 @@ pub(super) fn forget(list: &mut Vec<PathBuf>, path: &Path) {
 pub fn remove_unfinished() {
     for path in lock().drain(..) {
         // The program is about to end; there is nobody to tell.
+        let _ = std::fs::remove_file(path);
+    }
+}
+
+/// As [`remove_unfinished`], by a thread that may be holding the list: then nothing is removed.
+pub(crate) fn try_remove_unfinished() {
+    let mut list = match UNFINISHED.try_lock() {
+        Ok(list) => list,
+        Err(TryLockError::Poisoned(list)) => list.into_inner(),
+        Err(TryLockError::WouldBlock) => return,
+    };
+    for path in list.drain(..) {
         let _ = std::fs::remove_file(path);
     }
 }

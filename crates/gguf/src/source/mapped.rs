@@ -2,18 +2,26 @@
 
 use std::fmt;
 use std::ops::Range;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use memmap2::{Advice, Mmap};
 
+use super::fault::Watched;
 use super::lock::MemoryLock;
 use super::{ByteSource, SourceKind, copy_from, open_file};
 use crate::{Error, Result};
 
 /// A file mapped into memory, read only; pages are read when touched. Answers to `llama_mmap`.
+///
+/// A file that is cut off while it is mapped ends the process in other programs. On Linux the missing pages read as zeros here, and
+/// [`ByteSource::check_unchanged`] tells; the first mapping of a process installs a handler of SIGBUS for that, which passes all other
+/// faults on.
 pub struct MappedFile {
+    /// Before the mapping, so that it is dropped first.
+    watched: Watched,
     map: Mmap,
     lock: MemoryLock,
+    path: PathBuf,
 }
 
 impl MappedFile {
@@ -31,10 +39,10 @@ impl MappedFile {
         // remains is that the file must not be truncated or rewritten while it is mapped, which no program
         // can rule out; as in the reference and every mapping reader, that is the user's part. A change
         // seen through the mapping can alter numbers, but nothing derives an unchecked index from the
-        // data: all header values are copied out and checked before use.
+        // data: all header values are copied out and checked before use. Pages that go missing read as zeros (`fault`).
         let map = unsafe { Mmap::map(&file) };
         let map = map.map_err(|source| Error::Open { path: path.to_owned(), source })?;
-        Ok(MappedFile { map, lock: MemoryLock::new() })
+        Ok(MappedFile { watched: Watched::new(&map), map, lock: MemoryLock::new(), path: path.to_owned() })
     }
 }
 
@@ -48,7 +56,16 @@ impl ByteSource for MappedFile {
     }
 
     fn read_at(&self, offset: u64, out: &mut [u8]) -> Result<()> {
-        copy_from(&self.map, offset, out)
+        copy_from(&self.map, offset, out)?;
+        self.check_unchanged()
+    }
+
+    fn check_unchanged(&self) -> Result<()> {
+        if self.watched.has_faulted() {
+            Err(Error::MappingChanged { path: self.path.clone() })
+        } else {
+            Ok(())
+        }
     }
 
     fn in_place(&self) -> Option<&[u8]> {

@@ -4,6 +4,7 @@
 
 mod buffered;
 mod direct;
+mod fault;
 mod lock;
 mod mapped;
 mod memory;
@@ -64,6 +65,16 @@ pub trait ByteSource: fmt::Debug + Send + Sync {
     /// valid. Ranges beyond the end are cut; failures are ignored. Does nothing by default.
     fn release(&self, range: Range<u64>) {
         let _ = range;
+    }
+
+    /// Whether what was handed out so far was the file. To be asked after bytes were used in place: the answer holds for all that was
+    /// read before. A copy asks by itself.
+    ///
+    /// # Errors
+    /// [`Error::MappingChanged`]: pages of a mapping were missing, and zeros stood in for them. Not noticed is a file that was
+    /// overwritten, or cut off within its last page.
+    fn check_unchanged(&self) -> Result<()> {
+        Ok(())
     }
 
     /// Keeps the first `end` bytes in physical memory from now on (`llama_mlock::grow_to`). Returns how many bytes are locked:

@@ -51,7 +51,10 @@ pub(super) fn check_all(tensors: &[Bytes<'_>]) -> Result<(), Error> {
     let n_threads = std::thread::available_parallelism().map_or(1, usize::from).min(pieces.len());
     std::thread::scope(|scope| {
         for _ in 1..n_threads {
-            scope.spawn(work);
+            // Where no further thread is to be had, those that are there do the work.
+            if std::thread::Builder::new().spawn_scoped(scope, work).is_err() {
+                break;
+            }
         }
         work();
     });

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use quipu_backend::{Buffer, BufferType, Device};
-use quipu_gguf::{GgufSet, HostMemory, TensorInfo};
+use quipu_gguf::{ByteSource, GgufSet, HostMemory, TensorInfo};
 
 use super::check::{Bytes, check_all, check_blocks};
 use super::params::{LoadParams, LoadStats};
@@ -20,6 +20,8 @@ const RELEASE_STEP: usize = 8 << 20;
 #[derive(Debug)]
 pub(crate) struct Filled {
     pub buffers: Vec<Arc<dyn Buffer>>,
+    /// The files that are used in place.
+    pub sources: Vec<Arc<dyn ByteSource>>,
     pub stats: LoadStats,
 }
 
@@ -54,7 +56,7 @@ fn measure(set: &GgufSet, plan: &Plan) -> Result<Filled, Error> {
     for (buffer_type, size) in plan.buffer_types.iter().zip(&plan.sizes) {
         buffers.push(Arc::from(SizeOnly(Arc::clone(buffer_type)).allocate(*size)?));
     }
-    Ok(Filled { buffers, stats: LoadStats { bytes_total, ..LoadStats::default() } })
+    Ok(Filled { buffers, sources: Vec::new(), stats: LoadStats { bytes_total, ..LoadStats::default() } })
 }
 
 struct Job<'a> {
@@ -141,6 +143,8 @@ impl<'a> Job<'a> {
             self.stats.bytes_locked += set.shards().iter().map(|shard| shard.source().lock(0)).sum::<u64>();
         }
         self.report(params)?;
+        // What was copied, counted or checked was the file.
+        set.check_unchanged()?;
         // Headers and tensors that went elsewhere are not needed any more.
         for (shard, used) in set.shards().iter().zip(&self.used) {
             if let Some((first, last)) = *used {
@@ -293,7 +297,9 @@ impl<'a> Job<'a> {
             buffers.push(buffer);
         }
         buffers.extend(self.buffers.into_iter().map(Arc::from));
-        Ok(Filled { buffers, stats: self.stats })
+        let in_use = self.set.shards().iter().zip(&self.used).filter(|(_, used)| used.is_some());
+        let sources = in_use.map(|(shard, _)| Arc::clone(shard.source())).collect();
+        Ok(Filled { buffers, sources, stats: self.stats })
     }
 }
 

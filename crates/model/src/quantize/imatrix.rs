@@ -56,14 +56,20 @@ impl Imatrix {
     pub fn open(path: impl AsRef<Path>) -> Result<Imatrix, Error> {
         let path = path.as_ref();
         let failed = |problem: String| Error::Imatrix { path: path.display().to_string(), problem };
-        let bytes = std::fs::read(path).map_err(|error| failed(error.to_string()))?;
-        let read = if bytes.starts_with(b"GGUF") {
-            let file = GgufFile::from_vec(bytes).map_err(|error| failed(error.to_string()))?;
-            from_gguf(&file)
+        let bytes = quipu_gguf::read_file(path, u64::MAX).map_err(|error| failed(error.to_string()))?;
+        Imatrix::parse(bytes).map_err(failed)
+    }
+
+    /// As [`Imatrix::open`], of a file in memory; the error is the problem alone.
+    ///
+    /// # Errors
+    /// As [`Imatrix::open`].
+    pub fn parse(bytes: Vec<u8>) -> Result<Imatrix, String> {
+        if bytes.starts_with(b"GGUF") {
+            from_gguf(&GgufFile::from_vec(bytes).map_err(|error| error.to_string())?)
         } else {
             from_legacy(&bytes)
-        };
-        read.map_err(failed)
+        }
     }
 
     /// The weight of each column of each tensor: the mean of its squared activations, 1 where none was seen.
@@ -178,7 +184,7 @@ impl Imatrix {
             out.write_all(name.as_bytes())?;
             let most = entry.counts.iter().max().copied().unwrap_or(0);
             // Rounded up, so that it is never zero.
-            let calls = (most + (chunk_size - 1)) / chunk_size;
+            let calls = most.saturating_add(chunk_size - 1) / chunk_size;
             put(out, calls as usize)?;
             put(out, entry.sums.len())?;
             let mut values = Vec::with_capacity(entry.sums.len());

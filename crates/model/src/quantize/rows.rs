@@ -104,3 +104,65 @@ impl Chunk<'_> {
 fn in_tensor(tensor: &TensorPlan, source: quipu_quant::Error) -> Error {
     Error::Quant { name: tensor.name.clone(), source }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tensor(to: DType) -> TensorPlan {
+        let n_bytes = |dtype: DType| dtype.row_bytes(256).unwrap_or_default() as u64;
+        TensorPlan {
+            name: "blk.0.ffn_up.weight".to_owned(),
+            source_name: "blk.0.ffn_up.weight".to_owned(),
+            index: 0,
+            output: 0,
+            ne: [256, 1, 1, 1],
+            from: DType::F32,
+            to,
+            n_bytes: n_bytes(DType::F32),
+            n_bytes_new: n_bytes(to),
+            fell_back: false,
+            requires_imatrix: false,
+        }
+    }
+
+    /// What a type cannot hold is refused by the tensor's name and place; what is written is a number again.
+    #[test]
+    fn values_beyond_a_type_are_refused() {
+        let mut refused = Vec::new();
+        for to in
+            DType::ALL.into_iter().filter(|to| to.is_quantized() || *to == DType::F16 || *to == DType::BF16)
+        {
+            for value in [3.4e38f32, 1e38, -3e38, 66_000.0, f32::MIN_POSITIVE] {
+                let mut values = [1.0f32; 256];
+                values[200] = value;
+                let data: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+                let (tensor, weights) = (tensor(to), [1.0f32; 256]);
+                let mut out = vec![0; tensor.n_bytes_new as usize];
+                match convert(&tensor, &data, Some(&weights), 1, &mut out) {
+                    Ok(()) => {
+                        let mut back = [0.0f32; 256];
+                        // Types of intermediate results are never read back.
+                        if dequantize_row(to, &out, &mut back).is_err() {
+                            continue;
+                        }
+                        assert!(back.iter().all(|value| value.is_finite()), "{to} of {value}: {back:?}");
+                    }
+                    Err(error) => {
+                        let message = error.to_string();
+                        assert!(
+                            message.contains("blk.0.ffn_up.weight") && message.contains("block"),
+                            "{message}"
+                        );
+                        refused.push((to, value));
+                    }
+                }
+            }
+        }
+        for case in
+            [(DType::BF16, 3.4e38), (DType::F16, 66_000.0), (DType::Q4_0, 3.4e38), (DType::Q8_0, 3.4e38)]
+        {
+            assert!(refused.contains(&case), "{case:?}: {refused:?}");
+        }
+    }
+}

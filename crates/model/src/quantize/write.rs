@@ -72,7 +72,8 @@ impl Converter<'_> {
             self.convert(tensor, &data).map_err(Failure::Engine)?;
             sink.write_all(&self.work).map_err(Failure::Io)?;
         }
-        self.set.release_tensor(tensor.index).map_err(|error| Failure::Engine(error.into()))
+        let done = self.set.check_unchanged().and_then(|()| self.set.release_tensor(tensor.index));
+        done.map_err(|error| Failure::Engine(error.into()))
     }
 
     fn convert(&mut self, tensor: &TensorPlan, data: &[u8]) -> Result<(), Error> {
@@ -88,6 +89,10 @@ impl Converter<'_> {
             _ => {}
         }
         // Its size follows from that of the data at hand: nothing a header says is allocated unchecked.
+        let size = tensor.n_bytes_new as usize;
+        self.work
+            .try_reserve(size.saturating_sub(self.work.len()))
+            .map_err(|error| no_memory(size, error))?;
         self.work.resize(tensor.n_bytes_new as usize, 0);
         let n_threads = match self.params.n_threads {
             0 => std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
@@ -122,6 +127,10 @@ fn column_weights<'p>(params: &'p QuantizeParams, tensor: &TensorPlan) -> Result
         return Ok(None);
     }
     Err(Error::ImatrixSize { name: tensor.name.clone(), found: weights.len(), expected })
+}
+
+fn no_memory(size: usize, error: std::collections::TryReserveError) -> Error {
+    Error::Gguf(quipu_gguf::Error::OutOfMemory { size, source: io::Error::other(error) })
 }
 
 /// Writes one file; `put` writes the data of a tensor.

@@ -15,7 +15,6 @@ use crate::weight::Weight;
 pub(crate) enum Activation {
     Silu,
     Gelu,
-    Relu,
     /// The square of what is positive.
     ReluSquared,
     /// Two polynomials and an exponential, with numbers of the layer (`ggml_xielu`).
@@ -189,7 +188,7 @@ impl Activation {
         let op = match self {
             Activation::Silu => UnaryOp::Silu,
             Activation::Gelu => UnaryOp::Gelu,
-            Activation::Relu | Activation::ReluSquared => UnaryOp::Relu,
+            Activation::ReluSquared => UnaryOp::Relu,
             Activation::Xielu(xielu) => xielu.op(),
         };
         let bent = b.graph.unary(op, x)?;
@@ -201,7 +200,6 @@ impl Activation {
         match self {
             Activation::Silu => Some(GluOp::Swiglu),
             Activation::Gelu => Some(GluOp::Geglu),
-            Activation::Relu => Some(GluOp::Reglu),
             Activation::ReluSquared | Activation::Xielu(_) => None,
         }
     }

@@ -72,7 +72,8 @@ fn damage(rng: &mut SplitMix, files: &[Sample]) -> Vec<u8> {
             3 | 4 => {
                 let at = at / 4 * 4;
                 let value = NUMBERS[rng.below(NUMBERS.len())].to_le_bytes();
-                let n = if rng.next() % 2 == 0 { 4 } else { 8 }.min(bytes.len() - at);
+                let width: usize = if rng.next() % 2 == 0 { 4 } else { 8 };
+                let n = width.min(bytes.len() - at);
                 bytes[at..at + n].copy_from_slice(&value[..n]);
             }
             5 => {

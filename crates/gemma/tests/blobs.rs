@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use proptest::prelude::*;
-use quipu_gemma::{BlobStore, BlobWriter, Error, Layout, Result, compare, write_v1};
+use quipu_gemma::{BlobStore, BlobWriter, Error, Layout, compare, write_v1};
 use quipu_gguf::MemoryFile;
 
-fn open(bytes: Vec<u8>) -> Result<BlobStore> {
+fn open(bytes: Vec<u8>) -> quipu_gemma::Result<BlobStore> {
     BlobStore::open(Arc::new(MemoryFile::from_vec(bytes)))
 }
 
@@ -60,11 +60,11 @@ fn both_layouts_hold_what_was_put_in() {
 #[test]
 fn a_file_that_fills_its_last_page_gets_another() {
     // Blobs end where the directory would begin.
-    let blob = vec![7; 65536 - 256 - 256];
+    let blob = vec![7u8; 65536 - 256 - 256];
     let bytes = v2(&[("a", &blob)]);
     assert_eq!(bytes.len(), 65536);
     assert_eq!(open(bytes).expect("good").blobs()[0].bytes, blob.len() as u64);
-    let bytes = v2(&[("a", &vec![7; blob.len() + 1])]);
+    let bytes = v2(&[("a", &vec![7u8; blob.len() + 1])]);
     assert_eq!(bytes.len(), 2 * 65536);
     open(bytes).expect("good");
 }

@@ -1,6 +1,7 @@
 //! The codecs of gemma.cpp's tensors: f32 to bytes and back, bit for bit as its `compression` folder.
 //!
-//! Everything here is scalar, from the formats' definition; the reference's vector code gives the same bits.
+//! Everything here is scalar, from the formats' definition. What was compared with the reference, and where its own
+//! instruction sets differ from each other, is in docs/gemma.md.
 //!
 //! - [`bf16`]: the upper half of an f32.
 //! - [`sfp`]: 8 bits, two or three of mantissa, range 2^-23 to 1.875.

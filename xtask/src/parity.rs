@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use quipu_parity::checkout::Checkout;
 use quipu_parity::{
-    Report, alloc, convert, generation, gguf, goldens, imatrix, loader, logits, quant, quantize, sampler,
+    Report, alloc, convert, generation, gguf, goldens, imatrix, loader, logits, models, quant, quantize, sampler,
     tokenizer,
 };
 
@@ -20,6 +20,9 @@ pub(crate) struct Args {
     /// generation.
     #[arg(long)]
     module: Option<String>,
+    /// Audit every GGUF file of this folder, and nothing else unless --module names it: tokens, predictions, perplexity, chats.
+    #[arg(long, value_name = "DIR")]
+    models: Option<PathBuf>,
     /// A folder of GGUF files that llama.cpp wrote, to be read and written again (module gguf).
     #[arg(long, value_name = "DIR")]
     gguf_folder: Vec<PathBuf>,
@@ -69,7 +72,10 @@ pub(crate) fn run(args: &Args) -> Result<(), String> {
         }
         .map_err(text);
     }
-    let wanted = |module: &str| args.module.as_deref().is_none_or(|only| only == module);
+    let wanted = |module: &str| match &args.module {
+        Some(only) => only == module,
+        None => args.models.is_none(),
+    };
     let checkout = checkout.as_ref();
     let mut report = Report::default();
     if wanted("gguf") {
@@ -119,6 +125,10 @@ pub(crate) fn run(args: &Args) -> Result<(), String> {
             Some(checkout) => generation::audit(checkout, &mut |line| eprintln!("{line}")).map_err(text)?,
             None => goldens::replay_generation().map_err(text)?,
         });
+    }
+    if let Some(folder) = &args.models {
+        let rows = models::audit(checkout, folder, &mut |line| eprintln!("{line}")).map_err(text)?;
+        report.rows.extend(rows);
     }
     finish(args, &root, &report, checkout)
 }

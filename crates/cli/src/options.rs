@@ -6,6 +6,7 @@ use std::sync::Arc;
 use quipu::gguf::{Inputs, MetadataOverride};
 use quipu::{BufferOverride, Device, LoadMode, LoadOptions, Model, Session, SessionOptions, Tokenizer};
 
+use crate::csv;
 use crate::fail::Failure;
 use crate::output::note;
 
@@ -21,9 +22,10 @@ pub(crate) struct ModelArgs {
     /// Refuse weights that are not finite numbers.
     #[arg(long)]
     pub check_tensors: bool,
-    /// Metadata to use instead of the file's; types: int, float, bool, str.
-    #[arg(long, value_name = "KEY=TYPE:VALUE", value_delimiter = ',')]
-    pub override_kv: Vec<MetadataOverride>,
+    /// Metadata to use instead of the file's; types: int, float, bool, str. An entry with commas stands in quotation marks,
+    /// in which a mark itself is written twice.
+    #[arg(long, value_name = "KEY=TYPE:VALUE,...", value_parser = overrides)]
+    pub override_kv: Vec<Overrides>,
     /// Memory for tensors whose names match.
     #[arg(long, value_name = "PATTERN=BUFFER_TYPE,...")]
     pub override_tensor: Option<String>,
@@ -36,6 +38,14 @@ pub(crate) struct ModelArgs {
     /// Say on stderr what ran where.
     #[arg(short = 'v', long)]
     pub verbose: bool,
+}
+
+/// The overrides of one `--override-kv`.
+#[derive(Clone, Debug)]
+pub(crate) struct Overrides(Vec<MetadataOverride>);
+
+fn overrides(row: &str) -> Result<Overrides, quipu::gguf::Error> {
+    csv::fields(row).iter().map(|field| field.parse()).collect::<Result<_, _>>().map(Overrides)
 }
 
 impl ModelArgs {
@@ -102,7 +112,7 @@ impl ModelArgs {
         Ok(LoadOptions {
             load_mode: self.load_mode,
             check_tensors: self.check_tensors,
-            metadata_overrides: self.override_kv.clone(),
+            metadata_overrides: self.override_kv.iter().flat_map(|list| list.0.iter().cloned()).collect(),
             n_gpu_layers: self.n_gpu_layers.unwrap_or(-1),
             buffer_overrides: overrides
                 .map_err(|error| Failure::Input(error.to_string()))?

@@ -33,7 +33,6 @@ pub struct Model {
 #[derive(Debug)]
 struct Inner {
     name: String,
-    type_name: &'static str,
     device: Arc<CpuDevice>,
     offload: Option<Arc<dyn Device>>,
     weights: Arc<quipu_model::Model>,
@@ -135,22 +134,12 @@ impl Model {
         // Test models carry weights only: everything but text works on them.
         let tokenizer = vocabulary::find(metadata, path)?;
         let chat_templates = ChatTemplates::find(metadata);
-        // The type most bytes are in says what kind of file it is.
-        let mut bytes_of: Vec<(u64, &'static str)> = Vec::new();
-        for tensor in set.tensors() {
-            match bytes_of.iter_mut().find(|(_, name)| *name == tensor.dtype.name()) {
-                Some((bytes, _)) => *bytes += tensor.n_bytes,
-                None => bytes_of.push((tensor.n_bytes, tensor.dtype.name())),
-            }
-        }
-        let type_name = bytes_of.iter().max().map_or("empty", |(_, name)| name);
         let weights = Arc::new(weights);
         let load_time = start.elapsed();
         tracing::info!(name: "load", bytes = weights.load_stats().bytes_total, seconds = load_time.as_secs_f64());
         Ok(Model {
             inner: Arc::new(Inner {
                 name: name.to_owned(),
-                type_name,
                 device,
                 offload,
                 weights,
@@ -167,9 +156,9 @@ impl Model {
         &self.inner.name
     }
 
-    /// Name of the tensor type most of its bytes are in.
-    pub fn type_name(&self) -> &'static str {
-        self.inner.type_name
+    /// What it is in the reference's words: architecture, size class and file type (`llama_model_desc`).
+    pub fn description(&self) -> &str {
+        self.inner.weights.description()
     }
 
     /// Hyper-parameters.

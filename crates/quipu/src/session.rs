@@ -21,8 +21,9 @@ pub struct SessionOptions {
     pub n_ubatch: usize,
     /// Threads; 0 = one for each core.
     pub n_threads: usize,
-    /// How rows become one embedding per text.
-    pub pooling: Pooling,
+    /// How rows become one embedding per text; `None`: as the model's file says, and one row per token where it does not
+    /// (`pooling_type`).
+    pub pooling: Option<Pooling>,
     /// Keep the final rows so that they can be read as embeddings.
     pub embeddings: bool,
     /// Rotary parameters instead of the model's own.
@@ -36,7 +37,7 @@ impl Default for SessionOptions {
             n_batch: 2048,
             n_ubatch: 512,
             n_threads: 0,
-            pooling: Pooling::None,
+            pooling: None,
             embeddings: false,
             rope: RopeOverrides::default(),
         }
@@ -131,7 +132,7 @@ impl Session {
             return Err(Error::EmptyPrompt);
         }
         if tokens.len() > self.n_ctx() {
-            return Err(Error::PromptTooLong { n_prompt: tokens.len(), n_ctx: self.n_ctx() });
+            return Err(Error::TooManyTokens { n_tokens: tokens.len(), n_ctx: self.n_ctx() });
         }
         self.reset();
         let n_batch = self.engine.context().params().n_batch;

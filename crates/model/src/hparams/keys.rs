@@ -58,6 +58,11 @@ impl<'a> Keys<'a> {
         }
     }
 
+    /// A truth value that may be absent.
+    pub fn bool(&self, name: &str) -> Result<Option<bool>, Error> {
+        Ok(self.metadata.optional(&self.key(name))?)
+    }
+
     /// A finite number that may be absent.
     pub fn f32(&self, name: &str) -> Result<Option<f32>, Error> {
         let key = self.key(name);

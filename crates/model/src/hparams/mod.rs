@@ -13,6 +13,7 @@ use std::fmt::Display;
 use quipu_graph::RopeMode;
 
 use crate::error::Error;
+use crate::pooling::Pooling;
 
 pub(crate) use keys::Keys;
 pub use rope::{LayerRope, RopeScaling};
@@ -23,6 +24,8 @@ pub use window::{Window, WindowKind};
 const MAX_LAYERS: u32 = 512;
 /// Bound on widths and lengths: beyond any model, small enough that products of three stay in 64 bits.
 const MAX_DIM: u32 = 1 << 20;
+/// The pooling of rerankers (`LLAMA_POOLING_TYPE_RANK`).
+const RANK: u32 = 4;
 /// Bound on vocabularies and head sizes.
 const MAX_LENGTH: u32 = 1 << 30;
 
@@ -53,6 +56,10 @@ pub struct Hparams {
     pub rope_attn_factor: f32,
     /// Context length before YaRN scaling, and the longest for which short rotary factors hold.
     pub n_ctx_orig_yarn: usize,
+    /// A token sees only what is before it, unless the file says otherwise (`attention.causal`).
+    pub causal_attn: bool,
+    /// `pooling_type` as the file has it; [`Hparams::pooling`] says what it means.
+    pub pooling_type: Option<u32>,
     /// What each layer has of its own.
     pub layers: Vec<LayerHparams>,
 }
@@ -115,6 +122,21 @@ impl Hparams {
         self.layers.len()
     }
 
+    /// How the rows of a text are meant to become its embedding; as they are, one for each token, where the file does not say
+    /// (`llama_context` with `LLAMA_POOLING_TYPE_UNSPECIFIED`).
+    ///
+    /// # Errors
+    /// A number that is no pooling, and `rank`, for which there is no classification head here.
+    pub fn pooling(&self) -> Result<Pooling, Error> {
+        // The reference keeps the number in an enum in which -1 is "unspecified".
+        let Some(id) = self.pooling_type.filter(|id| *id != u32::MAX) else { return Ok(Pooling::None) };
+        Pooling::from_id(id).ok_or_else(|| {
+            let name = if id == RANK { " (rank)" } else { "" };
+            let expected = "0 (none), 1 (mean), 2 (cls) or 3 (last), or a pooling that the caller names";
+            self.error("pooling_type", &format!("{id}{name}"), expected)
+        })
+    }
+
     /// What is known without weights: the size of the vocabulary (`vocab_only`); no layers, no widths.
     pub(crate) fn vocabulary_only(keys: &Keys<'_>) -> Result<Hparams, Error> {
         let n_vocab = match keys.n_vocab() {
@@ -134,6 +156,8 @@ impl Hparams {
             rope_scaling: RopeScaling::Linear,
             rope_attn_factor: 1.0,
             n_ctx_orig_yarn: 0,
+            causal_attn: true,
+            pooling_type: None,
             layers: Vec::new(),
         })
     }
@@ -202,6 +226,8 @@ impl Hparams {
             n_ctx_orig_yarn: keys
                 .optional_u32("rope.scaling.original_context_length")?
                 .unwrap_or(n_ctx_train),
+            causal_attn: keys.bool("attention.causal")?.unwrap_or(true),
+            pooling_type: keys.metadata.optional(&keys.key("pooling_type"))?,
             layers: (0..n_layer).map(layer).collect(),
         })
     }

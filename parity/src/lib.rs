@@ -26,6 +26,7 @@ pub mod sampler;
 pub mod tap;
 pub mod tokenizer;
 pub mod toy;
+pub mod verdicts;
 
 pub use error::Error;
 pub use report::{Report, Row, Verdict};

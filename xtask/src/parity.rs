@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use quipu_parity::checkout::Checkout;
 use quipu_parity::{
     Report, alloc, convert, generation, gguf, goldens, imatrix, loader, logits, models, quant, quantize, sampler,
-    tokenizer,
+    tokenizer, verdicts,
 };
 
 #[derive(Debug, clap::Args)]
@@ -16,7 +16,7 @@ pub(crate) struct Args {
     /// Its build folder, if it is not in the checkout.
     #[arg(long, env = "LLAMA_CPP_BUILD")]
     build: Option<PathBuf>,
-    /// Only this module: gguf, quant, quantize, convert, loader, tokenizer, sampler, alloc, logits (with layers) or
+    /// Only this module: gguf, quant, quantize, convert, loader, verdicts, tokenizer, sampler, alloc, logits (with layers) or
     /// generation.
     #[arg(long)]
     module: Option<String>,
@@ -34,12 +34,13 @@ pub(crate) struct Args {
     record: Option<String>,
 }
 
-const MODULES: [&str; 10] = [
+const MODULES: [&str; 11] = [
     "gguf",
     "quant",
     "quantize",
     "convert",
     "loader",
+    "verdicts",
     "tokenizer",
     "sampler",
     "alloc",
@@ -67,6 +68,7 @@ pub(crate) fn run(args: &Args) -> Result<(), String> {
         return match args.module.as_deref() {
             Some("gguf") => gguf::record(checkout, date),
             Some("loader") => loader::record(checkout, date),
+            Some("verdicts") => verdicts::record(checkout, date),
             Some("tokenizer") => tokenizer::record(checkout, date),
             module => goldens::record(checkout, date, module),
         }
@@ -99,6 +101,9 @@ pub(crate) fn run(args: &Args) -> Result<(), String> {
     }
     if wanted("loader") {
         report.rows.extend(loader::audit(checkout).map_err(text)?);
+    }
+    if wanted("verdicts") {
+        report.rows.extend(verdicts::audit(checkout).map_err(text)?);
     }
     if wanted("tokenizer") {
         report.rows.extend(tokenizer::tokenizers(checkout).map_err(text)?);

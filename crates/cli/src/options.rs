@@ -61,7 +61,7 @@ impl ModelArgs {
     pub fn open(&self) -> Result<Model, Failure> {
         match (self.gpu(), &self.model) {
             (None, Some(path)) => Ok(Model::open_with(path, &mut self.load_options()?.into())?),
-            (None, None) => Ok(Model::embedded()?),
+            (None, None) => Ok(Model::embedded_with(&mut self.load_options()?.into())?),
             (Some(gpu), Some(path)) => Ok(Model::open_on(path, self.load_options()?.into(), &gpu)?),
             (Some(gpu), None) => Ok(Model::embedded_on(self.load_options()?.into(), &gpu)?),
         }

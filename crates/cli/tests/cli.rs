@@ -98,7 +98,7 @@ fn logits_are_rows_of_the_vocabulary() {
 
 #[test]
 fn embeddings_have_length_one() {
-    let rows = stdout(&quipu_with_stdin(&["embed"], b"a dog\na cat\n"));
+    let rows = stdout(&quipu_with_stdin(&["embed", "--pooling", "mean"], b"a dog\na cat\n"));
     assert_eq!(rows.lines().count(), 2);
     for row in rows.lines() {
         let squares: f64 = row.split(' ').map(|x| x.parse::<f64>().expect("a number").powi(2)).sum();

@@ -103,8 +103,24 @@ impl Model {
     /// As [`Model::open`]; the bytes are part of the program.
     #[cfg(feature = "embedded-model")]
     pub fn embedded() -> Result<Model, Error> {
+        Model::embedded_with(&mut LoadParams::default())
+    }
+
+    /// The demo model, opened in another way than by default, as [`Model::open_with`].
+    ///
+    /// # Errors
+    /// As [`Model::open_with`].
+    #[cfg(feature = "embedded-model")]
+    pub fn embedded_with(params: &mut LoadParams<'_>) -> Result<Model, Error> {
+        Model::from_embedded(params, None)
+    }
+
+    #[cfg(feature = "embedded-model")]
+    fn from_embedded(params: &mut LoadParams<'_>, offload: Option<Arc<dyn Device>>) -> Result<Model, Error> {
         let file = GgufFile::from_static(EMBEDDED)?;
-        Model::from_set(&GgufSet::from(&file), None, "embedded model", &mut LoadParams::default(), None)
+        let mut set = GgufSet::from(&file);
+        params.options.override_metadata(&mut set);
+        Model::from_set(&set, None, "embedded model", params, offload)
     }
 
     /// The demo model on a device, as [`Model::open_on`].
@@ -113,10 +129,8 @@ impl Model {
     /// As [`Model::open_on`].
     #[cfg(feature = "embedded-model")]
     pub fn embedded_on(params: LoadParams<'_>, device: &Arc<dyn Device>) -> Result<Model, Error> {
-        let file = GgufFile::from_static(EMBEDDED)?;
         let kept = Arc::clone(device);
-        let mut params = with_offload(params, device.as_ref());
-        Model::from_set(&GgufSet::from(&file), None, "embedded model", &mut params, Some(kept))
+        Model::from_embedded(&mut with_offload(params, device.as_ref()), Some(kept))
     }
 
     fn from_set(

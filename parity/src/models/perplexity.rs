@@ -19,6 +19,8 @@ const N_CTX: usize = 512;
 const N_CHUNKS: usize = 8;
 /// Chunks of a file of predictions: each is 150 MB for the larger vocabularies.
 const N_BASE_CHUNKS: usize = 1;
+/// Runs of a program whose output is cut off.
+const N_TRIES: usize = 5;
 /// Half a unit in the fourth digit.
 const FOUR_DIGITS: f64 = 5e-4;
 
@@ -33,18 +35,25 @@ pub(super) fn compare(checkout: &Checkout, name: &str, path: &Path, text: &str) 
     let dir = tempfile::tempdir().map_err(Error::io("temporary folder"))?;
     let file = dir.path().join("text");
     std::fs::write(&file, text).map_err(Error::io(&file))?;
-    let ask = |more: &[&str]| -> Result<String, Error> {
-        let mut command = Command::new(&program);
-        command.arg("-m").arg(path).args(["-c", &N_CTX.to_string(), "-t", "2", "--no-repack"]).args(more);
-        run(&mut command)
+    // The program's log is written by a thread that may be cut off when it ends: what is not whole is asked for again.
+    let ask = |more: &[&str], is_whole: &dyn Fn(&str) -> bool| -> Result<String, Error> {
+        let mut last = String::new();
+        for _ in 0..N_TRIES {
+            let mut command = Command::new(&program);
+            command.arg("-m").arg(path).args(["-c", &N_CTX.to_string(), "-t", "2", "--no-repack"]).args(more);
+            last = run(&mut command)?;
+            if is_whole(&last) {
+                return Ok(last);
+            }
+        }
+        Err(unread(&last))
     };
-    let read = |text: &str| text.to_owned();
-    let text_args = ["-f", &read(&file.to_string_lossy())].map(str::to_owned);
+    let file = file.to_string_lossy();
     let plain = |n_chunks: usize, more: &[&str]| -> Result<f64, Error> {
-        let n_chunks = n_chunks.to_string();
-        let args = [&text_args[0], &text_args[1], "--chunks", &n_chunks];
-        let out = ask(&[&args[..], more].concat())?;
-        last_estimate(&out).ok_or_else(|| unread(&out))
+        let n = n_chunks.to_string();
+        let args = ["-f", &file, "--chunks", &n];
+        let out = ask(&[&args[..], more].concat(), &|out| last_estimate(out, n_chunks).is_some())?;
+        last_estimate(&out, n_chunks).ok_or_else(|| unread(&out))
     };
     let reference = plain(N_CHUNKS, &[])?;
     let other = plain(N_CHUNKS, &["-b", &N_CTX.to_string(), "-ub", "64"])?;
@@ -68,7 +77,10 @@ pub(super) fn compare(checkout: &Checkout, name: &str, path: &Path, text: &str) 
     let [theirs, own] = ["theirs", "ours"].map(|name| dir.path().join(name));
     plain(N_BASE_CHUNKS, &["--kl-divergence-base", &theirs.to_string_lossy()])?;
     write_base(&mut session, text, chunks(N_BASE_CHUNKS), &own).map_err(Error::engine(name))?;
-    let compare = |base: &Path| ask(&["--kl-divergence", "--kl-divergence-base", &base.to_string_lossy()]);
+    let compare = |base: &Path| {
+        let args = ["--kl-divergence", "--kl-divergence-base", &base.to_string_lossy()];
+        ask(&args, &|out| figures(out).is_some())
+    };
     for (whose, base) in [("the reference's", &theirs), ("our", &own)] {
         let printed = compare(base)?;
         let expected = figures(&printed).ok_or_else(|| unread(&printed))?;
@@ -79,8 +91,8 @@ pub(super) fn compare(checkout: &Checkout, name: &str, path: &Path, text: &str) 
 }
 
 /// The value of the last chunk, which is that of all.
-fn last_estimate(printed: &str) -> Option<f64> {
-    printed.rsplit_once(']')?.1.trim_end_matches([',', '\n', ' ']).parse().ok()
+fn last_estimate(printed: &str, n_chunks: usize) -> Option<f64> {
+    printed.split_once(&format!("[{n_chunks}]"))?.1.split_once(',')?.0.parse().ok()
 }
 
 fn unread(printed: &str) -> Error {
@@ -147,8 +159,8 @@ mod tests {
 
     #[test]
     fn what_the_program_prints_is_read() {
-        assert_eq!(last_estimate("0.00 minutes\n[1]4.1234,[2]5.6789,\n\n"), Some(5.6789));
-        assert_eq!(last_estimate("nothing"), None);
+        assert_eq!(last_estimate("0.00 minutes\n[1]4.1234,[2]5.6789,\n\n", 2), Some(5.6789));
+        assert_eq!(last_estimate("[1]4.1234,[2]5.67", 2), None);
         let printed = "Mean PPL(Q)                   :   1.169910 ±   0.057661\n\
                        Mean PPL(base)                :   1.177323 ±   0.061168\n\
                        Mean    KLD:   0.000886 ±   0.000247\nSame top p: 96.040 ± 1.950 %\n";

@@ -4,8 +4,8 @@ use std::path::Path;
 
 use crate::random::SplitMix;
 
-/// Bytes of a text with everything in it.
-const N_BYTES: usize = 1 << 20;
+/// Bytes of a text with everything in it; the probe gives back at most 1 MiB.
+const N_BYTES: usize = 1_000_000;
 /// Most bytes of a piece of it.
 const N_PIECE: usize = 2000;
 /// Bytes of plain prose.

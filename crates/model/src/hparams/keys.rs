@@ -63,6 +63,36 @@ impl<'a> Keys<'a> {
         Ok(self.metadata.optional(&self.key(name))?)
     }
 
+    /// `general.name` is a text, if it is there: the reference reads it first of all.
+    pub fn check_name(&self) -> Result<(), Error> {
+        const KEY: &str = "general.name";
+        match self.metadata.get(KEY) {
+            None | Some(Value::String(_)) => Ok(()),
+            Some(value) => {
+                let (key, found) = (KEY.to_owned(), value.type_name());
+                Err(quipu_gguf::Error::WrongValueType { key, found, expected: "str" }.into())
+            }
+        }
+    }
+
+    /// Keys that nothing here depends on, and that the reference reads all the same for every architecture: their types, and that
+    /// they ask for nothing that is not computed.
+    pub fn check_unused(&self, n_embd: usize) -> Result<(), Error> {
+        self.check_name()?;
+        for name in ["expert_used_count", "expert_group_count"] {
+            if let Some(n) = self.optional_u32(name)?.filter(|n| *n != 0) {
+                return Err(self.error(name, &n, "0 in a model without experts"));
+            }
+        }
+        self.optional_u32("expert_group_used_count")?;
+        if let Some(n) = self.optional_u32("embedding_length_out")?.filter(|n| ![0, n_embd].contains(n)) {
+            return Err(self.error("embedding_length_out", &n, format!("0 or {n_embd}, the width of the rows")));
+        }
+        self.bool("rope.scaling.finetuned")?;
+        self.metadata.optional::<f32>(&self.key("rope.scaling.alpha"))?;
+        Ok(())
+    }
+
     /// A finite number that may be absent.
     pub fn f32(&self, name: &str) -> Result<Option<f32>, Error> {
         let key = self.key(name);

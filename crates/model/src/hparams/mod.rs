@@ -139,6 +139,7 @@ impl Hparams {
 
     /// What is known without weights: the size of the vocabulary (`vocab_only`); no layers, no widths.
     pub(crate) fn vocabulary_only(keys: &Keys<'_>) -> Result<Hparams, Error> {
+        keys.check_name()?;
         let n_vocab = match keys.n_vocab() {
             Err(Error::Gguf(quipu_gguf::Error::MissingKey { .. })) => 0,
             n_vocab => n_vocab?,
@@ -194,6 +195,7 @@ impl Hparams {
         if keys.optional_u32("expert_count")?.unwrap_or(0) != 0 {
             return Err(keys.error("expert_count", &"a mixture of experts", "a dense model (0 experts)"));
         }
+        keys.check_unused(n_embd)?;
         let freq_base = keys.f32("rope.freq_base")?.unwrap_or(10000.0);
         if rope_mode.is_some() && freq_base <= 0.0 {
             return Err(keys.error("rope.freq_base", &freq_base, "a positive number"));

@@ -124,8 +124,13 @@ impl ModelArgs {
     /// Only the vocabulary: the file may hold no weights.
     pub fn tokenizer(&self) -> Result<Tokenizer, Failure> {
         match &self.model {
-            Some(path) => Ok(quipu::open_tokenizer(path)?),
-            None => Ok(Model::embedded()?.tokenizer()?.clone()),
+            Some(path) if self.override_kv.is_empty() => Ok(quipu::open_tokenizer(path)?),
+            Some(path) => {
+                let options =
+                    LoadOptions { vocab_only: true, check_architecture: false, ..self.load_options()? };
+                Ok(Model::open_with(path, &mut options.into())?.tokenizer()?.clone())
+            }
+            None => Ok(Model::embedded_with(&mut self.load_options()?.into())?.tokenizer()?.clone()),
         }
     }
 }

@@ -40,6 +40,23 @@ fn overrides_are_rows_of_csv() {
     assert!(!ok && text.contains("expected KEY=TYPE:VALUE"), "{text}");
 }
 
+/// Also where only the vocabulary is read, and for the embedded model.
+#[test]
+fn overrides_reach_the_vocabulary() {
+    let model = concat!(env!("CARGO_MANIFEST_DIR"), "/../../models/stories-1m.gguf");
+    let ids = |more: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_quipu"));
+        let out = command.args(["tokenize", "-p", "The fox"]).args(more).output().expect("it starts");
+        assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+        String::from_utf8_lossy(&out.stdout).into_owned()
+    };
+    let (plain, without) = (ids(&[]), ids(&["--no-special"]));
+    assert_ne!(plain, without);
+    let no_bos = ["--override-kv", "tokenizer.ggml.add_bos_token=bool:false"];
+    assert_eq!(ids(&no_bos), without);
+    assert_eq!(ids(&[&["-m", model], &no_bos[..]].concat()), without);
+}
+
 #[test]
 fn options_that_make_no_sense_are_one_line_and_a_failure() {
     for (flags, message) in [

@@ -274,3 +274,67 @@ impl Hparams {
         Error::Hparam { key, found: found.to_string(), expected: expected.into() }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use quipu_gguf::{Metadata, Value};
+
+    use super::*;
+
+    fn read(more: &[(&str, Value)]) -> Result<Hparams, Error> {
+        let mut metadata = Metadata::default();
+        metadata.set("general.architecture", "x".into());
+        for (name, value) in
+            [("block_count", 2), ("embedding_length", 64), ("context_length", 64), ("vocab_size", 9)]
+        {
+            metadata.set(&format!("x.{name}"), Value::U32(value));
+        }
+        metadata.set("x.attention.layer_norm_rms_epsilon", Value::F32(1e-5));
+        for (key, value) in more {
+            metadata.set(key, value.clone());
+        }
+        Hparams::read(&Keys::new(&metadata)?, NormKind::Rms, None)
+    }
+
+    #[test]
+    fn poolings_are_what_the_file_says() {
+        let pooling = |id| read(&[("x.pooling_type", Value::U32(id))]).expect("a model").pooling();
+        let known = [Pooling::None, Pooling::Mean, Pooling::Cls, Pooling::Last];
+        for (id, expected) in known.into_iter().enumerate() {
+            assert_eq!(pooling(id as u32).expect("a pooling"), expected);
+        }
+        assert_eq!(pooling(u32::MAX).expect("unspecified"), Pooling::None);
+        assert_eq!(read(&[]).expect("a model").pooling().expect("absent"), Pooling::None);
+        for (id, found) in [(4, "is 4 (rank), expected"), (5, "is 5, expected")] {
+            assert!(pooling(id).expect_err("refused").to_string().contains(found));
+        }
+    }
+
+    /// Keys that nothing is done with are as strict as in the reference, and may not ask for what is not done.
+    #[test]
+    fn keys_without_a_use_are_read() {
+        assert!(read(&[]).expect("a model").causal_attn);
+        assert!(!read(&[("x.attention.causal", Value::Bool(false))]).expect("a model").causal_attn);
+        for (key, value) in [
+            ("x.attention.causal", Value::U32(1)),
+            ("x.expert_used_count", Value::I32(0)),
+            ("x.expert_used_count", Value::U32(2)),
+            ("x.expert_group_count", Value::U32(1)),
+            ("x.expert_group_used_count", Value::U64(0)),
+            ("x.embedding_length_out", Value::U32(32)),
+            ("x.rope.scaling.finetuned", Value::U8(1)),
+            ("x.rope.scaling.alpha", Value::F64(1.0)),
+            ("general.name", Value::U32(1)),
+        ] {
+            let error = read(&[(key, value)]).expect_err(key).to_string();
+            assert!(error.contains(key), "{error}");
+        }
+        for (key, value) in [
+            ("x.embedding_length_out", Value::U32(64)),
+            ("x.expert_group_used_count", Value::U32(3)),
+            ("general.name", Value::String(vec![0xff])),
+        ] {
+            read(&[(key, value)]).expect(key);
+        }
+    }
+}

@@ -99,7 +99,7 @@ pub struct BaseReader<R> {
     n_ctx: usize,
     n_vocab: usize,
     /// Of all chunks.
-    pub(super) tokens: Vec<TokenId>,
+    tokens: Vec<TokenId>,
     bytes: Vec<u8>,
 }
 

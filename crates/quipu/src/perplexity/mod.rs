@@ -109,7 +109,7 @@ impl Session {
             return Err(Error::TooManyTokens { n_tokens: n_ctx, n_ctx: self.n_ctx() });
         }
         let bos = bos_of_chunks(self.model().tokenizer()?);
-        let tokens = std::mem::take(&mut base.tokens);
+        let tokens = base.tokens().to_vec();
         let mut found = KlDivergence::default();
         let mut row = Vec::new();
         for (number, chunk) in tokens.chunks_exact(n_ctx).enumerate() {

@@ -170,7 +170,9 @@ fn cases() -> Result<Vec<Case>, Error> {
             add(&plain, &format!("{key} {}", value.type_name()), false, &|m| m.set(key, value.clone()))?;
         }
     }
-    for (name, n) in [("attention.head_count", 4), ("attention.head_count_kv", 2), ("feed_forward_length", 512)] {
+    for (name, n) in
+        [("attention.head_count", 4), ("attention.head_count_kv", 2), ("feed_forward_length", 512)]
+    {
         let key = format!("llama.{name}");
         for len in 0..=3 {
             for value in arrays(n, len) {
@@ -191,7 +193,8 @@ fn cases() -> Result<Vec<Case>, Error> {
     }
     for n in [0, 1, 100, 1 << 31, u32::MAX - 1, u32::MAX] {
         for toy in [plain, toy("llama-yarn"), toy("gpt2-plain"), toy("phi3-long")] {
-            let key = |m: &Metadata| format!("{}.context_length", m.str("general.architecture").unwrap_or("llama"));
+            let key =
+                |m: &Metadata| format!("{}.context_length", m.str("general.architecture").unwrap_or("llama"));
             let runs = toy.name.starts_with("llama");
             add(&toy, &format!("context_length {n}"), runs, &|m| {
                 let key = key(m);
@@ -216,7 +219,9 @@ fn cases() -> Result<Vec<Case>, Error> {
     add(&toy("llama-3"), "with one set of factors, longrope", false, &|m| {
         m.set("llama.rope.scaling.type", Value::from("longrope"));
     })?;
-    add(&plain, "longrope without factors", true, &|m| m.set("llama.rope.scaling.type", Value::from("longrope")))?;
+    add(&plain, "longrope without factors", true, &|m| {
+        m.set("llama.rope.scaling.type", Value::from("longrope"))
+    })?;
     Ok(cases)
 }
 
@@ -245,8 +250,13 @@ fn ask(checkout: &Checkout, case: &Case) -> Result<Answer, Error> {
     let mut answer = Answer { verdict: verdict.to_owned(), logits: None };
     if case.may_run && verdict == "loaded" {
         let ids = tokens(5, 2);
-        let request =
-            LogitsRequest { model: file.path(), tokens: &ids, n_ubatch: 512, prefixes: &[], flash_attn: true };
+        let request = LogitsRequest {
+            model: file.path(),
+            tokens: &ids,
+            n_ubatch: 512,
+            prefixes: &[],
+            flash_attn: true,
+        };
         if checkout.logits(&request).is_err() {
             "crashed when run".clone_into(&mut answer.verdict);
         }
@@ -352,7 +362,10 @@ pub fn record(checkout: &Checkout, date: &str) -> Result<(), Error> {
 
 fn read() -> Result<BTreeMap<String, Answer>, Error> {
     let text = std::fs::read_to_string(golden()).map_err(Error::io(golden()))?;
-    let bad = |line: &str| Error::Golden { name: "verdicts.tsv".to_owned(), message: line.chars().take(80).collect() };
+    let bad = |line: &str| Error::Golden {
+        name: "verdicts.tsv".to_owned(),
+        message: line.chars().take(80).collect(),
+    };
     let parsed = text.lines().filter(|line| !line.starts_with('#')).map(|line| {
         let fields: Vec<&str> = line.split('\t').collect();
         let (name, verdict, logits) = match fields[..] {

@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 
 use quipu_parity::checkout::Checkout;
 use quipu_parity::{
-    Report, alloc, convert, generation, gguf, goldens, imatrix, loader, logits, models, quant, quantize, sampler,
-    tokenizer, verdicts,
+    Report, alloc, convert, generation, gguf, goldens, imatrix, loader, logits, models, quant, quantize,
+    sampler, tokenizer, verdicts,
 };
 
 #[derive(Debug, clap::Args)]

@@ -10,41 +10,183 @@ use serde_json::{Map, Value, json};
 const LIMITS: Limits = Limits { steps: 20_000, memory: 1 << 20, output: 1 << 16 };
 
 const NAMES: [&str; 16] = [
-    "messages", "m", "loop", "x", "ns", "bos_token", "eos_token", "tools", "add_generation_prompt", "none", "true",
-    "false", "nothing", "caller", "varargs", "kwargs",
+    "messages",
+    "m",
+    "loop",
+    "x",
+    "ns",
+    "bos_token",
+    "eos_token",
+    "tools",
+    "add_generation_prompt",
+    "none",
+    "true",
+    "false",
+    "nothing",
+    "caller",
+    "varargs",
+    "kwargs",
 ];
 const ATTRIBUTES: [&str; 14] = [
-    "role", "content", "a", "index0", "first", "last", "length", "items", "0", "__class__", "cycle", "changed",
-    "previtem", "arguments",
+    "role",
+    "content",
+    "a",
+    "index0",
+    "first",
+    "last",
+    "length",
+    "items",
+    "0",
+    "__class__",
+    "cycle",
+    "changed",
+    "previtem",
+    "arguments",
 ];
 const METHODS: [&str; 34] = [
-    "strip", "lstrip", "rstrip", "split", "rsplit", "splitlines", "join", "replace", "upper", "lower", "title",
-    "capitalize", "startswith", "endswith", "find", "rfind", "count", "index", "zfill", "center", "ljust", "rjust",
-    "partition", "rpartition", "removeprefix", "removesuffix", "format", "items", "keys", "values", "get", "copy",
-    "append", "isdigit",
+    "strip",
+    "lstrip",
+    "rstrip",
+    "split",
+    "rsplit",
+    "splitlines",
+    "join",
+    "replace",
+    "upper",
+    "lower",
+    "title",
+    "capitalize",
+    "startswith",
+    "endswith",
+    "find",
+    "rfind",
+    "count",
+    "index",
+    "zfill",
+    "center",
+    "ljust",
+    "rjust",
+    "partition",
+    "rpartition",
+    "removeprefix",
+    "removesuffix",
+    "format",
+    "items",
+    "keys",
+    "values",
+    "get",
+    "copy",
+    "append",
+    "isdigit",
 ];
 const FILTERS: [&str; 45] = [
-    "abs", "attr", "batch", "capitalize", "center", "count", "default", "dictsort", "e", "escape", "first", "float",
-    "forceescape", "format", "groupby", "indent", "int", "items", "join", "last", "length", "list", "lower", "map",
-    "max", "min", "pprint", "random", "reject", "rejectattr", "replace", "reverse", "round", "safe", "select",
-    "selectattr", "slice", "sort", "string", "sum", "tojson", "trim", "truncate", "unique", "wordwrap",
+    "abs",
+    "attr",
+    "batch",
+    "capitalize",
+    "center",
+    "count",
+    "default",
+    "dictsort",
+    "e",
+    "escape",
+    "first",
+    "float",
+    "forceescape",
+    "format",
+    "groupby",
+    "indent",
+    "int",
+    "items",
+    "join",
+    "last",
+    "length",
+    "list",
+    "lower",
+    "map",
+    "max",
+    "min",
+    "pprint",
+    "random",
+    "reject",
+    "rejectattr",
+    "replace",
+    "reverse",
+    "round",
+    "safe",
+    "select",
+    "selectattr",
+    "slice",
+    "sort",
+    "string",
+    "sum",
+    "tojson",
+    "trim",
+    "truncate",
+    "unique",
+    "wordwrap",
 ];
 const TESTS: [&str; 27] = [
-    "defined", "undefined", "none", "string", "number", "integer", "float", "boolean", "mapping", "sequence",
-    "iterable", "callable", "even", "odd", "lower", "upper", "true", "false", "divisibleby(3)", "equalto(1)", "in [1]",
-    "sameas none", "eq 1", "ne 1", "lt 2", "ge x", "filter",
+    "defined",
+    "undefined",
+    "none",
+    "string",
+    "number",
+    "integer",
+    "float",
+    "boolean",
+    "mapping",
+    "sequence",
+    "iterable",
+    "callable",
+    "even",
+    "odd",
+    "lower",
+    "upper",
+    "true",
+    "false",
+    "divisibleby(3)",
+    "equalto(1)",
+    "in [1]",
+    "sameas none",
+    "eq 1",
+    "ne 1",
+    "lt 2",
+    "ge x",
+    "filter",
 ];
 const OPERATORS: [&str; 17] =
     ["+", "-", "*", "/", "//", "%", "**", "~", "==", "!=", "<", ">", "<=", ">=", "and", "or", "in"];
-const FUNCTIONS: [&str; 10] = [
-    "range", "dict", "namespace", "joiner", "cycler", "lipsum", "raise_exception", "strftime_now", "f", "x",
-];
+const FUNCTIONS: [&str; 10] =
+    ["range", "dict", "namespace", "joiner", "cycler", "lipsum", "raise_exception", "strftime_now", "f", "x"];
 const TEXTS: [&str; 12] = [
-    "''", "'a'", "\"b c\"", "'\\n\\t\\\\'", "'é😀'", "'%s %d %5.2f'", "'{} {0} {a!r:>5}'", "'<a&b>'", "'\\u00e9\\x41'",
-    "'  pad  '", "'A,B,,C'", "'%Y-%m-%d'",
+    "''",
+    "'a'",
+    "\"b c\"",
+    "'\\n\\t\\\\'",
+    "'é😀'",
+    "'%s %d %5.2f'",
+    "'{} {0} {a!r:>5}'",
+    "'<a&b>'",
+    "'\\u00e9\\x41'",
+    "'  pad  '",
+    "'A,B,,C'",
+    "'%Y-%m-%d'",
 ];
-const NUMBERS: [&str; 12] =
-    ["0", "1", "-1", "7", "1_000", "1.5", "1e3", "9223372036854775807", "99999999999999999999999", "1e308", "0.1", "3"];
+const NUMBERS: [&str; 12] = [
+    "0",
+    "1",
+    "-1",
+    "7",
+    "1_000",
+    "1.5",
+    "1e3",
+    "9223372036854775807",
+    "99999999999999999999999",
+    "1e308",
+    "0.1",
+    "3",
+];
 
 /// The splitmix64 generator.
 struct Random(u64);
@@ -340,7 +482,11 @@ impl Maker {
                 self.tag("endfilter");
             }
             _ => {
-                let text = self.random.one(&["{# note -#}", "{% raw %}\n{{ x }}{% endraw %}", "{% generation %}y{% endgeneration %}"]);
+                let text = self.random.one(&[
+                    "{# note -#}",
+                    "{% raw %}\n{{ x }}{% endraw %}",
+                    "{% generation %}y{% endgeneration %}",
+                ]);
                 self.put(text);
             }
         }
@@ -357,7 +503,9 @@ impl Maker {
             if self.random.below(2) == 0 {
                 self.out.replace_range(at..at + c.len_utf8(), "");
             } else {
-                let new = self.random.one(&["{", "}", "%", "'", "\"", "(", ")", "|", "\\", "\n", "-", "\u{0}", "𝕏"]);
+                let new = self
+                    .random
+                    .one(&["{", "}", "%", "'", "\"", "(", ")", "|", "\\", "\n", "-", "\u{0}", "𝕏"]);
                 self.out.insert_str(at, new);
             }
         }

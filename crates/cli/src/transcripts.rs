@@ -66,7 +66,9 @@ fn entry(mut object: Object, pieces: &mut HashMap<String, Vec<u32>>) -> Result<O
     let slot = object.get("id_slot").or(object.get("index")).map(Value::to_string).unwrap_or_default();
     let mut tokens = match object.get("tokens") {
         Some(value) => ids("tokens", value)?,
-        None => return Err("no tokens, expected \"tokens\": [ids] (return_tokens of llama-server)".to_owned()),
+        None => {
+            return Err("no tokens, expected \"tokens\": [ids] (return_tokens of llama-server)".to_owned());
+        }
     };
     if object.get("stop") == Some(&Value::Bool(false)) {
         pieces.entry(slot).or_default().append(&mut tokens);
@@ -141,9 +143,8 @@ impl Logged {
     /// again without the tokenizer's own.
     pub fn transcript(self, tokenizer: &Tokenizer) -> Result<Transcript, String> {
         let Logged { prompt, tokens, sampling } = self;
-        let encoded = |text: &str, special| {
-            tokenizer.encode(text, special, true).map_err(|error| error.to_string())
-        };
+        let encoded =
+            |text: &str, special| tokenizer.encode(text, special, true).map_err(|error| error.to_string());
         let prompt = match prompt {
             Prompt::Ids(ids) => ids,
             Prompt::Text(text, None) => encoded(&text, true)?,

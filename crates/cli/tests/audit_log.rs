@@ -23,7 +23,8 @@ fn audit(lines: &[String], more: &[&str]) -> (Option<i32>, String, String) {
     let log = dir.path().join("log.jsonl");
     std::fs::write(&log, lines.join("\n")).expect("writable");
     let demo = demo();
-    let mut args = vec!["audit-log", log.to_str().expect("UTF-8"), "-m", demo.to_str().expect("UTF-8"), "-t", "1"];
+    let mut args =
+        vec!["audit-log", log.to_str().expect("UTF-8"), "-m", demo.to_str().expect("UTF-8"), "-t", "1"];
     args.extend(more);
     let out = quipu(&args);
     (out.status.code(), text(&out.stdout), text(&out.stderr))
@@ -78,7 +79,9 @@ fn what_the_reference_generated_is_exact_or_a_near_tie() {
     let mut lines = Vec::new();
     for case in golden["cases"].as_array().expect("cases") {
         let chain = case["chain"].as_str().expect("a chain");
-        let Some(seed) = chain.strip_prefix("logit_bias 1 -inf 6 -inf ; penalties 64 1 0 0 ; dry 0 ") else { continue };
+        let Some(seed) = chain.strip_prefix("logit_bias 1 -inf 6 -inf ; penalties 64 1 0 0 ; dry 0 ") else {
+            continue;
+        };
         let seed: u32 = seed.rsplit(' ').next().and_then(|seed| seed.parse().ok()).expect("a seed");
         if case["model"] == "stories F16" {
             let bias = json!([{ "token": 1, "bias": null }, { "token": 6, "bias": null }]);
@@ -173,8 +176,14 @@ fn what_cannot_be_replayed_is_refused() {
         ("{\"prompt\": [1]}".to_owned(), "no tokens"),
         ("{\"prompt\": [1, 99999], \"tokens\": [5], \"seed\": 1}".to_owned(), "99999"),
         ("{\"prompt\": [], \"tokens\": [5], \"seed\": 1}".to_owned(), "no tokens"),
-        ("{\"prompt\": [1], \"tokens\": [5], \"seed\": 1, \"repeat_penalty\": 0}".to_owned(), "penalty_repeat is 0"),
-        ("{\"prompt\": \"a\", \"tokens_evaluated\": 77, \"tokens\": [5], \"seed\": 1}".to_owned(), "expected 77 as logged"),
+        (
+            "{\"prompt\": [1], \"tokens\": [5], \"seed\": 1, \"repeat_penalty\": 0}".to_owned(),
+            "penalty_repeat is 0",
+        ),
+        (
+            "{\"prompt\": \"a\", \"tokens_evaluated\": 77, \"tokens\": [5], \"seed\": 1}".to_owned(),
+            "expected 77 as logged",
+        ),
         (events_of_a_shift(), "shifted"),
         ("nonsense".to_owned(), "not JSON"),
     ] {

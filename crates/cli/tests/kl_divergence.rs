@@ -58,7 +58,8 @@ fn the_figures_are_those_of_llama_perplexity() {
     let demo = here("../../models/stories-1m.gguf");
     stdout(&quipu(&["quantize", text(&demo), text(&q4), "Q4_0"]));
     let base = here("tests/goldens/kl-divergence/base.bin");
-    let args = ["perplexity", "-m", text(&q4), "-t", "1", "--kl-divergence", "--kl-divergence-base", text(&base)];
+    let args =
+        ["perplexity", "-m", text(&q4), "-t", "1", "--kl-divergence", "--kl-divergence-base", text(&base)];
     let printed = stdout(&quipu(&args));
     let expected = include_str!("goldens/kl-divergence/statistics.txt");
     assert_eq!(printed.lines().count(), expected.trim_end().lines().count(), "{printed}");
@@ -68,7 +69,8 @@ fn the_figures_are_those_of_llama_perplexity() {
         for (a, b) in found_words.1.iter().zip(&expected_words.1) {
             // What hangs on the file alone is equal; the model's own rounding is a few thousandths of a logit.
             let allowed = if found.starts_with("Mean PPL(base)") { 1e-6 } else { 0.01 + 0.05 * b.abs() };
-            let allowed = if found.contains("Δp") || found.contains('%') { allowed.max(1.0) } else { allowed };
+            let allowed =
+                if found.contains("Δp") || found.contains('%') { allowed.max(1.0) } else { allowed };
             assert!((a - b).abs() <= allowed, "{found}\n{expected}");
         }
     }

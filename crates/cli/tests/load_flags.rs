@@ -30,7 +30,8 @@ fn overrides_are_rows_of_csv() {
         (out.status.success(), String::from_utf8_lossy(&out.stderr).into_owned())
     };
     // A name with a comma and a mark in it, an architecture that is none: the message shows what the value became.
-    let (ok, text) = shown(&["--override-kv", "llama.context_length=int:64,\"general.architecture=str:a,\"\"b\"\"\""]);
+    let (ok, text) =
+        shown(&["--override-kv", "llama.context_length=int:64,\"general.architecture=str:a,\"\"b\"\"\""]);
     assert!(!ok && text.contains("architecture 'a,\"b\"' is not supported"), "{text}");
     let (ok, text) = shown(&["--override-kv", "llama.block_count=int:5,llama.block_count=int:0"]);
     assert!(ok, "the first of two counts: {text}");

@@ -158,7 +158,8 @@ fn special(token: &[u8]) -> Option<Special> {
         return Some(special);
     }
     // A float that is too large; integers of any size are numbers to Python.
-    let is_float = text.starts_with(|c: char| c == '-' || c.is_ascii_digit()) && text.contains(['e', 'E', '.']);
+    let is_float =
+        text.starts_with(|c: char| c == '-' || c.is_ascii_digit()) && text.contains(['e', 'E', '.']);
     let value: f64 = text.parse().ok().filter(|_| is_float)?;
     match value {
         f64::INFINITY => Some(Special::Infinite),
@@ -235,14 +236,22 @@ mod tests {
         let float = |value: &Json| float(value).expect("a number");
         assert!(float(&value["a"]).is_nan());
         assert_eq!([float(&value["b"][0]), float(&value["b"][1])], [f64::INFINITY, f64::NEG_INFINITY]);
-        assert_eq!([float(&value["d"]), float(&value["e"]), float(&value["f"])], [f64::INFINITY, f64::NEG_INFINITY, 1e5]);
+        assert_eq!(
+            [float(&value["d"]), float(&value["e"]), float(&value["f"])],
+            [f64::INFINITY, f64::NEG_INFINITY, 1e5]
+        );
         assert_eq!(value["c"], json!("NaN, \"Infinity\\"));
-        assert_eq!((shown(&value["b"][1]).as_str(), integer(&value["a"]), truthy(&value["a"])), ("-Infinity", None, true));
+        assert_eq!(
+            (shown(&value["b"][1]).as_str(), integer(&value["a"]), truthy(&value["a"])),
+            ("-Infinity", None, true)
+        );
     }
 
     #[test]
     fn other_words_are_no_json() {
-        for text in ["{\"a\": nan}", "{\"a\": inf}", "{\"a\": +Infinity}", "{\"a\": NaNs}", "{\"a\": NaN", "NaN NaN"] {
+        for text in
+            ["{\"a\": nan}", "{\"a\": inf}", "{\"a\": +Infinity}", "{\"a\": NaNs}", "{\"a\": NaN", "NaN NaN"]
+        {
             assert!(parse(text.as_bytes()).is_err(), "{text}");
         }
     }

@@ -23,7 +23,8 @@ const WORDS: [&str; 4] = ["language", "languages", "tags", "pipeline_tag"];
 /// # Errors
 /// What is not YAML, nests too deep or grows too large, or has keys that are no scalars.
 pub(super) fn parse(text: &str) -> Result<Json, String> {
-    let mut builder = Builder { parser: Parser::new_from_str(text), anchors: Vec::new(), n_values: 0, is_words: false };
+    let mut builder =
+        Builder { parser: Parser::new_from_str(text), anchors: Vec::new(), n_values: 0, is_words: false };
     loop {
         match builder.next()? {
             Event::StreamStart | Event::DocumentStart | Event::Nothing => {}

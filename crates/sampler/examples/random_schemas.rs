@@ -11,21 +11,101 @@ use serde_json::{Map, Value, json};
 const TYPES: [&str; 8] = ["object", "array", "string", "number", "integer", "boolean", "null", "nothing"];
 const NAMES: [&str; 8] = ["a", "b", "c d", "é", "a\"b", "", "$ref", "x~/%"];
 const PATTERNS: [&str; 22] = [
-    "^a+$", "[^\"]{2,3}", "\\d{3}", "(a|b)*c?", ".", "^$", "\\w+\\s", "[a-z&&b]", "(?=x)", "\\1", "a{1000}", "[[:alpha:]]",
-    "\\u00e9", "^(\\([0-9]{3}\\))?[0-9]{3}-[0-9]{4}$", "\\p{L}", "[\\]\\\\-]", "(", "^x", "y$", "(?:ab){2,}", "\\.", "é|😀",
+    "^a+$",
+    "[^\"]{2,3}",
+    "\\d{3}",
+    "(a|b)*c?",
+    ".",
+    "^$",
+    "\\w+\\s",
+    "[a-z&&b]",
+    "(?=x)",
+    "\\1",
+    "a{1000}",
+    "[[:alpha:]]",
+    "\\u00e9",
+    "^(\\([0-9]{3}\\))?[0-9]{3}-[0-9]{4}$",
+    "\\p{L}",
+    "[\\]\\\\-]",
+    "(",
+    "^x",
+    "y$",
+    "(?:ab){2,}",
+    "\\.",
+    "é|😀",
 ];
 const FORMATS: [&str; 12] = [
-    "date", "time", "date-time", "uuid", "email", "ipv4", "ipv6", "hostname", "uri", "regex", "duration", "nothing",
+    "date",
+    "time",
+    "date-time",
+    "uuid",
+    "email",
+    "ipv4",
+    "ipv6",
+    "hostname",
+    "uri",
+    "regex",
+    "duration",
+    "nothing",
 ];
-const REFS: [&str; 9] =
-    ["#", "#/$defs/a", "#/$defs/b~1c", "#/properties/a", "#/nowhere", "#/allOf/0", "https://x.y/z", "#anchor", "#/items"];
+const REFS: [&str; 9] = [
+    "#",
+    "#/$defs/a",
+    "#/$defs/b~1c",
+    "#/properties/a",
+    "#/nowhere",
+    "#/allOf/0",
+    "https://x.y/z",
+    "#anchor",
+    "#/items",
+];
 const KEYWORDS: [&str; 46] = [
-    "type", "properties", "required", "additionalProperties", "patternProperties", "propertyNames", "minProperties",
-    "maxProperties", "items", "prefixItems", "contains", "minContains", "maxContains", "minItems", "maxItems",
-    "uniqueItems", "minLength", "maxLength", "pattern", "format", "minimum", "maximum", "exclusiveMinimum",
-    "exclusiveMaximum", "multipleOf", "enum", "const", "allOf", "anyOf", "oneOf", "not", "if", "then", "else", "$ref",
-    "$defs", "dependentRequired", "dependentSchemas", "unevaluatedProperties", "unevaluatedItems", "title", "default",
-    "$dynamicRef", "nullable", "definitions", "$anchor",
+    "type",
+    "properties",
+    "required",
+    "additionalProperties",
+    "patternProperties",
+    "propertyNames",
+    "minProperties",
+    "maxProperties",
+    "items",
+    "prefixItems",
+    "contains",
+    "minContains",
+    "maxContains",
+    "minItems",
+    "maxItems",
+    "uniqueItems",
+    "minLength",
+    "maxLength",
+    "pattern",
+    "format",
+    "minimum",
+    "maximum",
+    "exclusiveMinimum",
+    "exclusiveMaximum",
+    "multipleOf",
+    "enum",
+    "const",
+    "allOf",
+    "anyOf",
+    "oneOf",
+    "not",
+    "if",
+    "then",
+    "else",
+    "$ref",
+    "$defs",
+    "dependentRequired",
+    "dependentSchemas",
+    "unevaluatedProperties",
+    "unevaluatedItems",
+    "title",
+    "default",
+    "$dynamicRef",
+    "nullable",
+    "definitions",
+    "$anchor",
 ];
 
 /// The splitmix64 generator.
@@ -118,10 +198,9 @@ impl Random {
             "required" => (0..self.below(3)).map(|_| json!(self.one(&NAMES))).collect(),
             "dependentRequired" => json!({ self.one(&NAMES): [self.one(&NAMES)] }),
             "prefixItems" | "allOf" | "anyOf" | "oneOf" => self.schemas(depth),
-            "minProperties" | "maxProperties" | "minContains" | "maxContains" | "minItems" | "maxItems" | "minLength"
-            | "maxLength" | "minimum" | "maximum" | "exclusiveMinimum" | "exclusiveMaximum" | "multipleOf" => {
-                self.number()
-            }
+            "minProperties" | "maxProperties" | "minContains" | "maxContains" | "minItems" | "maxItems"
+            | "minLength" | "maxLength" | "minimum" | "maximum" | "exclusiveMinimum" | "exclusiveMaximum"
+            | "multipleOf" => self.number(),
             "uniqueItems" | "nullable" => json!(self.below(2) == 0),
             "pattern" => json!(self.one(&PATTERNS)),
             "format" => json!(self.one(&FORMATS)),
@@ -148,7 +227,8 @@ fn main() {
         match schema_to_grammar(&schema, WhiteSpace::Any) {
             Ok(grammar) => {
                 exact += 1;
-                let gbnf = Gbnf::parse(&grammar, "root", None).unwrap_or_else(|error| panic!("{schema}: {error}"));
+                let gbnf =
+                    Gbnf::parse(&grammar, "root", None).unwrap_or_else(|error| panic!("{schema}: {error}"));
                 for text in [" ", "{\"a\" 1}", "[1,]", "\"\u{1}\""] {
                     assert!(!matches!(gbnf.check(text), Ok(Verdict::Accepted)), "{schema}: {text}");
                 }

@@ -65,11 +65,13 @@ impl SamplerParams {
         }
         let texts = |name: &str| -> Result<Option<Vec<String>>, Error> {
             let Some(value) = get(name) else { return Ok(None) };
-            let all = value.as_array().and_then(|all| all.iter().map(|v| v.as_str().map(str::to_owned)).collect());
+            let all =
+                value.as_array().and_then(|all| all.iter().map(|v| v.as_str().map(str::to_owned)).collect());
             all.map(Some).ok_or_else(|| wrong(name, "an array of strings"))
         };
         if let Some(names) = texts("samplers")? {
-            self.samplers = names.iter().map(|name| SamplerKind::from_name(name)).collect::<Result<_, _>>()?;
+            self.samplers =
+                names.iter().map(|name| SamplerKind::from_name(name)).collect::<Result<_, _>>()?;
         }
         if let Some(breakers) = texts("dry_sequence_breakers")? {
             self.dry_sequence_breakers = breakers;
@@ -86,7 +88,8 @@ impl SamplerParams {
             self.min_keep = n.ok_or_else(|| wrong("min_keep", "a whole number"))?;
         }
         if let Some(text) = get("generation_prompt") {
-            self.generation_prompt = text.as_str().ok_or_else(|| wrong("generation_prompt", "a string"))?.to_owned();
+            self.generation_prompt =
+                text.as_str().ok_or_else(|| wrong("generation_prompt", "a string"))?.to_owned();
         }
         self.grammar = grammar_of(object)?.or(self.grammar.take());
         Ok(())

@@ -27,7 +27,8 @@ const QUESTIONS: [&str; 10] = [
     "Give me a recipe with potatoes.",
 ];
 /// What they ask then.
-const MORE: [&str; 4] = ["Are you sure?", "Say it shorter.", "And why is that?", "Thanks! Another one, please."];
+const MORE: [&str; 4] =
+    ["Are you sure?", "Say it shorter.", "And why is that?", "Thanks! Another one, please."];
 
 /// Both engines' answers, ids for ids; a parting is a near tie or a deviation.
 pub(super) fn compare(checkout: &Checkout, name: &str, file: GgufFile) -> Result<Row, Error> {
@@ -41,10 +42,9 @@ pub(super) fn compare(checkout: &Checkout, name: &str, file: GgufFile) -> Result
 
 fn requests(subject: &Subject) -> Result<Vec<Request>, Error> {
     let fail = |error: quipu::Error| Error::Engine { case: subject.name.clone(), message: error.to_string() };
-    let tokenizer = subject.tokenizer().ok_or_else(|| Error::Engine {
-        case: subject.name.clone(),
-        message: "no vocabulary".to_owned(),
-    })?;
+    let tokenizer = subject
+        .tokenizer()
+        .ok_or_else(|| Error::Engine { case: subject.name.clone(), message: "no vocabulary".to_owned() })?;
     let source = subject.file.metadata().optional::<&str>("tokenizer.chat_template");
     let source = source.map_err(Error::engine(&subject.name))?;
     (0..N_CHATS)

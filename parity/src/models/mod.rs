@@ -45,7 +45,8 @@ pub fn audit(
         if path.extension().is_some_and(|extension| extension == "gguf") {
             rows.extend(model(checkout, &name, &path, progress)?);
         } else if path.join("config.json").is_file() {
-            let why = format!("{} is no GGUF file; converting it is another module's", architecture_of(&path));
+            let why =
+                format!("{} is no GGUF file; converting it is another module's", architecture_of(&path));
             rows.push(Row::new(MODULE, name, Verdict::Skipped(why), ""));
         }
     }
@@ -76,7 +77,8 @@ fn model(
     let mut add = |found: Vec<Row>| {
         for mut row in found {
             MODULE.clone_into(&mut row.module);
-            progress(&format!("{}: {}", row.case, row.note));
+            let why = if let Verdict::Skipped(why) = &row.verdict { why } else { &row.note };
+            progress(&format!("{}: {why}", row.case));
             rows.push(row);
         }
     };
@@ -86,7 +88,8 @@ fn model(
     let architecture = file.metadata().str("general.architecture").map_err(Error::engine(name))?;
     if !ARCHITECTURES.contains(&architecture) {
         let why = format!("architecture {architecture} not built");
-        let skipped = |what: &str| Row::new(MODULE, format!("{name} {what}"), Verdict::Skipped(why.clone()), "");
+        let skipped =
+            |what: &str| Row::new(MODULE, format!("{name} {what}"), Verdict::Skipped(why.clone()), "");
         add(["predictions", "perplexity", "chats"].map(skipped).to_vec());
         return Ok(rows);
     }

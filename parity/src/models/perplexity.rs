@@ -97,7 +97,10 @@ fn last_estimate(printed: &str, n_chunks: usize) -> Option<f64> {
 
 fn unread(printed: &str) -> Error {
     let tail: Vec<&str> = printed.lines().rev().take(3).collect();
-    Error::Program { program: "llama-perplexity".to_owned(), message: format!("printed {}", tail.join(" | ")) }
+    Error::Program {
+        program: "llama-perplexity".to_owned(),
+        message: format!("printed {}", tail.join(" | ")),
+    }
 }
 
 fn write_base(
@@ -165,6 +168,9 @@ mod tests {
                        Mean PPL(base)                :   1.177323 ±   0.061168\n\
                        Mean    KLD:   0.000886 ±   0.000247\nSame top p: 96.040 ± 1.950 %\n";
         let found = figures(printed).expect("figures");
-        assert_eq!((found.ppl, found.ppl_base, found.kld, found.same_top), (1.16991, 1.177_323, 0.000_886, 96.04));
+        assert_eq!(
+            (found.ppl, found.ppl_base, found.kld, found.same_top),
+            (1.16991, 1.177_323, 0.000_886, 96.04)
+        );
     }
 }

@@ -14,8 +14,13 @@ const N_PROSE: usize = 1 << 16;
 const SEED: u64 = 14;
 
 /// Files with prose, and files with code.
-const PROSE: [&str; 5] =
-    ["models/heldout.txt", "README.md", "ARCHITECTURE.md", "docs/reliability.md", "docs/parity/deviations.md"];
+const PROSE: [&str; 5] = [
+    "models/heldout.txt",
+    "README.md",
+    "ARCHITECTURE.md",
+    "docs/reliability.md",
+    "docs/parity/deviations.md",
+];
 const CODE: [&str; 6] = [
     "parity/src/generation.rs",
     "parity/src/tokenizer/mod.rs",
@@ -33,7 +38,11 @@ fn paragraphs(files: &[&str]) -> Vec<String> {
         .flat_map(|text| text.split("\n\n").map(|part| format!("{part}\n\n")).collect::<Vec<_>>())
         .filter(|part| part.len() > 40)
         .collect();
-    if paragraphs.is_empty() { vec!["Once upon a time there was a little fox.\n\n".to_owned()] } else { paragraphs }
+    if paragraphs.is_empty() {
+        vec!["Once upon a time there was a little fox.\n\n".to_owned()]
+    } else {
+        paragraphs
+    }
 }
 
 /// Prose: documents and stories, a paragraph from here and one from there.

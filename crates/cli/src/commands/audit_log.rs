@@ -112,6 +112,8 @@ impl Counts {
 fn place(parting: &Parting) -> String {
     let Parting { step, logged, chosen, margin, tolerance } = parting;
     let chosen = chosen.map_or("nothing".to_owned(), |id| id.to_string());
-    let margin = margin.map_or("no change of logits gives the logged id".to_owned(), |margin| format!("margin {margin:.2e}"));
+    let margin = margin.map_or("no change of logits gives the logged id".to_owned(), |margin| {
+        format!("margin {margin:.2e}")
+    });
     format!("id {step} ({logged} logged, {chosen} chosen, {margin}, tolerance {tolerance:.2e})")
 }

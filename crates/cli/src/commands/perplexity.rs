@@ -106,7 +106,12 @@ impl Args {
     }
 
     fn session(&self, n_ctx: usize) -> SessionOptions {
-        SessionOptions { n_ctx, n_threads: self.n_threads, n_ubatch: self.n_ubatch, ..SessionOptions::default() }
+        SessionOptions {
+            n_ctx,
+            n_threads: self.n_threads,
+            n_ubatch: self.n_ubatch,
+            ..SessionOptions::default()
+        }
     }
 }
 
@@ -157,12 +162,14 @@ fn statistics(out: &mut impl Write, found: &KlDivergence) -> io::Result<()> {
     writeln!(out, "Mean    Δp: {} %", percent(found.p_diff()))?;
     let change = |name: &str, value: f32| format!("{name} Δp: {}%", number(100.0 * f64::from(value), 6, 3));
     writeln!(out, "{}", change("Maximum", found.p_diff_percentile(1.0)))?;
-    let upper = [("99.9%  ", 0.999), ("99.0%  ", 0.99), ("95.0%  ", 0.95), ("90.0%  ", 0.9), ("75.0%  ", 0.75)];
+    let upper =
+        [("99.9%  ", 0.999), ("99.0%  ", 0.99), ("95.0%  ", 0.95), ("90.0%  ", 0.9), ("75.0%  ", 0.75)];
     for (name, fraction) in upper {
         writeln!(out, "{}", change(name, found.p_diff_percentile(fraction)))?;
     }
     writeln!(out, "{}", change("Median ", found.p_diff_median()))?;
-    let lower = [("25.0%  ", 0.25), ("10.0%  ", 0.1), (" 5.0%  ", 0.05), (" 1.0%  ", 0.01), (" 0.1%  ", 0.001)];
+    let lower =
+        [("25.0%  ", 0.25), ("10.0%  ", 0.1), (" 5.0%  ", 0.05), (" 1.0%  ", 0.01), (" 0.1%  ", 0.001)];
     for (name, fraction) in lower {
         writeln!(out, "{}", change(name, found.p_diff_percentile(fraction)))?;
     }

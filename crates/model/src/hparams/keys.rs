@@ -86,7 +86,11 @@ impl<'a> Keys<'a> {
         }
         self.optional_u32("expert_group_used_count")?;
         if let Some(n) = self.optional_u32("embedding_length_out")?.filter(|n| ![0, n_embd].contains(n)) {
-            return Err(self.error("embedding_length_out", &n, format!("0 or {n_embd}, the width of the rows")));
+            return Err(self.error(
+                "embedding_length_out",
+                &n,
+                format!("0 or {n_embd}, the width of the rows"),
+            ));
         }
         self.bool("rope.scaling.finetuned")?;
         self.metadata.optional::<f32>(&self.key("rope.scaling.alpha"))?;

@@ -122,7 +122,10 @@ impl<R: Read> BaseReader<R> {
             u32::from_le_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]]) as usize
         };
         let (n_ctx, n_vocab, n_chunk) = (number(8), number(12), number(16));
-        if n_ctx < MIN_CHUNK || n_vocab == 0 || n_chunk == 0 || [n_ctx, n_vocab, n_chunk].iter().any(|n| *n > i32::MAX as usize)
+        if n_ctx < MIN_CHUNK
+            || n_vocab == 0
+            || n_chunk == 0
+            || [n_ctx, n_vocab, n_chunk].iter().any(|n| *n > i32::MAX as usize)
         {
             let found = format!("{n_chunk} chunks of {n_ctx} tokens and a vocabulary of {n_vocab}");
             return Err(wrong(found, "chunks of at least 3 tokens, and numbers below 2^31".to_owned()));

@@ -53,6 +53,8 @@ pub struct GenerationGolden {
     pub cases: Vec<GenerationCase>,
 }
 
+/// Partings of a subject that are told in full.
+const N_NOTES: usize = 2;
 /// Runs recorded of each model: the default chain, and all others.
 const N_RECORDED: usize = 24;
 
@@ -63,22 +65,27 @@ const N_RECORDED: usize = 24;
 pub fn audit(checkout: &Checkout, progress: &mut dyn FnMut(&str)) -> Result<Vec<Row>, Error> {
     let mut rows = Vec::new();
     for subject in Subject::all()? {
-        let row = compare(checkout, &subject)?;
+        let row = compare(checkout, &subject, &subject.requests()?, N_NOTES)?;
         progress(&format!("{}: {}", row.case, row.note));
         rows.push(row);
     }
     Ok(rows)
 }
 
-/// One model under one setting.
-fn compare(checkout: &Checkout, subject: &Subject) -> Result<Row, Error> {
+/// One model under one setting. Of the partings the first `n_notes` are told in full, and every one that is not shown to be a
+/// near tie.
+pub(crate) fn compare(
+    checkout: &Checkout,
+    subject: &Subject,
+    requests: &[Request],
+    n_notes: usize,
+) -> Result<Row, Error> {
     let reference = Reference::new(checkout, subject)?;
-    let requests = subject.requests()?;
-    let expected = reference.generate(subject.setting, &requests)?;
+    let expected = reference.generate(subject, subject.setting, requests)?;
     let mut context = subject.context()?;
-    let itself = reference.generate(subject.setting.other_attention(), &requests)?;
+    let itself = reference.generate(subject, subject.setting.other_attention(), requests)?;
     let n_parted_itself = itself.iter().zip(&expected).filter(|(a, b)| a != b).count();
-    let mut tally = Tally { n_runs: requests.len(), n_parted_itself, ..Tally::default() };
+    let mut tally = Tally { n_runs: requests.len(), n_parted_itself, n_notes, ..Tally::default() };
     for (number, (request, expected)) in requests.iter().zip(&expected).enumerate() {
         let ids = generate(subject, &mut context, request, expected.len())?;
         let same = ids.iter().zip(expected).take_while(|(a, b)| a == b).count();
@@ -179,6 +186,8 @@ struct Tally {
     n_shown: usize,
     n_draws: usize,
     n_filters: usize,
+    /// Partings told in full.
+    n_notes: usize,
     /// The first partings, and every one that is not shown.
     notes: Vec<String>,
 }
@@ -192,7 +201,7 @@ impl Tally {
             self.n_filters += usize::from(matches!(finding.cause, proof::Cause::Filter { .. }));
             self.n_draws += usize::from(matches!(finding.cause, proof::Cause::Draw { .. }));
         }
-        if self.n_parted <= 2 || !shown {
+        if self.n_parted <= self.n_notes || !shown {
             let why = finding.map_or("ours goes on where the reference ends".to_owned(), Finding::note);
             let not = if shown { "" } else { "NOT SHOWN " };
             self.notes.push(format!("{run} {not}{why}"));
@@ -205,9 +214,10 @@ impl Tally {
         let all_shown = self.n_shown == self.n_parted;
         let ok = all_shown && self.n_parted * 100 < self.n_runs;
         let mut note = format!(
-            "{} runs of up to {N_PREDICT} ids ({} ids): {} equal, {} part, {} of these shown to be near ties \
+            "{} runs of up to {} ids ({} ids): {} equal, {} part, {} of these shown to be near ties \
              ({} draws, {} other candidates); the reference parts from itself with its other attention in {}",
             self.n_runs,
+            subject.n_predict,
             self.n_ids,
             self.n_runs - self.n_parted,
             self.n_parted,
@@ -237,7 +247,7 @@ pub fn record(checkout: &Checkout) -> Result<Vec<GenerationCase>, Error> {
         let reference = Reference::new(checkout, &subject)?;
         let requests = subject.requests()?;
         let setting = subject.setting;
-        for (request, expected) in requests.iter().zip(reference.generate(setting, &requests)?) {
+        for (request, expected) in requests.iter().zip(reference.generate(&subject, setting, &requests)?) {
             let logits = |setting, whole| reference.logits(setting, &request.prompt, &expected, whole);
             let own = logits(setting, false)?;
             let whole = nmse(&own, &logits(setting, true)?);

@@ -21,6 +21,7 @@ pub mod imatrix;
 pub mod loader;
 pub mod logits;
 pub mod memory;
+pub mod models;
 pub mod quant;
 pub mod quantize;
 pub mod random;
@@ -31,6 +32,7 @@ pub mod state_files;
 pub mod tap;
 pub mod tokenizer;
 pub mod toy;
+pub mod verdicts;
 
 pub use error::Error;
 pub use report::{Report, Row, Verdict};

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use quipu_parity::checkout::Checkout;
 use quipu_parity::{
     Report, alloc, architectures, cache_types, convert, generation, gguf, goldens, imatrix, loader, logits,
-    memory, quant, quantize, sampler, state_files, tokenizer,
+    memory, models, quant, quantize, sampler, state_files, tokenizer, verdicts,
 };
 
 #[derive(Debug, clap::Args)]
@@ -16,10 +16,13 @@ pub(crate) struct Args {
     /// Its build folder, if it is not in the checkout.
     #[arg(long, env = "LLAMA_CPP_BUILD")]
     build: Option<PathBuf>,
-    /// Only this module: gguf, quant, quantize, convert, loader, tokenizer, sampler, alloc, logits (with layers),
-    /// architectures or generation.
+    /// Only this module: gguf, quant, quantize, convert, loader, verdicts, tokenizer, sampler, alloc, memory, logits (with
+    /// layers), architectures or generation.
     #[arg(long)]
     module: Option<String>,
+    /// Audit every GGUF file of this folder, and nothing else unless --module names it: tokens, predictions, perplexity, chats.
+    #[arg(long, value_name = "DIR")]
+    models: Option<PathBuf>,
     /// A folder of GGUF files that llama.cpp wrote, to be read and written again (module gguf).
     #[arg(long, value_name = "DIR")]
     gguf_folder: Vec<PathBuf>,
@@ -31,12 +34,13 @@ pub(crate) struct Args {
     record: Option<String>,
 }
 
-const MODULES: [&str; 12] = [
+const MODULES: [&str; 13] = [
     "gguf",
     "quant",
     "quantize",
     "convert",
     "loader",
+    "verdicts",
     "tokenizer",
     "sampler",
     "alloc",
@@ -66,6 +70,7 @@ pub(crate) fn run(args: &Args) -> Result<(), String> {
         return match args.module.as_deref() {
             Some("gguf") => gguf::record(checkout, date),
             Some("loader") => loader::record(checkout, date),
+            Some("verdicts") => verdicts::record(checkout, date),
             Some("tokenizer") => tokenizer::record(checkout, date),
             Some("memory") => memory::record(checkout),
             Some("architectures") => architectures::record(checkout, date),
@@ -73,7 +78,10 @@ pub(crate) fn run(args: &Args) -> Result<(), String> {
         }
         .map_err(text);
     }
-    let wanted = |module: &str| args.module.as_deref().is_none_or(|only| only == module);
+    let wanted = |module: &str| match &args.module {
+        Some(only) => only == module,
+        None => args.models.is_none(),
+    };
     let checkout = checkout.as_ref();
     let mut report = Report::default();
     if wanted("gguf") {
@@ -97,6 +105,9 @@ pub(crate) fn run(args: &Args) -> Result<(), String> {
     }
     if wanted("loader") {
         report.rows.extend(loader::audit(checkout).map_err(text)?);
+    }
+    if wanted("verdicts") {
+        report.rows.extend(verdicts::audit(checkout).map_err(text)?);
     }
     if wanted("tokenizer") {
         report.rows.extend(tokenizer::tokenizers(checkout).map_err(text)?);
@@ -139,6 +150,10 @@ pub(crate) fn run(args: &Args) -> Result<(), String> {
             Some(checkout) => generation::audit(checkout, &mut |line| eprintln!("{line}")).map_err(text)?,
             None => goldens::replay_generation().map_err(text)?,
         });
+    }
+    if let Some(folder) = &args.models {
+        let rows = models::audit(checkout, folder, &mut |line| eprintln!("{line}")).map_err(text)?;
+        report.rows.extend(rows);
     }
     finish(args, &root, &report, checkout)
 }

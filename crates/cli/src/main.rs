@@ -1,11 +1,12 @@
 //! The `quipu` command line: a thin shell over the `quipu` crate.
 //!
 //! Results go to stdout and nothing else does; what a person should know beside them goes to stderr. Every
-//! failure is one line on stderr and exit code 1 (2 where `grammar-check` refuses a grammar: 1 is an answer there).
+//! failure is one line on stderr and exit code 1 (2 where `grammar-check` and `audit-log` refuse what they are given: 1 is an answer there).
 #![forbid(unsafe_code)]
 
 mod chat_template;
 mod commands;
+mod csv;
 mod fail;
 mod generation;
 mod input;
@@ -13,6 +14,7 @@ mod options;
 mod output;
 mod sampling;
 mod signals;
+mod transcripts;
 mod work;
 
 use std::ffi::OsString;
@@ -64,6 +66,8 @@ enum Command {
     Split(commands::split::Args),
     /// Merge the files of a split model into one, as llama-gguf-split does.
     Merge(commands::merge::Args),
+    /// Replay logged generations and say whether this model would have said the same.
+    AuditLog(commands::audit_log::Args),
     /// Measure tokens per second, with llama-bench's tests, columns and units.
     Bench(commands::bench::Args),
     /// Turn a Hugging Face model directory into a GGUF file, as convert_hf_to_gguf.py does; or GGUF into gemma.cpp's .sbs, and back.
@@ -121,6 +125,7 @@ fn command() -> ExitCode {
         Command::Imatrix(args) => commands::imatrix::run(&args),
         Command::Split(args) => commands::split::run(&args),
         Command::Merge(args) => commands::merge::run(&args),
+        Command::AuditLog(args) => commands::audit_log::run(&args),
         Command::Bench(args) => commands::bench::run(&args),
         Command::Convert(args) => commands::convert::run(&args),
         Command::Sbs(args) => commands::sbs::run(&args),

@@ -12,6 +12,7 @@ use quipu::{
 use quipu_gemma::SbsFile;
 
 use crate::commands::sbs::named;
+use crate::csv;
 use crate::fail::Failure;
 use crate::output::note;
 
@@ -27,9 +28,10 @@ pub(crate) struct ModelArgs {
     /// Refuse weights that are not finite numbers.
     #[arg(long)]
     pub check_tensors: bool,
-    /// Metadata to use instead of the file's; types: int, float, bool, str.
-    #[arg(long, value_name = "KEY=TYPE:VALUE", value_delimiter = ',')]
-    pub override_kv: Vec<MetadataOverride>,
+    /// Metadata to use instead of the file's; types: int, float, bool, str. An entry with commas stands in quotation marks,
+    /// in which a mark itself is written twice.
+    #[arg(long, value_name = "KEY=TYPE:VALUE,...", value_parser = overrides)]
+    pub override_kv: Vec<Overrides>,
     /// Memory for tensors whose names match (-ot).
     #[arg(long, value_name = "PATTERN=BUFFER_TYPE,...")]
     pub override_tensor: Option<String>,
@@ -54,6 +56,14 @@ pub(crate) struct ModelArgs {
     pub verbose: bool,
 }
 
+/// The overrides of one `--override-kv`.
+#[derive(Clone, Debug)]
+pub(crate) struct Overrides(Vec<MetadataOverride>);
+
+fn overrides(row: &str) -> Result<Overrides, quipu::gguf::Error> {
+    csv::fields(row).iter().map(|field| field.parse()).collect::<Result<_, _>>().map(Overrides)
+}
+
 impl ModelArgs {
     /// The files that are read: no output may be one of them.
     pub fn inputs(&self) -> Inputs {
@@ -72,7 +82,7 @@ impl ModelArgs {
                 Ok(Model::open_set(&from_sbs(path)?, &name, &mut self.load_options()?.into(), &gpus)?)
             }
             Some(path) => Ok(Model::open_on(path, &mut self.load_options()?.into(), &gpus)?),
-            None if gpus.is_empty() => Ok(Model::embedded()?),
+            None if gpus.is_empty() => Ok(Model::embedded_with(&mut self.load_options()?.into())?),
             None => Ok(Model::embedded_on(&mut self.load_options()?.into(), &gpus)?),
         }
     }
@@ -113,7 +123,7 @@ impl ModelArgs {
         Ok(LoadOptions {
             load_mode: self.load_mode,
             check_tensors: self.check_tensors,
-            metadata_overrides: self.override_kv.clone(),
+            metadata_overrides: self.override_kv.iter().flat_map(|list| list.0.iter().cloned()).collect(),
             n_gpu_layers: self.n_gpu_layers.unwrap_or(-1),
             tensor_split: self.tensor_split.clone(),
             buffer_overrides: overrides
@@ -131,8 +141,13 @@ impl ModelArgs {
                 let metadata = quipu_gemma::gguf::vocabulary(&sbs).map_err(named(path))?;
                 Ok(Tokenizer::from_gguf(&metadata)?)
             }
-            Some(path) => Ok(quipu::open_tokenizer(path)?),
-            None => Ok(Model::embedded()?.tokenizer()?.clone()),
+            Some(path) if self.override_kv.is_empty() => Ok(quipu::open_tokenizer(path)?),
+            Some(path) => {
+                let options =
+                    LoadOptions { vocab_only: true, check_architecture: false, ..self.load_options()? };
+                Ok(Model::open_with(path, &mut options.into())?.tokenizer()?.clone())
+            }
+            None => Ok(Model::embedded_with(&mut self.load_options()?.into())?.tokenizer()?.clone()),
         }
     }
 }

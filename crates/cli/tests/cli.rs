@@ -98,7 +98,7 @@ fn logits_are_rows_of_the_vocabulary() {
 
 #[test]
 fn embeddings_have_length_one() {
-    let rows = stdout(&quipu_with_stdin(&["embed"], b"a dog\na cat\n"));
+    let rows = stdout(&quipu_with_stdin(&["embed", "--pooling", "mean"], b"a dog\na cat\n"));
     assert_eq!(rows.lines().count(), 2);
     for row in rows.lines() {
         let squares: f64 = row.split(' ').map(|x| x.parse::<f64>().expect("a number").powi(2)).sum();
@@ -130,7 +130,12 @@ fn bench_speaks_llama_bench() {
     assert_eq!(rows[0]["n_prompt"], 16);
     assert_eq!(rows[1]["n_gen"], 4);
     assert_eq!(rows[1]["samples_ts"].as_array().map(Vec::len), Some(2));
+    // What llama-bench calls this model.
+    assert!(text.contains("\"model_type\": \"llama ?B F16\""), "{text}");
+    let rows = stdout(&quipu(&["bench", "-p", "16", "-n", "0", "-r", "1", "-o", "csv"]));
+    assert!(rows.contains("\"llama ?B F16\",2110976,1054080,"), "{rows}");
     let table = stdout(&quipu(&["bench", "-p", "16", "-n", "0", "-r", "1"]));
+    assert!(table.contains("| llama ?B F16 | 2.01 MiB | 1.05 M |"), "{table}");
     assert!(table.contains("| pp16 |"), "{table}");
 }
 

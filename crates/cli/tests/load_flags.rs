@@ -22,6 +22,42 @@ fn every_load_mode_runs_to_the_same_text() {
     assert_eq!(moved.stdout, mapped.stdout);
 }
 
+/// Commas within quotation marks belong to the value, and a mark is written twice; several entries and several flags add up.
+#[test]
+fn overrides_are_rows_of_csv() {
+    let shown = |flags: &[&str]| {
+        let out = run(&[&["--verbose"], flags].concat());
+        (out.status.success(), String::from_utf8_lossy(&out.stderr).into_owned())
+    };
+    // A name with a comma and a mark in it, an architecture that is none: the message shows what the value became.
+    let (ok, text) =
+        shown(&["--override-kv", "llama.context_length=int:64,\"general.architecture=str:a,\"\"b\"\"\""]);
+    assert!(!ok && text.contains("architecture 'a,\"b\"' is not supported"), "{text}");
+    let (ok, text) = shown(&["--override-kv", "llama.block_count=int:5,llama.block_count=int:0"]);
+    assert!(ok, "the first of two counts: {text}");
+    let (ok, text) = shown(&["--override-kv", "a=int:1", "--override-kv", "llama.block_count=int:0"]);
+    assert!(!ok && text.contains("llama.block_count is 0"), "{text}");
+    let (ok, text) = shown(&["--override-kv", "a=int:1,"]);
+    assert!(!ok && text.contains("expected KEY=TYPE:VALUE"), "{text}");
+}
+
+/// Also where only the vocabulary is read, and for the embedded model.
+#[test]
+fn overrides_reach_the_vocabulary() {
+    let model = concat!(env!("CARGO_MANIFEST_DIR"), "/../../models/stories-1m.gguf");
+    let ids = |more: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_quipu"));
+        let out = command.args(["tokenize", "-p", "The fox"]).args(more).output().expect("it starts");
+        assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+        String::from_utf8_lossy(&out.stdout).into_owned()
+    };
+    let (plain, without) = (ids(&[]), ids(&["--no-special"]));
+    assert_ne!(plain, without);
+    let no_bos = ["--override-kv", "tokenizer.ggml.add_bos_token=bool:false"];
+    assert_eq!(ids(&no_bos), without);
+    assert_eq!(ids(&[&["-m", model], &no_bos[..]].concat()), without);
+}
+
 #[test]
 fn options_that_make_no_sense_are_one_line_and_a_failure() {
     for (flags, message) in [

@@ -2,7 +2,8 @@
 //! a number), into JSON values.
 //!
 //! Parsing is `yaml-rust2`'s; what the scalars mean is decided here. Dates and other values without a JSON
-//! counterpart become objects, which no user of the card takes for text.
+//! counterpart become objects, which no user of the card takes for text. Lists of words are words, whatever YAML makes of
+//! them: `language: [no]` is Norwegian.
 
 use std::sync::LazyLock;
 
@@ -15,14 +16,20 @@ use yaml_rust2::scanner::TScalarStyle;
 const MAX_DEPTH: usize = 64;
 const MAX_VALUES: usize = 100_000;
 const MAX_BYTES: usize = 16 << 20;
+/// Keys of lists of words.
+const WORDS: [&str; 4] = ["language", "languages", "tags", "pipeline_tag"];
 
 /// What a front matter says; `Null` if it is empty.
 ///
 /// # Errors
 /// What is not YAML, nests too deep or grows too large, or has keys that are no scalars.
 pub(super) fn parse(text: &str) -> Result<Json, String> {
-    let mut builder =
-        Builder { parser: Parser::new_from_str(text), anchors: Vec::new(), size: Size::default() };
+    let mut builder = Builder {
+        parser: Parser::new_from_str(text),
+        anchors: Vec::new(),
+        size: Size::default(),
+        is_words: false,
+    };
     loop {
         match builder.next()? {
             Event::StreamStart | Event::DocumentStart | Event::Nothing => {}
@@ -45,6 +52,8 @@ struct Builder<'a> {
     parser: Parser<std::str::Chars<'a>>,
     anchors: Vec<(usize, Json, Size)>,
     size: Size,
+    /// Within one of [`WORDS`].
+    is_words: bool,
 }
 
 /// What values take.
@@ -96,7 +105,11 @@ impl Builder<'_> {
                     Some(tag) if tag.handle != "tag:yaml.org,2002:" && !(tag.suffix.is_empty()) => {
                         return Err(format!("the tag {}{} is not supported", tag.handle, tag.suffix));
                     }
-                    None if style == TScalarStyle::Plain => scalar(&text),
+                    None if style == TScalarStyle::Plain => match scalar(&text) {
+                        Json::Null => Json::Null,
+                        _ if self.is_words => Json::String(text),
+                        value => value,
+                    },
                     _ => Json::String(text),
                 };
                 (value, anchor)
@@ -135,6 +148,9 @@ impl Builder<'_> {
                 event => self.value(event, depth + 1)?,
             };
             let event = self.next()?;
+            if depth == 0 {
+                self.is_words = key.as_str().is_some_and(|key| WORDS.contains(&key));
+            }
             let value = self.value(event, depth + 1)?;
             match (key, value) {
                 (Json::String(key), Json::Object(other)) if key == "<<" => {
@@ -240,6 +256,16 @@ mod tests {
         assert_eq!(value["list"], json!(["en", "no"]));
         assert_eq!(parse("").expect("empty"), Json::Null);
         assert_eq!(parse("just text").expect("text"), json!("just text"));
+    }
+
+    #[test]
+    fn lists_of_words_are_words() {
+        let text = "language: [no, en]\ntags:\n- on\n- 2024\n- 1.5\n- \"off\"\n- ~\nother: [no, 2024]\nlicense: no\n";
+        let value = parse(text).expect("valid");
+        assert_eq!(value["language"], json!(["no", "en"]));
+        assert_eq!(value["tags"], json!(["on", "2024", "1.5", "off", null]));
+        assert_eq!((&value["other"], &value["license"]), (&json!([false, 2024]), &json!(false)));
+        assert_eq!(parse("languages: no\n").expect("valid")["languages"], "no");
     }
 
     #[test]

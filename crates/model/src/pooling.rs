@@ -22,6 +22,13 @@ pub enum Pooling {
     Last,
 }
 
+impl Pooling {
+    /// From its number in metadata; `None` for other numbers, and for the ranks of rerankers, which this crate does not compute.
+    pub fn from_id(id: u32) -> Option<Pooling> {
+        [Pooling::None, Pooling::Mean, Pooling::Cls, Pooling::Last].into_iter().nth(id as usize)
+    }
+}
+
 /// Adds the pooling of `rows` (`[n_embd, n_tokens]`) to a graph and returns its result, `[n_embd, n_seqs_unq]` in the order of
 /// `Ubatch::seq_id_unq`; `None` if rows stay as they are (`build_pooling`).
 pub(crate) fn build(

@@ -62,7 +62,7 @@ pub fn run_bench(
 ) -> Result<BenchTest, Error> {
     let needed = n_prompt.max(n_gen);
     if needed > session.n_ctx() {
-        return Err(Error::PromptTooLong { n_prompt: needed, n_ctx: session.n_ctx() });
+        return Err(Error::TooManyTokens { n_tokens: needed, n_ctx: session.n_ctx() });
     }
     let n_vocab = session.model().hparams().n_vocab as u32;
     let mut state = 1u32;

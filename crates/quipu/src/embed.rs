@@ -12,8 +12,9 @@ impl Session {
     /// scaled to Euclidean length 1 (`common_embd_normalize`). Forgets what was decoded.
     ///
     /// # Errors
-    /// A session made without [`crate::SessionOptions::embeddings`], an empty text, more tokens than fit. Nothing was
-    /// forgotten then.
+    /// A session made without [`crate::SessionOptions::embeddings`], an empty text ([`Error::EmptyPrompt`]), more tokens
+    /// than the context holds ([`Error::TooManyTokens`]) or than are computed at once where that is needed: for a pooling,
+    /// and where tokens see later ones ([`Error::TextTooLong`]). Nothing was forgotten then.
     pub fn embed(&mut self, text: &str, normalize: bool) -> Result<Vec<f32>, Error> {
         let tokens = self.model().tokenizer()?.encode(text, true, true)?;
         let n_embd = self.model().hparams().n_embd;
@@ -28,6 +29,7 @@ impl Session {
         let params = self.context().params();
         let (n_ctx, n_batch, n_ubatch, pooling) =
             (params.n_ctx, params.n_batch, params.n_ubatch, params.pooling);
+        let is_whole = pooling != Pooling::None || !params.is_causal(params.kind);
         if !params.embeddings {
             let error = quipu_decoder::Error::NotKept { kind: "embeddings", expected: "embeddings = true" };
             return Err(error.into());
@@ -36,11 +38,11 @@ impl Session {
         if tokens.is_empty() {
             return Err(Error::EmptyPrompt);
         }
-        if pooling != Pooling::None && n_tokens > n_ubatch {
-            return Err(Error::TextTooLong { n_tokens, n_ubatch, n_ctx });
-        }
         if n_tokens > n_ctx {
-            return Err(Error::PromptTooLong { n_prompt: n_tokens, n_ctx });
+            return Err(Error::TooManyTokens { n_tokens, n_ctx });
+        }
+        if is_whole && n_tokens > n_ubatch {
+            return Err(Error::TextTooLong { n_tokens, n_ubatch, n_ctx });
         }
         let mut rows = Vec::new();
         self.engine.run_apart(tokens, n_batch, |context, n| {

@@ -103,7 +103,15 @@ pub enum Error {
         /// Tokens the session's context holds.
         n_ctx: usize,
     },
-    /// A text that cannot be pooled in one piece.
+    /// Tokens beyond the context, where no further one is to be generated.
+    #[error("{n_tokens} tokens, expected at most {n_ctx}, which the context holds")]
+    TooManyTokens {
+        /// Tokens given.
+        n_tokens: usize,
+        /// Tokens the session's context holds.
+        n_ctx: usize,
+    },
+    /// A text that must be computed in one piece and cannot be.
     #[error(
         "the text has {n_tokens} tokens, expected at most {n_ubatch}, which are computed at once (context of {n_ctx})"
     )]
@@ -150,6 +158,14 @@ pub enum Error {
         n_needed: usize,
         /// Context length.
         n_ctx: usize,
+    },
+    /// A file of predictions to compare with that is none, or that could not be read or written.
+    #[error("log-probabilities of a base: {found}, expected {expected}")]
+    Base {
+        /// What was found.
+        found: String,
+        /// What should have been there.
+        expected: String,
     },
     /// The caller's cancel token was raised.
     #[error("cancelled by the caller")]

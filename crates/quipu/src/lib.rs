@@ -53,6 +53,7 @@
 //! their own ([`Session::context`] is one).
 #![forbid(unsafe_code)]
 
+mod audit;
 mod bench;
 mod chat;
 mod embed;
@@ -74,6 +75,7 @@ mod stop;
 pub mod telemetry;
 mod vocabulary;
 
+pub use audit::{Agreement, AuditOptions, Parting, Transcript};
 pub use bench::{BenchTest, run_bench};
 pub use chat::{open_chat_template, template_for as chat_template_for};
 pub use engine::{Engine, SequenceKey};
@@ -88,7 +90,7 @@ pub use imatrix::{ImatrixOptions, ImatrixProgress};
 pub use memory::{MemoryEstimate, memory_estimate};
 pub use model::Model;
 pub use options::{EngineOptions, SessionOptions};
-pub use perplexity::Perplexity;
+pub use perplexity::{BaseReader, BaseWriter, Estimate, KlDivergence, Perplexity, PerplexityOptions};
 pub use plan::{MemoryPlan, PlanOptions};
 pub use quantize::{FileType, QuantizeParams, QuantizePlan, Quantizer, TensorPlan};
 pub use quipu_chat::{Capabilities, ChatTemplate, Conversation, Message, Variables};

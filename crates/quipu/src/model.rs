@@ -31,7 +31,6 @@ pub struct Model {
 #[derive(Debug)]
 struct Inner {
     name: String,
-    type_name: &'static str,
     device: Arc<CpuDevice>,
     others: Vec<Arc<dyn Device>>,
     weights: Arc<quipu_model::Model>,
@@ -110,8 +109,24 @@ impl Model {
     /// As [`Model::open`]; the bytes are part of the program.
     #[cfg(feature = "embedded-model")]
     pub fn embedded() -> Result<Model, Error> {
+        Model::embedded_with(&mut LoadParams::default())
+    }
+
+    /// The demo model, opened in another way than by default, as [`Model::open_with`].
+    ///
+    /// # Errors
+    /// As [`Model::open_with`].
+    #[cfg(feature = "embedded-model")]
+    pub fn embedded_with(params: &mut LoadParams<'_>) -> Result<Model, Error> {
+        Model::from_embedded(params, &[])
+    }
+
+    #[cfg(feature = "embedded-model")]
+    fn from_embedded(params: &mut LoadParams<'_>, devices: &[Arc<dyn Device>]) -> Result<Model, Error> {
         let file = GgufFile::from_static(EMBEDDED)?;
-        Model::from_set(&GgufSet::from(&file), None, "embedded model", &mut LoadParams::default(), &[])
+        let mut set = GgufSet::from(&file);
+        params.options.override_metadata(&mut set);
+        Model::from_set(&set, None, "embedded model", params, devices)
     }
 
     /// The demo model on devices, as [`Model::open_on`].
@@ -120,8 +135,7 @@ impl Model {
     /// As [`Model::open_on`].
     #[cfg(feature = "embedded-model")]
     pub fn embedded_on(params: &mut LoadParams<'_>, devices: &[Arc<dyn Device>]) -> Result<Model, Error> {
-        let file = GgufFile::from_static(EMBEDDED)?;
-        Model::from_set(&GgufSet::from(&file), None, "embedded model", params, devices)
+        Model::from_embedded(params, devices)
     }
 
     fn from_set(
@@ -139,22 +153,12 @@ impl Model {
         // Test models carry weights only: everything but text works on them.
         let tokenizer = vocabulary::find(metadata, path)?;
         let chat_templates = ChatTemplates::find(metadata);
-        // The type most bytes are in says what kind of file it is.
-        let mut bytes_of: Vec<(u64, &'static str)> = Vec::new();
-        for tensor in set.tensors() {
-            match bytes_of.iter_mut().find(|(_, name)| *name == tensor.dtype.name()) {
-                Some((bytes, _)) => *bytes += tensor.n_bytes,
-                None => bytes_of.push((tensor.n_bytes, tensor.dtype.name())),
-            }
-        }
-        let type_name = bytes_of.iter().max().map_or("empty", |(_, name)| name);
         let weights = Arc::new(weights);
         let load_time = start.elapsed();
         tracing::info!(name: "load", bytes = weights.load_stats().bytes_total, seconds = load_time.as_secs_f64());
         Ok(Model {
             inner: Arc::new(Inner {
                 name: name.to_owned(),
-                type_name,
                 device,
                 others: others.to_vec(),
                 weights,
@@ -171,9 +175,9 @@ impl Model {
         &self.inner.name
     }
 
-    /// Name of the tensor type most of its bytes are in.
-    pub fn type_name(&self) -> &'static str {
-        self.inner.type_name
+    /// What it is in the reference's words: architecture, size class and file type (`llama_model_desc`).
+    pub fn description(&self) -> &str {
+        self.inner.weights.description()
     }
 
     /// Hyper-parameters.

@@ -13,8 +13,9 @@ pub struct SessionOptions {
     pub n_ubatch: usize,
     /// Threads; 0 = one for each core.
     pub n_threads: usize,
-    /// How rows become one embedding per text.
-    pub pooling: Pooling,
+    /// How rows become one embedding per text; `None`: as the model's file says, and one row per token where it does not
+    /// (`pooling_type`).
+    pub pooling: Option<Pooling>,
     /// Keep the final rows so that they can be read as embeddings.
     pub embeddings: bool,
     /// Rotary parameters instead of the model's own.
@@ -28,7 +29,7 @@ impl Default for SessionOptions {
             n_batch: 2048,
             n_ubatch: 512,
             n_threads: 0,
-            pooling: Pooling::None,
+            pooling: None,
             embeddings: false,
             rope: RopeOverrides::default(),
         }

@@ -78,7 +78,7 @@ impl Session {
             return Err(Error::EmptyPrompt);
         }
         if tokens.len() > self.n_ctx() {
-            return Err(Error::PromptTooLong { n_prompt: tokens.len(), n_ctx: self.n_ctx() });
+            return Err(Error::TooManyTokens { n_tokens: tokens.len(), n_ctx: self.n_ctx() });
         }
         self.reset();
         let n_batch = self.engine.context().params().n_batch;

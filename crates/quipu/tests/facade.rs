@@ -160,7 +160,8 @@ fn chat_template_and_embeddings() {
     let text = template.render(&[Message::new("user", "Hello!")], true).expect("rendered");
     assert!(text.contains("<|user|>") && text.ends_with("<|assistant|>\n"), "{text}");
 
-    let options = SessionOptions { embeddings: true, pooling: Pooling::Mean, ..SessionOptions::default() };
+    let options =
+        SessionOptions { embeddings: true, pooling: Some(Pooling::Mean), ..SessionOptions::default() };
     let mut session = model.session(&options).expect("a context");
     let dog = session.embed("a dog", true).expect("an embedding");
     assert_eq!(dog.len(), 128);

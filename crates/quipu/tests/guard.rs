@@ -88,7 +88,7 @@ fn embedding_session(model: &Model, pooling: Pooling, n_ubatch: usize) -> Sessio
         n_ubatch,
         n_threads: 2,
         embeddings: true,
-        pooling,
+        pooling: Some(pooling),
         ..SessionOptions::default()
     };
     model.session(&options).expect("a context")

@@ -47,6 +47,16 @@ pub enum Error {
         /// What is allowed.
         expected: &'static str,
     },
+    /// A sampling parameter is JSON of another kind.
+    #[error("sampling parameter {name} is {found}, expected {expected}")]
+    ParamJson {
+        /// Name of the parameter.
+        name: String,
+        /// Value found.
+        found: String,
+        /// What is allowed.
+        expected: &'static str,
+    },
     /// The parameters ask for a sampler that needs token texts, and no vocabulary was given.
     #[error("sampler '{sampler}' needs a vocabulary, and none was given")]
     NoVocabulary {

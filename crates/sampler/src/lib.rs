@@ -41,6 +41,7 @@ mod min_p;
 mod mirostat;
 mod mt19937;
 mod params;
+mod params_json;
 mod penalties;
 mod reasoning_budget;
 mod sampler;

@@ -67,6 +67,23 @@ fn texts_of_all_kinds() {
     assert!(wrong.is_empty() && cases.len() > 60, "{}", wrong.join("\n"));
 }
 
+/// Demands that no text meets leave no text, also where a length stands beside them.
+#[test]
+fn demands_that_exclude_each_other_have_no_text() {
+    let demands = [
+        json!({"pattern": "^a$", "allOf": [{"pattern": "^b$"}], "minLength": 2}),
+        json!({"format": "date", "minLength": 3, "pattern": "^$"}),
+        json!({"pattern": "^x", "not": {"pattern": "^x"}, "maxLength": 9}),
+    ];
+    for mut schema in demands {
+        schema["type"] = "string".into();
+        assert_eq!(schema_to_grammar(&schema, WhiteSpace::Any), Err(Error::SchemaEmpty), "{schema}");
+        schema["type"] = json!(["string", "null"]);
+        let gbnf = gbnf(&schema);
+        assert!(accepts(gbnf.as_ref(), "null") && !accepts(gbnf.as_ref(), "\"ab\""), "{schema}");
+    }
+}
+
 #[test]
 fn what_cannot_be_expressed_is_named_with_its_place() {
     for (schema, message) in [

@@ -6,7 +6,7 @@ use std::process::Command;
 
 use tempfile::NamedTempFile;
 
-use super::subject::{N_PREDICT, Request, Setting, Subject};
+use super::subject::{Request, Setting, Subject};
 use crate::checkout::{Checkout, floats, run};
 use crate::error::Error;
 
@@ -33,8 +33,14 @@ impl<'a> Reference<'a> {
     ///
     /// # Errors
     /// The probe failed or answered something else.
-    pub fn generate(&self, setting: Setting, requests: &[Request]) -> Result<Vec<Vec<u32>>, Error> {
-        let lines = requests.iter().map(|request| line(N_PREDICT, &request.prompt, &request.chain));
+    pub fn generate(
+        &self,
+        subject: &Subject,
+        setting: Setting,
+        requests: &[Request],
+    ) -> Result<Vec<Vec<u32>>, Error> {
+        let n = subject.n_predict;
+        let lines = requests.iter().map(|request| line(n, &request.prompt, &request.chain));
         let out = self.ask(&lines.collect::<Vec<_>>(), &setting.options())?;
         let ids = |line: &str| line.split(' ').map(str::parse).collect::<Result<Vec<u32>, _>>();
         let ids: Vec<Vec<u32>> = out.lines().map(ids).collect::<Result<_, _>>().map_err(|error| {

@@ -106,6 +106,8 @@ pub struct Subject {
     pub setting: Setting,
     /// How many runs.
     pub n_runs: usize,
+    /// Most ids of a run.
+    pub n_predict: usize,
     /// Whether fewer than one in a hundred may part: where both engines compute in f32 all the way. GPT-2 does not
     /// even then: its GELU goes through a table of f16, which makes a step of f16 of a last bit.
     pub strict: bool,
@@ -142,7 +144,22 @@ impl Subject {
             STORIES => Some(Tokenizer::from_gguf(file.metadata()).map_err(Error::engine(name))?),
             _ => None,
         };
-        Ok(Subject { name: name.to_owned(), file, setting, n_runs, strict, tokenizer })
+        Ok(Subject { name: name.to_owned(), file, setting, n_runs, n_predict: N_PREDICT, strict, tokenizer })
+    }
+
+    /// The model of a file that somebody else made; no runs of its own.
+    ///
+    /// # Errors
+    /// Its vocabulary is refused.
+    pub fn of_file(name: &str, file: GgufFile, setting: Setting, n_predict: usize) -> Result<Subject, Error> {
+        let tokenizer = Tokenizer::from_gguf(file.metadata()).map_err(Error::engine(name))?;
+        let tokenizer = Some(tokenizer);
+        Ok(Subject { name: name.to_owned(), file, setting, n_runs: 0, n_predict, strict: false, tokenizer })
+    }
+
+    /// The vocabulary, where it has one.
+    pub fn tokenizer(&self) -> Option<&Tokenizer> {
+        self.tokenizer.as_ref()
     }
 
     /// All of the live audit.

@@ -151,6 +151,28 @@ pub fn tokenizers(checkout: Option<&Checkout>) -> Result<Vec<Row>, Error> {
     Ok(rows)
 }
 
+/// A model's vocabulary against the reference's: its table, and sets of texts by name in all combinations of flags.
+///
+/// # Errors
+/// As [`tokenizers`].
+pub fn of_model(
+    checkout: &Checkout,
+    name: &str,
+    path: &Path,
+    sets: &[(&str, &[&[u8]])],
+) -> Result<Vec<Row>, Error> {
+    let folder = tempfile::tempdir().map_err(Error::io("temporary folder"))?;
+    let subject = Subject::open(name.to_owned(), path.to_owned())?;
+    let live = Live { checkout, folder: folder.path() };
+    let mut rows = vec![live.table(&subject)?];
+    for (what, set) in sets {
+        let mut texts = Texts::default();
+        set.iter().for_each(|text| texts.push(text));
+        rows.push(live.texts(&subject, what, &texts, N_PRINTS)?);
+    }
+    Ok(rows)
+}
+
 /// The vocabularies of the folder beside the checkout.
 fn real() -> Result<Vec<Subject>, Error> {
     let Some(folder) = vocabulary_folder() else { return Ok(Vec::new()) };

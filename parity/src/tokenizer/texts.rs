@@ -10,7 +10,7 @@ pub(super) struct Texts {
 }
 
 impl Texts {
-    fn push(&mut self, text: &[u8]) {
+    pub(super) fn push(&mut self, text: &[u8]) {
         self.bytes.extend((text.len() as u32).to_le_bytes());
         self.bytes.extend(text);
         self.n += 1;

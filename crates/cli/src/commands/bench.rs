@@ -80,11 +80,10 @@ fn markdown(out: &mut impl Write, model: &Model, tests: &[BenchTest], n_threads:
     for test in tests {
         writeln!(
             out,
-            "| {} {} | {:.2} MiB | {:.2} M | {} | {n_threads} | {} | {:.2} ± {:.2} |",
-            weights.architecture(),
-            model.type_name(),
-            weights.n_bytes() as f64 / 1_048_576.0,
-            weights.n_params() as f64 / 1e6,
+            "| {} | {} | {} | {} | {n_threads} | {} | {:.2} ± {:.2} |",
+            model.description(),
+            size(weights.n_bytes()),
+            count(weights.n_params()),
             backend_name(model),
             test.name(),
             test.avg_ts(),
@@ -92,6 +91,18 @@ fn markdown(out: &mut impl Write, model: &Model, tests: &[BenchTest], n_threads:
         )?;
     }
     Ok(())
+}
+
+/// Bytes as llama-bench shows them.
+fn size(n_bytes: u64) -> String {
+    let mib = n_bytes as f64 / 1_048_576.0;
+    if n_bytes < 1 << 30 { format!("{mib:.2} MiB") } else { format!("{:.2} GiB", mib / 1024.0) }
+}
+
+/// Parameters as llama-bench shows them.
+fn count(n_params: u64) -> String {
+    let n = n_params as f64;
+    if n_params < 1_000_000_000 { format!("{:.2} M", n / 1e6) } else { format!("{:.2} B", n / 1e9) }
 }
 
 fn json_rows(
@@ -110,7 +121,7 @@ fn json_rows(
                 "engine": "quipu",
                 "backends": backend_name(model),
                 "model_filename": model.name(),
-                "model_type": format!("{} {}", weights.architecture(), model.type_name()),
+                "model_type": model.description(),
                 "model_size": weights.n_bytes(),
                 "model_n_params": weights.n_params(),
                 "n_ubatch": n_ubatch,
@@ -137,10 +148,9 @@ fn csv(out: &mut impl Write, model: &Model, tests: &[BenchTest], n_threads: usiz
     for test in tests {
         writeln!(
             out,
-            "\"{}\",\"{} {}\",{},{},{n_threads},{},{},{:.6},{:.6}",
-            model.name().replace('"', "\"\""),
-            weights.architecture(),
-            model.type_name(),
+            "\"{}\",\"{}\",{},{},{n_threads},{},{},{:.6},{:.6}",
+            quoted(model.name()),
+            quoted(model.description()),
             weights.n_bytes(),
             weights.n_params(),
             test.n_prompt,
@@ -150,4 +160,20 @@ fn csv(out: &mut impl Write, model: &Model, tests: &[BenchTest], n_threads: usiz
         )?;
     }
     Ok(())
+}
+
+/// Text within quotation marks of a CSV row.
+fn quoted(text: &str) -> String {
+    text.replace('"', "\"\"")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_change_their_unit_where_llama_bench_changes_it() {
+        assert_eq!((size((1 << 30) - 1), size(1 << 30)), ("1024.00 MiB".to_owned(), "1.00 GiB".to_owned()));
+        assert_eq!((count(999_999_999), count(1_000_000_000)), ("1000.00 M".to_owned(), "1.00 B".to_owned()));
+    }
 }

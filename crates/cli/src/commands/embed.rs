@@ -22,9 +22,10 @@ enum PoolingArg {
 pub(crate) struct Args {
     #[command(flatten)]
     model: ModelArgs,
-    /// How the rows of a text's tokens become one; with `none` every token's row is written.
-    #[arg(long, value_enum, default_value = "mean")]
-    pooling: PoolingArg,
+    /// How the rows of a text's tokens become one; with none every token's row is written [default: as the model's file
+    /// says, none where it does not].
+    #[arg(long, value_enum)]
+    pooling: Option<PoolingArg>,
     /// Do not scale rows to length 1.
     #[arg(long)]
     no_normalize: bool,
@@ -47,20 +48,22 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     args.file.iter().for_each(|path| inputs.add(path));
     let mut file = args.output.as_deref().map(|path| Output::create(path, &inputs)).transpose()?;
     let model = args.model.open()?;
-    let pooling = match args.pooling {
+    let pooling = args.pooling.map(|pooling| match pooling {
         PoolingArg::None => Pooling::None,
         PoolingArg::Mean => Pooling::Mean,
         PoolingArg::Cls => Pooling::Cls,
         PoolingArg::Last => Pooling::Last,
-    };
+    });
     let options = SessionOptions { embeddings: true, pooling, ..args.context.session() };
     let mut session = model.session(&options)?;
     let n_embd = model.hparams().n_embd;
+    // The session was made: the file's pooling is one that there is.
+    let is_pooled = pooling.or_else(|| model.hparams().pooling().ok()).is_some_and(|p| p != Pooling::None);
     let mut stdout = BufWriter::new(std::io::stdout().lock());
     for (i, line) in text.lines().enumerate() {
         let rows = match session.embed(line, !args.no_normalize) {
             // As llama-embedding has it: rows stay where their lines are.
-            Err(quipu::Error::EmptyPrompt) if pooling == Pooling::None => Vec::new(),
+            Err(quipu::Error::EmptyPrompt) if !is_pooled => Vec::new(),
             Err(quipu::Error::EmptyPrompt) => vec![0.0; n_embd],
             rows => rows.map_err(|error| Failure::Input(format!("line {}: {error}", i + 1)))?,
         };

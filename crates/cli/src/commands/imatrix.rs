@@ -1,11 +1,13 @@
 //! `quipu imatrix`: what a model's weights see over a text, for `quipu quantize --imatrix`.
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use indicatif::{ProgressBar, ProgressStyle};
 use quipu::gguf::Inputs;
 use quipu::{Flow, Imatrix, ImatrixOptions, SessionOptions};
 
+use crate::csv;
 use crate::fail::Failure;
 use crate::input::read_prompt;
 use crate::options::ModelArgs;
@@ -30,9 +32,9 @@ pub(crate) struct Args {
     /// The newer format or the older one.
     #[arg(long, value_enum, default_value = "gguf")]
     output_format: Format,
-    /// Earlier collections to add to.
-    #[arg(long, value_name = "FILE")]
-    in_file: Vec<PathBuf>,
+    /// Earlier collections to add to, separated by commas; a name with commas stands in quotation marks.
+    #[arg(long, value_name = "FILE,...")]
+    in_file: Vec<OsString>,
     /// Collect for output.weight too.
     #[arg(long)]
     process_output: bool,
@@ -63,8 +65,8 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     // Not after hours of work.
     args.inputs().refuse(&args.output)?;
     let mut imatrix = Imatrix { chunk_size: args.n_ctx as u32, ..Imatrix::default() };
-    for path in &args.in_file {
-        imatrix.add(&Imatrix::open(path)?, &path.display().to_string(), args.n_ctx as u32)?;
+    for path in args.in_files() {
+        imatrix.add(&Imatrix::open(&path)?, &path.display().to_string(), args.n_ctx as u32)?;
     }
     let Some(text_file) = &args.file else {
         if args.in_file.is_empty() {
@@ -126,8 +128,12 @@ impl Args {
     /// The files that are read.
     fn inputs(&self) -> Inputs {
         let mut inputs = self.model.inputs();
-        self.file.iter().chain(&self.in_file).for_each(|path| inputs.add(path));
+        self.file.iter().cloned().chain(self.in_files()).for_each(|path| inputs.add(&path));
         inputs
+    }
+
+    fn in_files(&self) -> impl Iterator<Item = PathBuf> {
+        self.in_file.iter().flat_map(|row| csv::paths(row))
     }
 }
 

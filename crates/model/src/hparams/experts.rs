@@ -76,6 +76,9 @@ impl Experts {
             let expected = format!("a number from 1 to expert_count, {}", experts.n);
             return Err(keys.error("expert_used_count", &experts.n_used, expected));
         }
+        if experts.n == 0 && experts.n_groups > 0 {
+            return Err(keys.error("expert_group_count", &experts.n_groups, "0 in a model without experts"));
+        }
         Ok(experts)
     }
 }

@@ -58,6 +58,39 @@ impl<'a> Keys<'a> {
         }
     }
 
+    /// A truth value that may be absent.
+    pub fn bool(&self, name: &str) -> Result<Option<bool>, Error> {
+        Ok(self.metadata.optional(&self.key(name))?)
+    }
+
+    /// `general.name` is a text, if it is there: the reference reads it first of all.
+    pub fn check_name(&self) -> Result<(), Error> {
+        const KEY: &str = "general.name";
+        match self.metadata.get(KEY) {
+            None | Some(Value::String(_)) => Ok(()),
+            Some(value) => {
+                let (key, found) = (KEY.to_owned(), value.type_name());
+                Err(quipu_gguf::Error::WrongValueType { key, found, expected: "str" }.into())
+            }
+        }
+    }
+
+    /// Keys that nothing here depends on, and that the reference reads all the same for every architecture: their types, and that
+    /// they ask for nothing that is not computed.
+    pub fn check_unused(&self, n_embd: usize) -> Result<(), Error> {
+        self.check_name()?;
+        if let Some(n) = self.optional_u32("embedding_length_out")?.filter(|n| ![0, n_embd].contains(n)) {
+            return Err(self.error(
+                "embedding_length_out",
+                &n,
+                format!("0 or {n_embd}, the width of the rows"),
+            ));
+        }
+        self.bool("rope.scaling.finetuned")?;
+        self.metadata.optional::<f32>(&self.key("rope.scaling.alpha"))?;
+        Ok(())
+    }
+
     /// A finite number that may be absent.
     pub fn f32(&self, name: &str) -> Result<Option<f32>, Error> {
         let key = self.key(name);
@@ -89,11 +122,6 @@ impl<'a> Keys<'a> {
             return Err(wrong("not finite".to_owned()));
         }
         Ok(values)
-    }
-
-    /// A truth value that may be absent.
-    pub fn bool(&self, name: &str) -> Result<Option<bool>, Error> {
-        Ok(self.metadata.optional::<bool>(&self.key(name))?)
     }
 
     /// Up to four numbers, the rest 0; a single one stands for all (`get_key_or_arr` with `rope_sections`).

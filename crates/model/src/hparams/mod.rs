@@ -15,6 +15,7 @@ use quipu_graph::RopeMode;
 
 pub use crate::blocks::Xielu;
 use crate::error::Error;
+use crate::pooling::Pooling;
 
 pub use experts::{Experts, Gating};
 pub(crate) use keys::Keys;
@@ -26,6 +27,8 @@ pub use window::{Window, WindowKind};
 const MAX_LAYERS: u32 = 512;
 /// Bound on widths and lengths: beyond any model, small enough that products of three stay in 64 bits.
 const MAX_DIM: u32 = 1 << 20;
+/// The pooling of rerankers (`LLAMA_POOLING_TYPE_RANK`).
+const RANK: u32 = 4;
 /// Bound on vocabularies and head sizes.
 const MAX_LENGTH: u32 = 1 << 30;
 
@@ -84,6 +87,10 @@ pub struct Hparams {
     pub norms_between_loops: bool,
     /// Mixtures of experts.
     pub experts: Experts,
+    /// A token sees only what is before it, unless the file says otherwise (`attention.causal`).
+    pub causal_attn: bool,
+    /// `pooling_type` as the file has it; [`Hparams::pooling`] says what it means.
+    pub pooling_type: Option<u32>,
     /// What each layer has of its own.
     pub layers: Vec<LayerHparams>,
 }
@@ -164,8 +171,24 @@ impl Hparams {
         1
     }
 
+    /// How the rows of a text are meant to become its embedding; as they are, one for each token, where the file does not say
+    /// (`llama_context` with `LLAMA_POOLING_TYPE_UNSPECIFIED`).
+    ///
+    /// # Errors
+    /// A number that is no pooling, and `rank`, for which there is no classification head here.
+    pub fn pooling(&self) -> Result<Pooling, Error> {
+        // The reference keeps the number in an enum in which -1 is "unspecified".
+        let Some(id) = self.pooling_type.filter(|id| *id != u32::MAX) else { return Ok(Pooling::None) };
+        Pooling::from_id(id).ok_or_else(|| {
+            let name = if id == RANK { " (rank)" } else { "" };
+            let expected = "0 (none), 1 (mean), 2 (cls) or 3 (last), or a pooling that the caller names";
+            self.error("pooling_type", &format!("{id}{name}"), expected)
+        })
+    }
+
     /// What is known without weights: the size of the vocabulary (`vocab_only`); no layers, no widths.
     pub(crate) fn vocabulary_only(keys: &Keys<'_>) -> Result<Hparams, Error> {
+        keys.check_name()?;
         let n_vocab = match keys.n_vocab() {
             Err(Error::Gguf(quipu_gguf::Error::MissingKey { .. })) => 0,
             n_vocab => n_vocab?,
@@ -197,6 +220,8 @@ impl Hparams {
             n_loops: 1,
             norms_between_loops: false,
             experts: Experts::default(),
+            causal_attn: true,
+            pooling_type: None,
             layers: Vec::new(),
         })
     }
@@ -242,6 +267,7 @@ impl Hparams {
             Some(factor) => factor,
             None => keys.f32("rope.scale_linear")?.unwrap_or(0.0),
         };
+        keys.check_unused(n_embd)?;
         let freq_base = keys.f32("rope.freq_base")?.unwrap_or(10000.0);
         if rope_mode.is_some() && freq_base <= 0.0 {
             return Err(keys.error("rope.freq_base", &freq_base, "a positive number"));
@@ -288,6 +314,8 @@ impl Hparams {
             n_loops: 1,
             norms_between_loops: false,
             experts: Experts::read(keys)?,
+            causal_attn: keys.bool("attention.causal")?.unwrap_or(true),
+            pooling_type: keys.metadata.optional(&keys.key("pooling_type"))?,
             layers: (0..n_layer).map(layer).collect(),
         })
     }
@@ -330,5 +358,69 @@ impl Hparams {
     pub(crate) fn error(&self, name: &str, found: &dyn Display, expected: impl Into<String>) -> Error {
         let key = format!("{}.{name}", self.architecture);
         Error::Hparam { key, found: found.to_string(), expected: expected.into() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use quipu_gguf::{Metadata, Value};
+
+    use super::*;
+
+    fn read(more: &[(&str, Value)]) -> Result<Hparams, Error> {
+        let mut metadata = Metadata::default();
+        metadata.set("general.architecture", "x".into());
+        for (name, value) in
+            [("block_count", 2), ("embedding_length", 64), ("context_length", 64), ("vocab_size", 9)]
+        {
+            metadata.set(&format!("x.{name}"), Value::U32(value));
+        }
+        metadata.set("x.attention.layer_norm_rms_epsilon", Value::F32(1e-5));
+        for (key, value) in more {
+            metadata.set(key, value.clone());
+        }
+        Hparams::read(&Keys::new(&metadata)?, NormKind::Rms, None)
+    }
+
+    #[test]
+    fn poolings_are_what_the_file_says() {
+        let pooling = |id| read(&[("x.pooling_type", Value::U32(id))]).expect("a model").pooling();
+        let known = [Pooling::None, Pooling::Mean, Pooling::Cls, Pooling::Last];
+        for (id, expected) in known.into_iter().enumerate() {
+            assert_eq!(pooling(id as u32).expect("a pooling"), expected);
+        }
+        assert_eq!(pooling(u32::MAX).expect("unspecified"), Pooling::None);
+        assert_eq!(read(&[]).expect("a model").pooling().expect("absent"), Pooling::None);
+        for (id, found) in [(4, "is 4 (rank), expected"), (5, "is 5, expected")] {
+            assert!(pooling(id).expect_err("refused").to_string().contains(found));
+        }
+    }
+
+    /// Keys that nothing is done with are as strict as in the reference, and may not ask for what is not done.
+    #[test]
+    fn keys_without_a_use_are_read() {
+        assert!(read(&[]).expect("a model").causal_attn);
+        assert!(!read(&[("x.attention.causal", Value::Bool(false))]).expect("a model").causal_attn);
+        for (key, value) in [
+            ("x.attention.causal", Value::U32(1)),
+            ("x.expert_used_count", Value::I32(0)),
+            ("x.expert_used_count", Value::U32(2)),
+            ("x.expert_group_count", Value::U32(1)),
+            ("x.expert_group_used_count", Value::U64(0)),
+            ("x.embedding_length_out", Value::U32(32)),
+            ("x.rope.scaling.finetuned", Value::U8(1)),
+            ("x.rope.scaling.alpha", Value::F64(1.0)),
+            ("general.name", Value::U32(1)),
+        ] {
+            let error = read(&[(key, value)]).expect_err(key).to_string();
+            assert!(error.contains(key), "{error}");
+        }
+        for (key, value) in [
+            ("x.embedding_length_out", Value::U32(64)),
+            ("x.expert_group_used_count", Value::U32(3)),
+            ("general.name", Value::String(vec![0xff])),
+        ] {
+            read(&[(key, value)]).expect(key);
+        }
     }
 }

@@ -74,12 +74,18 @@ impl LoadOptions {
             [] => GgufSet::open(path, kind)?,
             pieces => GgufSet::open_pieces(pieces, kind)?,
         };
-        if !self.metadata_overrides.is_empty() {
-            for ignored in set.metadata_mut().apply_overrides(&self.metadata_overrides) {
-                tracing::warn!("{ignored}");
-            }
-        }
+        self.override_metadata(&mut set);
         Ok(set)
+    }
+
+    /// Applies the overrides to files that were opened otherwise; [`LoadOptions::open`] does so itself.
+    pub fn override_metadata(&self, set: &mut GgufSet) {
+        if self.metadata_overrides.is_empty() {
+            return;
+        }
+        for ignored in set.metadata_mut().apply_overrides(&self.metadata_overrides) {
+            tracing::warn!("{ignored}");
+        }
     }
 
     pub(super) fn chunk(&self) -> usize {

@@ -93,7 +93,7 @@ impl Model {
 impl Engine {
     pub(crate) fn new(model: Model, options: &EngineOptions) -> Result<Engine, Error> {
         model.check_weights()?;
-        let params = context_params(&model, options);
+        let params = context_params(&model, options)?;
         let context = Context::new(model.weights().clone(), model.devices(), &params)?;
         let (n_ctx, n_seq_max) = (context.params().n_ctx, context.params().n_seq_max);
         let n_ctx_seq = if options.n_ctx_seq == 0 { n_ctx } else { options.n_ctx_seq.min(n_ctx) };
@@ -394,16 +394,26 @@ impl Engine {
     }
 }
 
-/// The parameters of an engine's context.
-fn context_params(model: &Model, options: &EngineOptions) -> ContextParams {
+/// The parameters of an engine's context. What the file says of pooling is asked only where embeddings are.
+fn context_params(model: &Model, options: &EngineOptions) -> Result<ContextParams, Error> {
     let SessionOptions { n_ctx, n_batch, n_ubatch, n_threads, pooling, embeddings, rope } = options.context;
-    let n_ctx_train = model.hparams().n_ctx_train;
+    let hparams = model.hparams();
+    let pooling = match pooling {
+        None if embeddings => {
+            let named = |source| Error::Load { name: model.name().to_owned(), source };
+            hparams.pooling().map_err(named)?
+        }
+        pooling => pooling.unwrap_or_default(),
+    };
+    let n_ctx_train = hparams.n_ctx_train;
     let n_ctx = if n_ctx == 0 { n_ctx_train.min(DEFAULT_N_CTX) } else { n_ctx };
     let n_threads = if n_threads == 0 { default_threads() } else { n_threads };
-    // Rows of a text are pooled within a ubatch: whatever fits into the context goes into one.
-    let is_pooled = embeddings && pooling != Pooling::None;
-    let (n_batch, n_ubatch) = if is_pooled { (n_ctx, n_ctx) } else { (n_batch, n_ubatch) };
-    ContextParams {
+    // Rows of a text are pooled within a ubatch, and tokens see later ones only there: whatever fits into the context goes
+    // into one.
+    let is_whole = (embeddings && pooling != Pooling::None) || !hparams.causal_attn;
+    let (n_batch, n_ubatch) = if is_whole { (n_ctx, n_ctx) } else { (n_batch, n_ubatch) };
+    Ok(ContextParams {
+        causal_attn: Some(hparams.causal_attn),
         n_ctx,
         n_batch,
         n_ubatch,
@@ -414,5 +424,5 @@ fn context_params(model: &Model, options: &EngineOptions) -> ContextParams {
         pooling,
         rope,
         ..ContextParams::default()
-    }
+    })
 }

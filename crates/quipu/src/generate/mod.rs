@@ -14,5 +14,5 @@ pub use events::{Event, EventRef, Outcome, StopReason};
 pub(crate) use logprobs::Logprobs;
 pub use logprobs::{TokenLogprobs, TopToken};
 pub use options::{ContextFull, GenerateOptions};
-pub(crate) use sampling::{TokenSampler, ignores_eog};
+pub(crate) use sampling::{TokenSampler, generation_sampler, ignores_eog};
 pub(crate) use shift::Shift;

@@ -1,6 +1,6 @@
 //! The sampler of a generation: made from its options, fed with its prompt.
 
-use quipu_sampler::{Candidates, GenerationSampler};
+use quipu_sampler::{Candidates, GenerationSampler, SamplerParams};
 use quipu_tokenizer::Tokenizer;
 
 use crate::TokenId;
@@ -18,17 +18,22 @@ impl TokenSampler {
         if let Some(chain) = &options.chain {
             return Ok(GenerationSampler::from_chain(chain.clone()).into());
         }
+        Ok(TokenSampler(generation_sampler(&TokenSampler::params(options, n_ctx), model)?))
+    }
+
+    /// The parameters as they hold in a context of `n_ctx` tokens.
+    pub fn params(options: &GenerateOptions, n_ctx: usize) -> SamplerParams {
         let mut sampling = options.sampling.clone();
         if sampling.penalty_last_n < 0 {
             sampling.penalty_last_n = n_ctx as i32;
         }
         sampling.ignore_eos |= options.ignore_eog;
-        let sampler = if sampling.grammar.is_some() {
-            GenerationSampler::with_pieces(&sampling, model.pieces()?)
-        } else {
-            GenerationSampler::new(&sampling, &model.vocabulary()?)
-        };
-        Ok(sampler?.into())
+        sampling
+    }
+
+    /// The seed of the draws.
+    pub fn seed(&self) -> Option<u32> {
+        self.0.seed()
     }
 
     /// Tells the chain of the prompt, in which repetitions count; a grammar is not asked.
@@ -53,6 +58,16 @@ impl From<GenerationSampler> for TokenSampler {
     fn from(sampler: GenerationSampler) -> TokenSampler {
         TokenSampler(sampler)
     }
+}
+
+/// What the parameters describe for a model's vocabulary.
+pub(crate) fn generation_sampler(params: &SamplerParams, model: &Model) -> Result<GenerationSampler, Error> {
+    let sampler = if params.grammar.is_some() {
+        GenerationSampler::with_pieces(params, model.pieces()?)
+    } else {
+        GenerationSampler::new(params, &model.vocabulary()?)
+    };
+    Ok(sampler?)
 }
 
 /// Whether end-of-generation tokens do not end the text. As in the reference, a vocabulary without an end of

@@ -6,6 +6,7 @@
 
 mod held;
 mod queue;
+mod told;
 
 use std::time::{Duration, Instant};
 
@@ -24,6 +25,7 @@ use crate::stop::StopMatcher;
 
 pub(crate) use held::Held;
 use queue::{Queue, Queued};
+use told::Told;
 
 /// What a sequence wants next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -116,6 +118,8 @@ pub struct Sequence {
     /// Time from the end of the prompt to the end, once the end was handed out.
     reported: Option<Duration>,
     span: Span,
+    /// What to tell a recorder at the end, if somebody listens.
+    transcript: Option<Box<Told>>,
 }
 
 /// Where it is.
@@ -148,6 +152,7 @@ impl Sequence {
         let n_prompt = prompt.len();
         let shift = Shift::new(options.context_full, n_prompt, model, &tokenizer)?;
         let sampler = TokenSampler::new(options, model, n_ctx)?;
+        let transcript = Told::new(&prompt, options, &sampler, n_ctx).map(Box::new);
         Ok(Sequence {
             seq_id: 0,
             n_ctx,
@@ -178,6 +183,7 @@ impl Sequence {
             prompt_done: None,
             reported: None,
             span: tracing::info_span!("generate", n_prompt),
+            transcript,
             tokenizer,
         })
     }
@@ -449,6 +455,9 @@ impl Sequence {
         let (n_prompt, n_generated) = (self.outcome.n_prompt, self.outcome.n_generated);
         let seconds = time.as_secs_f64();
         tracing::info!(name: "generation", n_prompt, n_generated, seconds, stop);
+        if let Some(told) = self.transcript.take() {
+            told.tell(&self.outcome);
+        }
     }
 }
 

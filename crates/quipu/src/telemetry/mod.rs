@@ -16,6 +16,7 @@
 //! | `sample`, `detokenize` | spans, trace | |
 //! | `shift` | event, info | `n_keep`, `n_discard`, `n_past` |
 //! | `generation` | event, info | `n_prompt`, `n_generated`, `seconds`, `stop` |
+//! | `transcript` | event, debug | `prompt`, `sampling`, `tokens`, `n_shifts`: ids as words, the parameters as JSON in a text, for [`crate::Session::audit`] |
 //!
 //! Metrics are written as the reference prints them at the end of a run ([`Summary`]), and, with the feature
 //! `prometheus`, as text for a scraper (the function of that name). Serving that text is the server's business.

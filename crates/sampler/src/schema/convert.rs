@@ -237,10 +237,15 @@ impl<'a> Converter<'a> {
                     return Ok(self.counted_chars(&set, min, max));
                 }
             }
-            let (shortest, longest) = without.lengths();
-            let fits = longest.is_some_and(|longest| max.is_none_or(|max| longest <= max));
-            if shortest >= min && (fits || max.is_none()) {
+            // No text at all has no length either.
+            if without.is_empty() {
                 dfa = Some(without);
+            } else {
+                let (shortest, longest) = without.lengths();
+                let fits = longest.is_some_and(|longest| max.is_none_or(|max| longest <= max));
+                if shortest >= min && (fits || max.is_none()) {
+                    dfa = Some(without);
+                }
             }
         }
         let dfa = match dfa {

@@ -23,7 +23,7 @@ impl Dfa {
         self.next.is_empty()
     }
 
-    /// Lengths of the shortest and the longest string; `None` where there is no longest.
+    /// Lengths of the shortest and the longest string of an automaton that accepts any; `None` where there is no longest.
     pub(super) fn lengths(&self) -> (u64, Option<u64>) {
         // Breadth first for the shortest.
         let n = self.next.len();

@@ -6,7 +6,6 @@ use criterion::{Criterion, criterion_group, criterion_main};
 use quipu_backend::{BufferTable, Device, Scheduler};
 use quipu_cpu_backend::CpuDevice;
 use quipu_gguf::GgufFile;
-use quipu_graph::DType;
 use quipu_kv_cache::{KvCache, KvParams};
 use quipu_model::{GraphParams, LoadParams, Model, RopeConfig, RopeOverrides};
 

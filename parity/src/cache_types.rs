@@ -74,7 +74,7 @@ pub fn audit(checkout: &Checkout) -> Result<Vec<Row>, Error> {
         std::fs::write(file.path(), &bytes).map_err(Error::io(file.path()))?;
         let gguf = GgufFile::from_vec(bytes).map_err(Error::engine(toy.name))?;
         for cache_type in CACHE_TYPES {
-            if toy.head_size % cache_type.block_len() != 0 {
+            if !toy.head_size.is_multiple_of(cache_type.block_len()) {
                 continue;
             }
             let case = format!("{} F32, cache {cache_type}", toy.name);

@@ -220,7 +220,7 @@ fn cases() -> Result<Vec<Case>, Error> {
         m.set("llama.rope.scaling.type", Value::from("longrope"));
     })?;
     add(&plain, "longrope without factors", true, &|m| {
-        m.set("llama.rope.scaling.type", Value::from("longrope"))
+        m.set("llama.rope.scaling.type", Value::from("longrope"));
     })?;
     Ok(cases)
 }
@@ -288,14 +288,15 @@ pub fn audit(checkout: Option<&Checkout>) -> Result<Vec<Row>, Error> {
     for case in cases()? {
         let answer = match checkout {
             Some(checkout) => ask(checkout, &case)?,
-            None => match recorded.get(&case.name) {
-                Some(answer) => answer.clone(),
-                None => {
+            None => {
+                if let Some(answer) = recorded.get(&case.name) {
+                    answer.clone()
+                } else {
                     let why = Verdict::Skipped("not recorded".to_owned());
                     rows.push(Row::new(MODULE, case.name, why, ""));
                     continue;
                 }
-            },
+            }
         };
         rows.push(judged(&case, &answer)?);
     }

@@ -16,7 +16,7 @@ fn model(name: &str) -> Arc<Model> {
     Arc::new(Model::load(&file, &CpuDevice::default(), &mut LoadParams::default()).expect("a valid model"))
 }
 
-fn context(model: &Arc<Model>, params: ContextParams) -> Context {
+fn context(model: &Arc<Model>, params: &ContextParams) -> Context {
     let params = ContextParams {
         n_ctx: 512,
         n_ubatch: 16,
@@ -25,7 +25,7 @@ fn context(model: &Arc<Model>, params: ContextParams) -> Context {
         type_v: DType::F32,
         n_threads: 2,
         n_threads_batch: 2,
-        ..params
+        ..params.clone()
     };
     Context::new(Arc::clone(model), &CpuDevice::default(), &params).expect("a context")
 }
@@ -42,9 +42,9 @@ fn decode(context: &mut Context, seq_id: i32, first: i32, tokens: &[u32]) -> Vec
 fn forgetting_behind_the_window_changes_no_logits() {
     for name in ["gemma2-windows", "gemma3-windows", "olmo2-windows"] {
         let (model, all) = (model(name), tokens(5, 420));
-        let mut whole = context(&model, ContextParams { swa_full: true, ..ContextParams::default() });
-        let mut small = context(&model, ContextParams::default());
-        let mut streams = context(&model, ContextParams { kv_unified: false, ..ContextParams::default() });
+        let mut whole = context(&model, &ContextParams { swa_full: true, ..ContextParams::default() });
+        let mut small = context(&model, &ContextParams::default());
+        let mut streams = context(&model, &ContextParams { kv_unified: false, ..ContextParams::default() });
         assert_eq!(streams.params().n_ctx_seq(), 256);
         for (k, part) in all.chunks(60).enumerate() {
             let first = k as i32 * 60;
@@ -66,11 +66,11 @@ fn forgetting_behind_the_window_changes_no_logits() {
 #[test]
 fn a_sequence_behind_its_window_is_saved_and_goes_on() {
     let (model, all) = (model("gemma3-windows"), tokens(6, 400));
-    let mut first = context(&model, ContextParams::default());
+    let mut first = context(&model, &ContextParams::default());
     decode(&mut first, 0, 0, &all[..380]);
     let mut bytes = Vec::new();
     first.state_seq_write(0, &mut bytes).expect("a state");
-    let mut second = context(&model, ContextParams::default());
+    let mut second = context(&model, &ContextParams::default());
     decode(&mut second, 0, 0, &all[100..130]);
     second.state_seq_read(1, &mut StateBytes::new(&bytes)).expect("room");
     let expected = decode(&mut first, 0, 380, &all[380..]);

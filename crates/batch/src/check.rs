@@ -240,7 +240,9 @@ impl CheckedBatch {
                 let pos = next[self.seq_id[i] as usize];
                 self.pos.push(pos);
                 let ids = sequences_of(batch, i);
-                ids.iter().for_each(|s| next[*s as usize] = pos.saturating_add(1));
+                for s in ids {
+                    next[*s as usize] = pos.saturating_add(1);
+                }
             }
         } else {
             self.pos.extend_from_slice(&batch.pos);

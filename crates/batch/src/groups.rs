@@ -24,6 +24,7 @@ struct Group {
 ///
 /// Every way of splitting takes the tokens of a set in their order, so that a group needs to know only its next one.
 #[derive(Clone, Debug)]
+#[allow(clippy::struct_field_names)] // groups of groups have no other name
 pub(crate) struct Groups {
     groups: Vec<Group>,
     of_token: Vec<u32>,

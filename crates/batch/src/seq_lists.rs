@@ -60,7 +60,9 @@ mod tests {
     fn lists_come_back_as_they_were_put_in() {
         let lists: [&[SeqId]; 4] = [&[3, 1], &[], &[0], &[7, 7, 7]];
         let mut all = SeqLists::new();
-        lists.iter().for_each(|list| all.push(list));
+        for list in lists {
+            all.push(list);
+        }
         assert!(all.iter().eq(lists) && all.len() == 4 && all.get(4).is_empty());
         all.clear();
         assert!(all.is_empty() && all.get(0).is_empty());

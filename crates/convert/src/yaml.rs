@@ -284,7 +284,8 @@ mod tests {
         let text = format!("a: &a {}\nb: [{}]\n", "x".repeat(1 << 20), vec!["*a"; 1000].join(", "));
         assert!(parse(&text).expect_err("too large").contains("bytes of text"));
         // Anchors within anchors.
-        let text: String = (0..60).map(|i| format!("&a{i} [")).collect();
+        let anchors: Vec<String> = (0..60).map(|i| format!("&a{i} [")).collect();
+        let text = anchors.concat();
         let text = format!("{text}{}", "x".repeat(1 << 20));
         assert!(
             parse(&format!("{text}{}", "]".repeat(60))).expect_err("too large").contains("bytes of text")

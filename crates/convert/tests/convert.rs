@@ -211,7 +211,7 @@ const MISTAKES: &[Mistake] = &[
         f.write("tokenizer_config.json", b"{\"tokenizer_class\": \"PreTrainedTokenizerFast\"}");
     }),
     ("a character map of garbage", |f| {
-        f.normalizer(r#"{"type": "Precompiled", "precompiled_charsmap": "////f2Fi"}"#)
+        f.normalizer(r#"{"type": "Precompiled", "precompiled_charsmap": "////f2Fi"}"#);
     }),
     ("normalizers that double a text forty times", |f| {
         let double = r#"{"type": "Replace", "pattern": {"String": "a"}, "content": "aa"}"#;

@@ -49,7 +49,7 @@ fn value(rng: &mut SplitMix, kind: u64, dtype: Type) -> f32 {
         // bf16's own values.
         7 => f32::from_bits(rng.bell().to_bits() & 0xffff_0000),
         8 => {
-            if bits & 15 == 0 {
+            if bits.trailing_zeros() >= 4 {
                 rng.uniform()
             } else {
                 0.0

@@ -183,7 +183,7 @@ impl BlobStore {
     /// # Errors
     /// [`Error::Gguf`] if they are not all in the file, or if the system does not read them.
     pub fn read_part(&self, blob: &Blob, from: u64, out: &mut [u8]) -> Result<()> {
-        let offset = blob.offset.checked_add(from).unwrap_or(u64::MAX);
+        let offset = blob.offset.saturating_add(from);
         Ok(self.source.read_at(offset, out)?)
     }
 }
@@ -265,7 +265,9 @@ fn header(num_blobs: u32, file_bytes: u64) -> [u8; 16] {
 
 fn directory(blobs: &[Blob]) -> Vec<u8> {
     let mut out = Vec::with_capacity(blobs.len() * ENTRY_BYTES as usize);
-    blobs.iter().for_each(|blob| out.extend(blob.key.0));
+    for blob in blobs {
+        out.extend(blob.key.0);
+    }
     for blob in blobs {
         out.extend(blob.offset.to_le_bytes());
         out.extend(blob.bytes.to_le_bytes());

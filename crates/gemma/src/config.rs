@@ -297,13 +297,13 @@ impl Fields for ModelConfig {
         v.bool(&mut use_local_attention)?;
         v.one_of(&mut self.query_scale)?;
         v.list(&mut self.layer_configs, |v, layer| v.fields(layer))?;
-        v.list(&mut self.attention_window_sizes, |v, size| v.u32(size))?;
+        v.list(&mut self.attention_window_sizes, Visitor::u32)?;
         v.u32(&mut self.norm_num_groups)?;
         v.fields(&mut self.vit_config)?;
         v.u32(&mut self.pool_dim)?;
         v.i32(&mut self.eos_id)?;
         v.i32(&mut self.secondary_eos_id)?;
-        v.list(&mut self.scale_base_names, |v, name| v.string(name))
+        v.list(&mut self.scale_base_names, Visitor::string)
     }
 }
 

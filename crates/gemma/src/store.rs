@@ -183,7 +183,9 @@ impl SbsFile {
         let mut values = values.split_off((from - first) as usize);
         values.truncate(count);
         if mat.scale != 1.0 {
-            values.iter_mut().for_each(|x| *x *= mat.scale);
+            for x in &mut values {
+                *x *= mat.scale;
+            }
         }
         Ok(values)
     }
@@ -202,7 +204,7 @@ impl SbsFile {
         let mut writer = SbsWriter::new(sink)?;
         for (name, presence) in used_tensors(&self.config) {
             match self.find(&name) {
-                Some(mat) => writer.add(mat.clone(), &self.read(&name)?)?,
+                Some(mat) => writer.add(&mat.clone(), &self.read(&name)?)?,
                 None if presence == crate::tensors::Presence::May => {}
                 None => return Err(Error::MissingTensor { name }),
             }
@@ -231,9 +233,9 @@ impl<W: Write> SbsWriter<W> {
     ///
     /// # Errors
     /// [`Error::Tensor`] if description and bytes disagree; as [`BlobWriter::add`].
-    pub fn add(&mut self, mat: Mat, bytes: &[u8]) -> Result<()> {
+    pub fn add(&mut self, mat: &Mat, bytes: &[u8]) -> Result<()> {
         mat.check(bytes.len() as u64)?;
-        fields::write(&mat, &mut self.toc).map_err(Error::WriteFields)?;
+        fields::write(mat, &mut self.toc).map_err(Error::WriteFields)?;
         self.blobs.add(&mat.name, bytes)
     }
 
@@ -254,7 +256,7 @@ impl<W: Write> SbsWriter<W> {
             _ => 1.0,
         };
         let mat = Mat::new(name, dtype, rows, cols, scale)?;
-        self.add(mat, &codec::encode(dtype, values)?)
+        self.add(&mat, &codec::encode(dtype, values)?)
     }
 
     /// Writes the metadata and gives the sink back; without a tokenizer, the reference's word for that stands there.

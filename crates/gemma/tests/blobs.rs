@@ -12,7 +12,9 @@ fn open(bytes: Vec<u8>) -> quipu_gemma::Result<BlobStore> {
 
 fn v2(blobs: &[(&str, &[u8])]) -> Vec<u8> {
     let mut writer = BlobWriter::new(Vec::new()).expect("memory takes everything");
-    blobs.iter().for_each(|(key, bytes)| writer.add(key, bytes).expect("a good blob"));
+    for (key, bytes) in blobs {
+        writer.add(key, bytes).expect("a good blob");
+    }
     writer.finish().expect("memory takes everything")
 }
 

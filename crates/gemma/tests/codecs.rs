@@ -43,7 +43,7 @@ fn goldens_are_met() {
         let (name, hex) = line.split_once(' ').expect("a type and bytes");
         let dtype = Type::from_name(name).expect("a type");
         let bytes = encoded(dtype, &values);
-        let own: String = bytes.iter().map(|b| format!("{b:02x}")).collect();
+        let own = bytes.iter().map(|b| format!("{b:02x}")).collect::<Vec<_>>().concat();
         assert_eq!(own, hex, "{name}");
         seen += 1;
     }

@@ -251,7 +251,7 @@ fn scales_that_are_no_powers_of_two_cost_memory_and_no_bits() {
         } else {
             1.0
         };
-        writer.add(mat, &sbs.read(&name).expect("readable")).expect("good");
+        writer.add(&mat, &sbs.read(&name).expect("readable")).expect("good");
     }
     let bytes = writer.finish(&config, sbs_tokenizer().as_deref()).expect("memory");
     let sbs = common::open(bytes).expect("good");

@@ -14,6 +14,7 @@ pub(crate) struct Stream {
 
 /// All streams of a cache, which have the same number of cells. A cell's number counts through all of them.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[allow(clippy::struct_field_names)] // what it is a list of
 pub(crate) struct Streams {
     streams: Vec<Stream>,
     n_cells: usize,

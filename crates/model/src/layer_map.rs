@@ -128,7 +128,9 @@ fn ends(shares: &[f32]) -> Vec<f32> {
     if !(sum > 0.0 && sum.is_finite()) {
         return (1..=shares.len()).map(|n| n as f32 / shares.len() as f32).collect();
     }
-    ends.iter_mut().for_each(|end| *end /= sum);
+    for end in &mut ends {
+        *end /= sum;
+    }
     ends
 }
 

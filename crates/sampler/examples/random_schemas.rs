@@ -161,7 +161,7 @@ impl Random {
     }
 
     fn schemas(&mut self, depth: usize) -> Value {
-        (0..1 + self.below(3)).map(|_| self.schema(depth)).collect()
+        (0..=self.below(3)).map(|_| self.schema(depth)).collect()
     }
 
     fn schema(&mut self, depth: usize) -> Value {
@@ -174,7 +174,7 @@ impl Random {
             };
         }
         let mut map = Map::new();
-        for _ in 0..1 + self.below(4) {
+        for _ in 0..=self.below(4) {
             let keyword = self.one(&KEYWORDS);
             map.insert(keyword.to_owned(), self.keyword(keyword, depth - 1));
         }
@@ -204,7 +204,7 @@ impl Random {
             "uniqueItems" | "nullable" => json!(self.below(2) == 0),
             "pattern" => json!(self.one(&PATTERNS)),
             "format" => json!(self.one(&FORMATS)),
-            "enum" => (0..1 + self.below(3)).map(|_| self.value(2)).collect(),
+            "enum" => (0..=self.below(3)).map(|_| self.value(2)).collect(),
             "const" | "default" | "title" => self.value(2),
             "$ref" | "$dynamicRef" => json!(self.one(&REFS)),
             "$anchor" => json!("anchor"),

@@ -88,8 +88,9 @@ impl SamplerParams {
             self.min_keep = n.ok_or_else(|| wrong("min_keep", "a whole number"))?;
         }
         if let Some(text) = get("generation_prompt") {
-            self.generation_prompt =
-                text.as_str().ok_or_else(|| wrong("generation_prompt", "a string"))?.to_owned();
+            text.as_str()
+                .ok_or_else(|| wrong("generation_prompt", "a string"))?
+                .clone_into(&mut self.generation_prompt);
         }
         self.grammar = grammar_of(object)?.or(self.grammar.take());
         Ok(())

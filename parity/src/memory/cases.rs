@@ -115,7 +115,9 @@ fn put_batch(
         }
         if has_seq {
             _ = write!(out, " {}", ids.len());
-            ids.iter().for_each(|s| _ = write!(out, " {s}"));
+            for s in &ids {
+                _ = write!(out, " {s}");
+            }
         }
         if has_out {
             _ = write!(out, " {}", below(random, 2));

@@ -226,7 +226,7 @@ impl Small {
             "ffn_down_shexp" => (matrix(1.0), "shared expert"),
             "ffn.act.scales" => (Content::Around(1.0, 0.2), "divisors of activations"),
             "layer_output_scale" => (Content::Around(1.0, 0.3), "embeddings added again"),
-            _ if base.ends_with(".scale") => (Content::Around(1.0, 0.3), "factors of matrices"),
+            _ if base.strip_suffix(".scale").is_some() => (Content::Around(1.0, 0.3), "factors of matrices"),
             _ if base.contains("norm") => (Content::Around(1.0, 0.2), "norms"),
             _ => (matrix(1.0), ""),
         }

@@ -109,7 +109,7 @@ impl Form {
             Form::AddressSpace(n) => run.limits = Limits { address_space: Some(n), ..run.limits },
             Form::OneThread => run.limits.one_thread = true,
             Form::Kill(percent) => {
-                run.kill = Some(ended.time.min(Duration::from_secs(5)) * percent as u32 / 100)
+                run.kill = Some(ended.time.min(Duration::from_secs(5)) * percent as u32 / 100);
             }
         }
         disturbed(program, sandbox, line, run, Some(&clean))

@@ -17,6 +17,7 @@ pub(super) type Contents = BTreeMap<String, Option<Vec<u8>>>;
 pub(super) struct Change {
     pub name: String,
     /// What is there now, if it is there.
+    #[allow(clippy::option_option)] // as [`Contents`] has it
     pub now: Option<Option<Vec<u8>>>,
     was_there: bool,
 }

@@ -126,7 +126,9 @@ impl Planned {
 
     fn put(&self, mut values: Vec<f32>, sink: &mut dyn Write) -> Result<()> {
         if self.vector {
-            values.iter_mut().for_each(|x| *x += 1.0);
+            for x in &mut values {
+                *x += 1.0;
+            }
         }
         let bytes: Vec<u8> = match self.dtype {
             DType::BF16 => values.iter().flat_map(|x| bf16::from_f32(*x).to_le_bytes()).collect(),
@@ -140,7 +142,7 @@ impl Planned {
 /// The smallest type of ggml that has the values that gemma.cpp's kernels multiply.
 fn dtype_of(mat: &Mat) -> DType {
     // A power of two changes no mantissa; exponents this small cannot leave bf16's range.
-    let exact = mat.scale.to_bits() & 0x007f_ffff == 0 && (1e-20..1e20).contains(&mat.scale);
+    let exact = mat.scale.to_bits().trailing_zeros() >= 23 && (1e-20..1e20).contains(&mat.scale);
     match mat.dtype {
         Type::Sfp | Type::Nuq | Type::Bf16 if exact => DType::BF16,
         // Rounded, as there.
@@ -182,7 +184,14 @@ fn whole(sbs: &SbsFile, name: &str, gguf: String) -> Result<Planned> {
     let (rows, cols) = (mat.rows as usize, mat.cols as usize);
     let vector = rows == 1;
     let dtype = if vector { DType::F32 } else { dtype_of(mat) };
-    Ok(Planned { name: gguf, dtype, rows, cols, vector, from: From::Rows(name.to_owned(), vec![0..rows]) })
+    Ok(Planned {
+        name: gguf,
+        dtype,
+        rows,
+        cols,
+        vector,
+        from: From::Rows(name.to_owned(), std::iter::once(0..rows).collect()),
+    })
 }
 
 /// Rows of a matrix as a matrix.
@@ -213,14 +222,13 @@ fn attention(sbs: &SbsFile, layer: &LayerConfig, il: usize, planned: &mut Vec<Pl
     planned.push(rows_of(kv, every_second(1), blk(il, "attn_v"))?);
 
     let (name, per_head) = (blk(il, "attn_output"), format!("att_ein_{il}"));
-    let output = match sbs.find(&format!("att_w_{il}")) {
-        Some(mat) => whole(sbs, &mat.name, name)?,
-        None => {
-            let mat = required(sbs, &per_head)?;
-            let rows = mat.rows as usize / heads.max(1);
-            let from = From::Heads(per_head, heads.max(1));
-            Planned { name, dtype: dtype_of(mat), rows, cols: heads * h, vector: false, from }
-        }
+    let output = if let Some(mat) = sbs.find(&format!("att_w_{il}")) {
+        whole(sbs, &mat.name, name)?
+    } else {
+        let mat = required(sbs, &per_head)?;
+        let rows = mat.rows as usize / heads.max(1);
+        let from = From::Heads(per_head, heads.max(1));
+        Planned { name, dtype: dtype_of(mat), rows, cols: heads * h, vector: false, from }
     };
     planned.push(output);
     Ok(())

@@ -46,12 +46,11 @@ pub fn write_sbs_as<W: Write>(
     sink: W,
 ) -> Result<W> {
     let made;
-    let tokenizer = match options.tokenizer {
-        Some(given) => given,
-        None => {
-            made = tokenizer::sentencepiece_of(set.metadata())?;
-            &made
-        }
+    let tokenizer = if let Some(given) = options.tokenizer {
+        given
+    } else {
+        made = tokenizer::sentencepiece_of(set.metadata())?;
+        &made
     };
     let infos = TensorInfos::new(config);
     let mut writer = SbsWriter::new(sink)?;
@@ -99,8 +98,8 @@ fn config_of_gguf(set: &GgufSet, options: &WriteOptions<'_>) -> Result<ModelConf
         let family = if model.is_gemma3() { "gemma3" } else { "gemma2" };
         (arch == family && own.map(i64::from) == found).then_some(config)
     };
-    let models = Model::ALL.into_iter().filter(|model| !model.is_pali_gemma());
-    let Some(mut config) = models.filter_map(known).next() else {
+    let mut models = Model::ALL.into_iter().filter(|model| !model.is_pali_gemma());
+    let Some(mut config) = models.find_map(known) else {
         let [layers, width, feed, heads, kv_heads, head] = found;
         let what = format!(
             "gemma.cpp knows no model of the architecture '{arch}' with {layers} layers of {width}, a feed-forward of \
@@ -173,7 +172,9 @@ fn by_head(output: &[f32], layer: &LayerConfig) -> Vec<f32> {
 
 fn vector(set: &GgufSet, name: &str) -> Result<Vec<f32>> {
     let mut values = tensor(set, name)?;
-    values.iter_mut().for_each(|x| *x -= 1.0);
+    for x in &mut values {
+        *x -= 1.0;
+    }
     Ok(values)
 }
 

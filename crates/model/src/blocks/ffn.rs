@@ -157,12 +157,11 @@ impl Block for Ffn {
             Gating::None => self.activation.bend(b, up)?,
             Gating::Parallel(gate) => {
                 let gate = gate.forward_in_ffn(b, x)?;
-                match self.activation.glu() {
-                    Some(op) => b.graph.glu(op, gate, up)?,
-                    None => {
-                        let bent = self.activation.bend(b, gate)?;
-                        b.graph.mul(bent, up)?
-                    }
+                if let Some(op) = self.activation.glu() {
+                    b.graph.glu(op, gate, up)?
+                } else {
+                    let bent = self.activation.bend(b, gate)?;
+                    b.graph.mul(bent, up)?
                 }
             }
             Gating::Halves => {

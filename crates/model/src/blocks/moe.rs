@@ -12,6 +12,7 @@ use crate::weight::Weight;
 
 /// What an architecture's mixture has. The default is what most have, but for the width.
 #[derive(Clone, Debug)]
+#[allow(clippy::struct_excessive_bools)] // independent answers of an architecture
 pub(crate) struct MoeSpec {
     /// Width of each expert; `None`: that of the layer (`n_ff`).
     pub n_ff: Option<usize>,
@@ -134,16 +135,15 @@ impl Moe {
             Loader::missing(&format!("{}.weight", block(il, name)), &[n_in, n_out, experts.n], &[])
         };
         let merged = if spec.may_be_merged { optional("ffn_gate_up_exps", n_embd, 2 * n_ff)? } else { None };
-        let up = match merged {
-            Some(merged) => Up::Merged(merged),
-            None => {
-                let up = optional("ffn_up_exps", n_embd, n_ff)?;
-                let gate = optional("ffn_gate_exps", n_embd, n_ff)?;
-                if gate.is_none() && !spec.gate_is_optional {
-                    return Err(missing("ffn_gate_exps", n_embd, n_ff));
-                }
-                Up::Apart { up: up.ok_or_else(|| missing("ffn_up_exps", n_embd, n_ff))?, gate }
+        let up = if let Some(merged) = merged {
+            Up::Merged(merged)
+        } else {
+            let up = optional("ffn_up_exps", n_embd, n_ff)?;
+            let gate = optional("ffn_gate_exps", n_embd, n_ff)?;
+            if gate.is_none() && !spec.gate_is_optional {
+                return Err(missing("ffn_gate_exps", n_embd, n_ff));
             }
+            Up::Apart { up: up.ok_or_else(|| missing("ffn_up_exps", n_embd, n_ff))?, gate }
         };
         let down = optional("ffn_down_exps", n_ff, n_embd)?;
         let down = down.ok_or_else(|| missing("ffn_down_exps", n_ff, n_embd))?;

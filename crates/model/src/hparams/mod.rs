@@ -34,6 +34,7 @@ const MAX_LENGTH: u32 = 1 << 30;
 
 /// What the metadata says about a model's shape. Answers to `llama_hparams`.
 #[derive(Clone, Debug)]
+#[allow(clippy::struct_excessive_bools)] // independent properties of a model
 pub struct Hparams {
     /// `general.architecture`.
     pub architecture: String,

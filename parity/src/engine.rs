@@ -9,7 +9,7 @@ use quipu_gguf::GgufFile;
 use quipu_model::{LoadParams, Model};
 
 use crate::error::Error;
-use crate::tap::{TapDevice, TapOptions, Tapped};
+use crate::tap::{Tap, TapOptions, Tapped};
 
 /// Teacher-forced logits and what was looked at on the way.
 #[derive(Clone, Debug, Default)]
@@ -55,7 +55,7 @@ pub fn logits(
     n_ubatch: usize,
     options: TapOptions,
 ) -> Result<Run, Error> {
-    let device = TapDevice::new(CpuDevice::new(CpuOptions::default()), options);
+    let device = Tap::on(CpuDevice::new(CpuOptions::default()), options);
     let model = load(case, file, &device)?;
     let mut context = context(case, &model, &device, tokens.len(), n_ubatch)?;
     let mut batch = Batch::new();
@@ -63,7 +63,7 @@ pub fn logits(
         batch.add(*token, i as i32, &[0], true);
     }
     context.decode(&batch).map_err(Error::engine(case))?;
-    let mut run = Run { logits: Vec::new(), tapped: device.take() };
+    let mut run = Run { logits: Vec::new(), tapped: device.hook.take() };
     for i in 0..tokens.len() {
         run.logits.extend_from_slice(context.logits(i as i32).map_err(Error::engine(case))?);
     }

@@ -9,14 +9,14 @@ use std::path::{Path, PathBuf};
 
 use quipu_gguf::GgufFile;
 use quipu_quant::DType;
+use quipu_testing::{fnv1a, nmse};
 use serde::{Deserialize, Serialize};
 
 use crate::checkout::{Checkout, LogitsRequest, floats};
 use crate::engine;
 use crate::error::Error;
 use crate::generation::{self, GenerationCase, GenerationGolden};
-use crate::logits::{N_TOKENS, TOKEN_SEED, WEIGHT_SEED, bound, nmse, toy_cases};
-use crate::random::fnv1a;
+use crate::logits::{N_TOKENS, TOKEN_SEED, WEIGHT_SEED, bound, toy_cases};
 use crate::report::{Row, Verdict};
 use crate::tap::TapOptions;
 use crate::toy::{N_VOCAB, Part, TYPES, Toy, tokens};

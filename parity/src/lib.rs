@@ -19,7 +19,6 @@ pub mod loader;
 pub mod logits;
 pub mod quant;
 pub mod quantize;
-pub mod random;
 pub mod report;
 pub mod sampler;
 pub mod tap;

@@ -3,11 +3,9 @@
 use std::ops::Range;
 use std::sync::{Arc, Mutex};
 
-use quipu_backend::{
-    Abort, Backend, Buffer, BufferTable, BufferType, Device, DeviceKind, DeviceMemory, Error, HostBytes,
-    Prepared,
-};
+use quipu_backend::{Abort, Backend, BufferTable, Error, Prepared};
 use quipu_graph::{DType, Graph, Op, TensorId};
+use quipu_testing::{Hook, HookedDevice};
 
 /// A copied tensor.
 #[derive(Clone, Debug, PartialEq)]
@@ -27,72 +25,24 @@ pub struct TapOptions {
     pub sabotage: Option<DType>,
 }
 
-/// Wraps a device.
-#[derive(Debug)]
-pub struct TapDevice<D> {
-    inner: D,
+/// Runs node by node, and looks at results in between.
+#[derive(Clone, Debug)]
+pub struct Tap {
     options: TapOptions,
     tapped: Arc<Mutex<Vec<Tapped>>>,
 }
 
-impl<D: Device> TapDevice<D> {
-    /// Wraps `inner`.
-    pub fn new(inner: D, options: TapOptions) -> TapDevice<D> {
-        TapDevice { inner, options, tapped: Arc::default() }
+impl Tap {
+    /// `device`, watched.
+    pub fn on<D>(device: D, options: TapOptions) -> HookedDevice<D, Tap> {
+        HookedDevice { inner: device, hook: Tap { options, tapped: Arc::default() } }
     }
 
     /// What was copied since the last call.
     pub fn take(&self) -> Vec<Tapped> {
         self.tapped.lock().map(|mut tapped| std::mem::take(&mut *tapped)).unwrap_or_default()
     }
-}
 
-impl<D: Device> Device for TapDevice<D> {
-    fn name(&self) -> &str {
-        self.inner.name()
-    }
-
-    fn description(&self) -> String {
-        self.inner.description()
-    }
-
-    fn kind(&self) -> DeviceKind {
-        self.inner.kind()
-    }
-
-    fn memory(&self) -> DeviceMemory {
-        self.inner.memory()
-    }
-
-    fn buffer_type(&self) -> Arc<dyn BufferType> {
-        self.inner.buffer_type()
-    }
-
-    fn weight_buffer_types(&self) -> Vec<Arc<dyn BufferType>> {
-        self.inner.weight_buffer_types()
-    }
-
-    fn buffer_from_host(&self, bytes: HostBytes) -> Option<Arc<dyn Buffer>> {
-        self.inner.buffer_from_host(bytes)
-    }
-
-    fn backend(&self, n_threads: usize) -> Result<Box<dyn Backend>, Error> {
-        Ok(Box::new(TapBackend {
-            inner: self.inner.backend(n_threads)?,
-            options: self.options.clone(),
-            tapped: Arc::clone(&self.tapped),
-        }))
-    }
-}
-
-#[derive(Debug)]
-struct TapBackend {
-    inner: Box<dyn Backend>,
-    options: TapOptions,
-    tapped: Arc<Mutex<Vec<Tapped>>>,
-}
-
-impl TapBackend {
     fn after(&self, graph: &Graph, id: TensorId, buffers: &mut BufferTable) -> Result<(), Error> {
         let tensor = &graph[id];
         let spoiled = tensor.op == Op::MulMat && self.options.sabotage == Some(graph[tensor.src[0]].dtype);
@@ -116,49 +66,30 @@ impl TapBackend {
     }
 }
 
-impl Backend for TapBackend {
-    fn name(&self) -> &str {
-        self.inner.name()
-    }
-
-    fn buffer_type(&self) -> Arc<dyn BufferType> {
-        self.inner.buffer_type()
-    }
-
-    fn supports_op(&self, graph: &Graph, node: TensorId) -> bool {
-        self.inner.supports_op(graph, node)
-    }
-
-    fn supports_buffer(&self, buffer: &dyn Buffer) -> bool {
-        self.inner.supports_buffer(buffer)
-    }
-
-    fn set_n_threads(&mut self, n_threads: usize) -> Result<(), Error> {
-        self.inner.set_n_threads(n_threads)
-    }
-
+impl Hook for Tap {
     fn prepare(
-        &mut self,
+        &self,
+        inner: &mut dyn Backend,
         graph: &Graph,
         nodes: Range<usize>,
         buffers: &BufferTable,
     ) -> Result<Prepared, Error> {
-        let parts =
-            nodes.map(|node| self.inner.prepare(graph, node..node + 1, buffers).map(|part| (node, part)));
+        let parts = nodes.map(|node| inner.prepare(graph, node..node + 1, buffers).map(|part| (node, part)));
         let parts = parts.collect::<Result<_, _>>()?;
         Ok(Prepared::new(OneByOne { graph: graph.clone(), parts }))
     }
 
     fn run(
-        &mut self,
+        &self,
+        inner: &mut dyn Backend,
         prepared: &mut Prepared,
         buffers: &mut BufferTable,
         abort: Option<Abort<'_>>,
     ) -> Result<(), Error> {
         let OneByOne { graph, parts } =
-            prepared.get_mut().ok_or_else(|| Error::NotPrepared { backend: self.name().to_owned() })?;
+            prepared.get_mut().ok_or_else(|| Error::NotPrepared { backend: inner.name().to_owned() })?;
         for (node, part) in parts {
-            self.inner.run(part, buffers, abort)?;
+            inner.run(part, buffers, abort)?;
             if let Some(id) = graph.nodes().get(*node) {
                 self.after(graph, *id, buffers)?;
             }

@@ -7,7 +7,7 @@ mod emulated_device;
 
 use std::sync::Arc;
 
-use device::{argmax, llama, load, logits, nmse, params, tokens};
+use device::{argmax, llama, load, logits, params, tokens};
 use emulated_device::{emulated, skipped};
 use quipu_cpu_backend::CpuDevice;
 use quipu_cuda_backend::{Call, Purpose};
@@ -15,11 +15,12 @@ use quipu_decoder::{Context, ContextParams};
 use quipu_gguf::GgufFile;
 use quipu_graph::DType;
 use quipu_model::{LoadOptions, LoadParams, Model};
+use quipu_testing::nmse;
 
 /// NMSE of the logits, and how many of the largest are the same.
 fn compare(found: &[Vec<f32>], expected: &[Vec<f32>]) -> (f64, usize) {
     assert_eq!(found.len(), expected.len());
-    let error = nmse(&found.concat(), &expected.concat());
+    let error = nmse(&expected.concat(), &found.concat());
     let same = found.iter().zip(expected).filter(|(a, b)| argmax(a) == argmax(b)).count();
     (error, same)
 }

@@ -56,16 +56,31 @@ pub fn logits(
     options: TapOptions,
 ) -> Result<Run, Error> {
     let device = Tap::on(CpuDevice::new(CpuOptions::default()), options);
-    let model = load(case, file, &device)?;
-    let mut context = context(case, &model, &device, tokens.len(), n_ubatch)?;
+    let logits = logits_on(&device, case, file, tokens, n_ubatch)?;
+    Ok(Run { logits, tapped: device.hook.0.take() })
+}
+
+/// The same on a device of the caller's.
+///
+/// # Errors
+/// What the engine refuses.
+pub fn logits_on(
+    device: &dyn Device,
+    case: &str,
+    file: &GgufFile,
+    tokens: &[u32],
+    n_ubatch: usize,
+) -> Result<Vec<f32>, Error> {
+    let model = load(case, file, device)?;
+    let mut context = context(case, &model, device, tokens.len(), n_ubatch)?;
     let mut batch = Batch::new();
     for (i, token) in tokens.iter().enumerate() {
         batch.add(*token, i as i32, &[0], true);
     }
     context.decode(&batch).map_err(Error::engine(case))?;
-    let mut run = Run { logits: Vec::new(), tapped: device.hook.take() };
+    let mut logits = Vec::new();
     for i in 0..tokens.len() {
-        run.logits.extend_from_slice(context.logits(i as i32).map_err(Error::engine(case))?);
+        logits.extend_from_slice(context.logits(i as i32).map_err(Error::engine(case))?);
     }
-    Ok(run)
+    Ok(logits)
 }

@@ -17,6 +17,7 @@ pub mod goldens;
 pub mod imatrix;
 pub mod loader;
 pub mod logits;
+pub mod nodes;
 pub mod quant;
 pub mod quantize;
 pub mod report;

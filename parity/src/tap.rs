@@ -1,11 +1,10 @@
 //! A device that runs graphs node by node on another one, to look at results in between, or to spoil them.
 
-use std::ops::Range;
 use std::sync::{Arc, Mutex};
 
-use quipu_backend::{Abort, Backend, BufferTable, Error, Prepared};
+use quipu_backend::{BufferTable, Error};
 use quipu_graph::{DType, Graph, Op, TensorId};
-use quipu_testing::{Hook, HookedDevice};
+use quipu_testing::{AfterNode, EachNode, HookedDevice};
 
 /// A copied tensor.
 #[derive(Clone, Debug, PartialEq)]
@@ -34,15 +33,17 @@ pub struct Tap {
 
 impl Tap {
     /// `device`, watched.
-    pub fn on<D>(device: D, options: TapOptions) -> HookedDevice<D, Tap> {
-        HookedDevice { inner: device, hook: Tap { options, tapped: Arc::default() } }
+    pub fn on<D>(device: D, options: TapOptions) -> HookedDevice<D, EachNode<Tap>> {
+        HookedDevice { inner: device, hook: EachNode(Tap { options, tapped: Arc::default() }) }
     }
 
     /// What was copied since the last call.
     pub fn take(&self) -> Vec<Tapped> {
         self.tapped.lock().map(|mut tapped| std::mem::take(&mut *tapped)).unwrap_or_default()
     }
+}
 
+impl AfterNode for Tap {
     fn after(&self, graph: &Graph, id: TensorId, buffers: &mut BufferTable) -> Result<(), Error> {
         let tensor = &graph[id];
         let spoiled = tensor.op == Op::MulMat && self.options.sabotage == Some(graph[tensor.src[0]].dtype);
@@ -64,42 +65,4 @@ impl Tap {
         }
         Ok(())
     }
-}
-
-impl Hook for Tap {
-    fn prepare(
-        &self,
-        inner: &mut dyn Backend,
-        graph: &Graph,
-        nodes: Range<usize>,
-        buffers: &BufferTable,
-    ) -> Result<Prepared, Error> {
-        let parts = nodes.map(|node| inner.prepare(graph, node..node + 1, buffers).map(|part| (node, part)));
-        let parts = parts.collect::<Result<_, _>>()?;
-        Ok(Prepared::new(OneByOne { graph: graph.clone(), parts }))
-    }
-
-    fn run(
-        &self,
-        inner: &mut dyn Backend,
-        prepared: &mut Prepared,
-        buffers: &mut BufferTable,
-        abort: Option<Abort<'_>>,
-    ) -> Result<(), Error> {
-        let OneByOne { graph, parts } =
-            prepared.get_mut().ok_or_else(|| Error::NotPrepared { backend: inner.name().to_owned() })?;
-        for (node, part) in parts {
-            inner.run(part, buffers, abort)?;
-            if let Some(id) = graph.nodes().get(*node) {
-                self.after(graph, *id, buffers)?;
-            }
-        }
-        Ok(())
-    }
-}
-
-/// Nodes of a graph, each prepared by itself.
-struct OneByOne {
-    graph: Graph,
-    parts: Vec<(usize, Prepared)>,
 }

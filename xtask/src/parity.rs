@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 
 use quipu_parity::checkout::Checkout;
 use quipu_parity::{
-    Report, alloc, convert, generation, gguf, goldens, imatrix, loader, logits, quant, quantize, sampler,
-    tokenizer,
+    Report, alloc, convert, generation, gguf, goldens, imatrix, loader, logits, nodes, quant, quantize,
+    sampler, tokenizer,
 };
 
 #[derive(Debug, clap::Args)]
@@ -16,8 +16,8 @@ pub(crate) struct Args {
     /// Its build folder, if it is not in the checkout.
     #[arg(long, env = "LLAMA_CPP_BUILD")]
     build: Option<PathBuf>,
-    /// Only this module: gguf, quant, quantize, convert, loader, tokenizer, sampler, alloc, logits (with layers) or
-    /// generation.
+    /// Only this module: gguf, quant, quantize, convert, loader, tokenizer, sampler, alloc, logits (with layers), nodes
+    /// or generation.
     #[arg(long)]
     module: Option<String>,
     /// A folder of GGUF files that llama.cpp wrote, to be read and written again (module gguf).
@@ -31,7 +31,7 @@ pub(crate) struct Args {
     record: Option<String>,
 }
 
-const MODULES: [&str; 10] = [
+const MODULES: [&str; 11] = [
     "gguf",
     "quant",
     "quantize",
@@ -41,6 +41,7 @@ const MODULES: [&str; 10] = [
     "sampler",
     "alloc",
     "logits",
+    "nodes",
     "generation",
 ];
 
@@ -113,6 +114,12 @@ pub(crate) fn run(args: &Args) -> Result<(), String> {
             None => goldens::replay_logits(None).map_err(text)?,
         });
         report.rows.extend(goldens::knock_outs().map_err(text)?);
+    }
+    if wanted("nodes") {
+        report.rows.extend(match checkout {
+            Some(checkout) => nodes::audit(checkout).map_err(text)?,
+            None => nodes::replay(None).map_err(text)?,
+        });
     }
     if wanted("generation") {
         report.rows.extend(match checkout {

@@ -125,3 +125,54 @@ impl<H: Hook> Backend for HookedBackend<H> {
         self.hook.run(self.inner.as_mut(), prepared, buffers, abort)
     }
 }
+
+/// What is looked at, or changed, behind each node.
+pub trait AfterNode: Clone + Debug + Send + Sync + 'static {
+    /// `node` has just been computed.
+    ///
+    /// # Errors
+    /// What ends the run.
+    fn after(&self, graph: &Graph, node: TensorId, buffers: &mut BufferTable) -> Result<(), Error>;
+}
+
+/// The hook that runs graphs node by node, each prepared by itself.
+#[derive(Clone, Debug)]
+pub struct EachNode<A>(pub A);
+
+/// A graph and its nodes.
+struct OneByOne {
+    graph: Graph,
+    parts: Vec<(TensorId, Prepared)>,
+}
+
+impl<A: AfterNode> Hook for EachNode<A> {
+    fn prepare(
+        &self,
+        inner: &mut dyn Backend,
+        graph: &Graph,
+        nodes: Range<usize>,
+        buffers: &BufferTable,
+    ) -> Result<Prepared, Error> {
+        let mut parts = Vec::new();
+        for node in nodes {
+            parts.push((graph.nodes()[node], inner.prepare(graph, node..node + 1, buffers)?));
+        }
+        Ok(Prepared::new(OneByOne { graph: graph.clone(), parts }))
+    }
+
+    fn run(
+        &self,
+        inner: &mut dyn Backend,
+        prepared: &mut Prepared,
+        buffers: &mut BufferTable,
+        abort: Option<Abort<'_>>,
+    ) -> Result<(), Error> {
+        let OneByOne { graph, parts } =
+            prepared.get_mut().ok_or_else(|| Error::NotPrepared { backend: inner.name().to_owned() })?;
+        for (node, part) in parts {
+            inner.run(part, buffers, abort)?;
+            self.0.after(graph, *node, buffers)?;
+        }
+        Ok(())
+    }
+}

@@ -12,7 +12,7 @@ mod random;
 pub mod rows;
 mod tiny;
 
-pub use device::{Hook, HookedDevice};
+pub use device::{AfterNode, EachNode, Hook, HookedDevice};
 pub use error::nmse;
 pub use random::{SplitMix, fnv1a};
 pub use tiny::TinyLlama;

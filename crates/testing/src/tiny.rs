@@ -73,6 +73,7 @@ impl TinyLlama<'_> {
         let mut writer = GgufWriter::new();
         let mut set = |key: &str, value: Value| writer.metadata.set(key, value);
         set("general.architecture", Value::from("llama"));
+        set("tokenizer.ggml.model", Value::from("none"));
         let sizes = [
             ("block_count", self.n_layer),
             ("embedding_length", self.n_embd),

@@ -12,6 +12,7 @@ use quipu_cpu_backend::isa::Isa;
 use quipu_cpu_backend::{CpuBackend, CpuBufferType};
 pub use quipu_cuda_backend::driver::Value;
 use quipu_cuda_backend::kernels::{self, Kernel, Kind, TensorArg};
+pub use quipu_cuda_emulation::skipped;
 use quipu_cuda_emulation::{self as emulation, Order};
 use quipu_graph::{BufferId, DType, Graph, Storage, TensorId};
 pub use quipu_testing::rows::encode;
@@ -19,14 +20,6 @@ use quipu_testing::{SplitMix, nmse};
 
 /// Bytes between regions.
 const GUARD: usize = 256;
-
-/// Says that there is nothing to run, if so.
-pub fn skipped() -> bool {
-    if !emulation::is_available() {
-        println!("skipped: built without a C++ compiler, so without the kernels' emulation");
-    }
-    !emulation::is_available()
-}
 
 pub fn bytes<T: bytemuck::Pod>(values: &[T]) -> Vec<u8> {
     bytemuck::cast_slice(values).to_vec()

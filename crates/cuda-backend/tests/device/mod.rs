@@ -13,7 +13,7 @@ use quipu_model::{LoadParams, Model};
 use quipu_testing::TinyLlama;
 
 /// 4 heads of 64, 2 of keys and values, 96 tokens.
-fn sizes<'a>(n_layer: usize, types: &'a [DType]) -> TinyLlama<'a> {
+fn sizes(n_layer: usize, types: &[DType]) -> TinyLlama<'_> {
     TinyLlama { n_layer, n_vocab: 96, n_embd: 256, n_ff: 512, n_head: 4, n_head_kv: 2, types }
 }
 

@@ -1,8 +1,8 @@
 //! What the benchmarks share: seeded data. The benchmarks themselves are in `benches/`, one file per module.
 #![forbid(unsafe_code)]
 
-use quipu_parity::random::SplitMix;
 use quipu_quant::{DType, quantize_row};
+use quipu_testing::SplitMix;
 
 /// `n` seeded values, nearly normal with variance 1.
 pub fn normal(seed: u64, n: usize) -> Vec<f32> {

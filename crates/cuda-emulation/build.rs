@@ -9,6 +9,8 @@ fn main() {
     println!("cargo:rerun-if-changed=build.rs");
     println!("cargo:rerun-if-changed=emulation");
     println!("cargo:rerun-if-env-changed=CXX");
+    // Who starts to require a compiler may have installed one since the last build.
+    println!("cargo:rerun-if-env-changed=QUIPU_REQUIRE_CXX");
     println!("cargo:rustc-check-cfg=cfg(emulated)");
     let here = PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").expect("set by cargo"));
     let kernels = here.join("../cuda-backend/kernels");

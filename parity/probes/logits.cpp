@@ -4,8 +4,8 @@
 //
 // TOKENS holds ids separated by white space. OUT receives n_tokens x n_vocab little-endian f32. With --tensors,
 // OUT.tensors receives, for every evaluated f32 tensor whose name starts with one of the prefixes:
-// u32 name length, name, 4 x u64 shape, f32 data. Repacking is off unless asked for, so that two engines
-// are compared on the same arithmetic.
+// name, op, name of the first operand that is a weight, each as u32 length and text; 4 x u64 shape, f32 data. An empty
+// prefix stands for all. Repacking is off unless asked for, so that two engines are compared on the same arithmetic.
 
 #include "llama.h"
 #include "ggml.h"
@@ -26,6 +26,11 @@ struct Tap {
     std::ofstream out;
 };
 
+bool ends_with(const char * text, const char * end) {
+    const size_t n = strlen(text), m = strlen(end);
+    return n >= m && strcmp(text + n - m, end) == 0;
+}
+
 bool wanted(const Tap & tap, const char * name) {
     for (const auto & prefix : tap.prefixes) {
         if (strncmp(name, prefix.c_str(), prefix.size()) == 0) {
@@ -33,6 +38,21 @@ bool wanted(const Tap & tap, const char * name) {
         }
     }
     return false;
+}
+
+void write_text(Tap & tap, const char * text) {
+    const uint32_t n = (uint32_t) strlen(text);
+    tap.out.write(reinterpret_cast<const char *>(&n), sizeof(n));
+    tap.out.write(text, n);
+}
+
+const char * weight_of(const ggml_tensor * tensor) {
+    for (const ggml_tensor * source : tensor->src) {
+        if (source && source->op == GGML_OP_NONE && (ends_with(source->name, ".weight") || ends_with(source->name, ".bias"))) {
+            return source->name;
+        }
+    }
+    return "";
 }
 
 bool on_tensor(ggml_tensor * tensor, bool ask, void * user) {
@@ -45,9 +65,9 @@ bool on_tensor(ggml_tensor * tensor, bool ask, void * user) {
     }
     std::vector<char> data(ggml_nbytes(tensor));
     ggml_backend_tensor_get(tensor, data.data(), 0, data.size());
-    const uint32_t n = (uint32_t) strlen(tensor->name);
-    tap.out.write(reinterpret_cast<const char *>(&n), sizeof(n));
-    tap.out.write(tensor->name, n);
+    write_text(tap, tensor->name);
+    write_text(tap, ggml_op_name(tensor->op));
+    write_text(tap, weight_of(tensor));
     for (int i = 0; i < 4; i++) {
         const uint64_t ne = (uint64_t) tensor->ne[i];
         tap.out.write(reinterpret_cast<const char *>(&ne), sizeof(ne));

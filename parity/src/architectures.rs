@@ -12,14 +12,14 @@ use quipu_cpu_backend::CpuDevice;
 use quipu_gguf::GgufFile;
 use quipu_model::{ARCHITECTURES, LayerMemory, Model};
 use quipu_quant::DType;
+use quipu_testing::{fnv1a, nmse};
 use serde::{Deserialize, Serialize};
 
 use crate::checkout::{Checkout, LogitsRequest, floats};
 use crate::engine;
 use crate::error::Error;
 use crate::golden_files::{folder, read_json, write_json};
-use crate::logits::{FLOOR, N_TOKENS, TOKEN_SEED, WEIGHT_SEED, nmse};
-use crate::random::fnv1a;
+use crate::logits::{FLOOR, N_TOKENS, TOKEN_SEED, WEIGHT_SEED};
 use crate::report::{Row, Verdict};
 use crate::small::{N_VOCAB, SMALL, Small, TYPES};
 use crate::tap::TapOptions;

@@ -9,9 +9,10 @@ use quipu_quant::DType;
 use crate::checkout::{Checkout, LogitsRequest};
 use crate::engine;
 use crate::error::Error;
-use crate::logits::{N_TOKENS, TOKEN_SEED, WEIGHT_SEED, bound, nmse};
+use crate::logits::{N_TOKENS, TOKEN_SEED, WEIGHT_SEED, bound};
 use crate::report::Row;
 use crate::toy::{TOYS, tokens};
+use quipu_testing::nmse;
 
 /// Toys with heads of 64, 128, 80 and 32 elements: rotated as a whole, in two pieces, not at all; windows; and one that is not rotated by position.
 const NAMES: [&str; 6] =

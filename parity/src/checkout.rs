@@ -35,6 +35,12 @@ pub struct LogitsRequest<'a> {
 pub struct RefTensor {
     /// Its name.
     pub name: String,
+    /// Its op, by the reference's name.
+    pub op: String,
+    /// The first of its operands that is a weight; empty if none is.
+    pub weight: String,
+    /// Its shape.
+    pub ne: [usize; 4],
     /// Its values.
     pub values: Vec<f32>,
 }
@@ -195,15 +201,21 @@ pub(crate) fn floats(bytes: &[u8]) -> Vec<f32> {
 fn parse_tensors(mut bytes: &[u8]) -> Option<Vec<RefTensor>> {
     let mut tensors = Vec::new();
     while !bytes.is_empty() {
-        let (len, rest) = bytes.split_first_chunk::<4>()?;
-        let (name, rest) = rest.split_at_checked(u32::from_le_bytes(*len) as usize)?;
-        let (shape, rest) = rest.split_at_checked(32)?;
-        let n: u64 = shape
-            .chunks_exact(8)
-            .map(|b| u64::from_le_bytes([b[0], b[1], b[2], b[3], b[4], b[5], b[6], b[7]]))
-            .product();
-        let (data, rest) = rest.split_at_checked(usize::try_from(n).ok()?.checked_mul(4)?)?;
-        tensors.push(RefTensor { name: String::from_utf8_lossy(name).into_owned(), values: floats(data) });
+        let mut text = || {
+            let (len, rest) = bytes.split_first_chunk::<4>()?;
+            let (text, rest) = rest.split_at_checked(u32::from_le_bytes(*len) as usize)?;
+            bytes = rest;
+            Some(String::from_utf8_lossy(text).into_owned())
+        };
+        let (name, op, weight) = (text()?, text()?, text()?);
+        let (shape, rest) = bytes.split_first_chunk::<32>()?;
+        let mut ne = [0; 4];
+        for (ne, bytes) in ne.iter_mut().zip(shape.as_chunks::<8>().0) {
+            *ne = usize::try_from(u64::from_le_bytes(*bytes)).ok()?;
+        }
+        let n_bytes = ne.iter().try_fold(4usize, |n, ne| n.checked_mul(*ne))?;
+        let (data, rest) = rest.split_at_checked(n_bytes)?;
+        tensors.push(RefTensor { name, op, weight, ne, values: floats(data) });
         bytes = rest;
     }
     Some(tensors)

@@ -9,7 +9,7 @@ use quipu_gguf::GgufFile;
 use quipu_model::{LoadParams, Model};
 
 use crate::error::Error;
-use crate::tap::{TapDevice, TapOptions, Tapped};
+use crate::tap::{Tap, TapOptions, Tapped};
 
 /// Teacher-forced logits and what was looked at on the way.
 #[derive(Clone, Debug, Default)]
@@ -55,17 +55,32 @@ pub fn logits(
     n_ubatch: usize,
     options: TapOptions,
 ) -> Result<Run, Error> {
-    let device = TapDevice::new(CpuDevice::new(CpuOptions::default()), options);
-    let model = load(case, file, &device)?;
-    let mut context = context(case, &model, &device, tokens.len(), n_ubatch)?;
+    let device = Tap::on(CpuDevice::new(CpuOptions::default()), options);
+    let logits = logits_on(&device, case, file, tokens, n_ubatch)?;
+    Ok(Run { logits, tapped: device.hook.0.take() })
+}
+
+/// The same on a device of the caller's.
+///
+/// # Errors
+/// What the engine refuses.
+pub fn logits_on(
+    device: &dyn Device,
+    case: &str,
+    file: &GgufFile,
+    tokens: &[u32],
+    n_ubatch: usize,
+) -> Result<Vec<f32>, Error> {
+    let model = load(case, file, device)?;
+    let mut context = context(case, &model, device, tokens.len(), n_ubatch)?;
     let mut batch = Batch::new();
     for (i, token) in tokens.iter().enumerate() {
         batch.add(*token, i as i32, &[0], true);
     }
     context.decode(&batch).map_err(Error::engine(case))?;
-    let mut run = Run { logits: Vec::new(), tapped: device.take() };
+    let mut logits = Vec::new();
     for i in 0..tokens.len() {
-        run.logits.extend_from_slice(context.logits(i as i32).map_err(Error::engine(case))?);
+        logits.extend_from_slice(context.logits(i as i32).map_err(Error::engine(case))?);
     }
-    Ok(run)
+    Ok(logits)
 }

@@ -14,6 +14,7 @@ use std::collections::BTreeMap;
 
 use quipu_decoder::{Batch, Context};
 use quipu_quant::DType;
+use quipu_testing::{SplitMix, nmse};
 use serde::{Deserialize, Serialize};
 
 use self::proof::{Evidence, Finding};
@@ -21,8 +22,7 @@ use self::reference::Reference;
 pub use self::subject::{N_PREDICT, N_RUNS, Request, Setting, Subject, demo_model};
 use crate::checkout::Checkout;
 use crate::error::Error;
-use crate::logits::{bound, nmse};
-use crate::random::SplitMix;
+use crate::logits::bound;
 use crate::report::{Row, Verdict};
 
 /// One recorded run of the reference.

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 
 use quipu_gguf::GgufFile;
 use quipu_quant::DType;
+use quipu_testing::{fnv1a, nmse};
 use serde::{Deserialize, Serialize};
 
 use crate::checkout::{Checkout, LogitsRequest, floats};
@@ -15,8 +16,7 @@ use crate::engine;
 use crate::error::Error;
 use crate::generation::{self, GenerationCase, GenerationGolden};
 use crate::golden_files::{folder, read_json, write_json};
-use crate::logits::{N_TOKENS, TOKEN_SEED, WEIGHT_SEED, bound, nmse, toy_cases};
-use crate::random::fnv1a;
+use crate::logits::{N_TOKENS, TOKEN_SEED, WEIGHT_SEED, bound, toy_cases};
 use crate::report::{Row, Verdict};
 use crate::tap::TapOptions;
 use crate::toy::{N_VOCAB, Part, TYPES, Toy, tokens};
@@ -86,6 +86,10 @@ pub fn record(checkout: &Checkout, date: &str, module: Option<&str>) -> Result<(
     if wanted("logits") {
         let what = format!("logits of the last {N_RECORDED} of {N_TOKENS} positions, ubatch 512, repack off");
         record_logits(checkout, provenance(&what))?;
+    }
+    if wanted("nodes") {
+        let what = "every f32 result of a llama of mixed types, ubatches of 6 tokens and of one, repack off";
+        crate::nodes::record(checkout, provenance(what))?;
     }
     if wanted("generation") {
         let cases = generation::record(checkout)?;

@@ -10,11 +10,11 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use quipu::{Flow, Imatrix, ImatrixOptions, Model, SessionOptions};
+use quipu_testing::nmse;
 
 use crate::checkout::{Checkout, run};
 use crate::error::Error;
 use crate::golden_files::folder;
-use crate::logits::nmse;
 use crate::report::{Row, Verdict};
 
 const N_CTX: usize = 128;

@@ -10,12 +10,12 @@ use quipu_gguf::{GgufSet, LoadMode, SplitLimit, SplitOptions, SplitPlan, Value};
 use quipu_graph::RopeMode;
 use quipu_model::{ARCHITECTURES, LoadOptions, Model, value_text};
 use quipu_quant::DType;
+use quipu_testing::fnv1a;
 use quipu_tokenizer::Tokenizer;
 
 use crate::checkout::{Checkout, run};
 use crate::error::Error;
 use crate::generation::demo_model;
-use crate::random::fnv1a;
 use crate::report::{Row, Verdict};
 use crate::tokenizer::vocabulary_folder;
 use crate::toy::TOYS;

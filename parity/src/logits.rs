@@ -8,6 +8,7 @@ use std::path::Path;
 
 use quipu_gguf::GgufFile;
 use quipu_quant::DType;
+use quipu_testing::nmse;
 
 use crate::checkout::{Checkout, LogitsRequest, RefTensor};
 use crate::engine;
@@ -30,17 +31,6 @@ const LAYER_NAMES: [&str; 6] = ["attn_norm-", "kqv_out-", "ffn_inp-", "ffn_norm-
 /// Architectures whose layers have the reference's names throughout. `architectures` compares the toys of all others, by their logits.
 const LAYERED: [&str; 9] =
     ["gemma", "gpt2", "llama", "olmo2", "phi3", "qwen2", "qwen3", "stablelm", "starcoder2"];
-
-/// Normalised mean square error of `ours` against `reference`; infinite if the lengths differ.
-pub fn nmse(reference: &[f32], ours: &[f32]) -> f64 {
-    if reference.len() != ours.len() {
-        return f64::INFINITY;
-    }
-    let square = |x: f64| x * x;
-    let error: f64 = reference.iter().zip(ours).map(|(a, b)| square(f64::from(*a) - f64::from(*b))).sum();
-    let power: f64 = reference.iter().map(|a| square(f64::from(*a))).sum();
-    if error == 0.0 { 0.0 } else { error / power }
-}
 
 /// The bound that goes with a spread of the reference.
 pub fn bound(spread: f64) -> f64 {
@@ -198,17 +188,13 @@ mod tests {
 
     #[test]
     fn figures() {
-        assert_eq!(nmse(&[1.0, 2.0], &[1.0, 2.0]), 0.0);
-        assert_eq!(nmse(&[0.0, 2.0], &[1.0, 2.0]), 0.25);
-        assert_eq!(nmse(&[1.0], &[1.0, 2.0]), f64::INFINITY);
-        assert!(nmse(&[1.0], &[f32::NAN]).is_nan());
         assert_eq!(bound(0.0), FLOOR);
         assert_eq!(equal_argmax(&[0.0, 1.0, 5.0, 1.0], &[0.0, 2.0, 1.0, 5.0], 2), 0.5);
     }
 
     #[test]
     fn a_nan_is_never_within_a_bound() {
-        let within = nmse(&[1.0], &[f32::NAN]) <= bound(1.0);
+        let within = nmse(&[1.0f32], &[f32::NAN]) <= bound(1.0);
         assert!(!within);
     }
 }

@@ -11,12 +11,12 @@ use std::process::Command;
 use quipu_gguf::{GgufFile, GgufSet, GgufWriter, Inputs, MetadataOverride, OverrideValue, Value};
 use quipu_model::quantize::{FileType, Imatrix, ImatrixEntry, QuantizeParams, plan, quantize};
 use quipu_quant::{DType, quantize_row};
+use quipu_testing::{SplitMix, fnv1a};
 use serde::{Deserialize, Serialize};
 
 use crate::checkout::{Checkout, run};
 use crate::error::Error;
 use crate::golden_files::{folder, read_json, write_json};
-use crate::random::{SplitMix, fnv1a};
 use crate::report::{Row, Verdict};
 
 /// Share of blocks that may differ where the reference's compiler contracts multiplications and additions.

@@ -16,10 +16,11 @@ use quipu_quant::DType;
 use crate::checkout::{Checkout, LogitsRequest};
 use crate::engine;
 use crate::error::Error;
-use crate::logits::{bound, nmse};
+use crate::logits::bound;
 use crate::report::{Row, Verdict};
 use crate::tap::TapOptions;
 use crate::toy::{N_VOCAB, Rope, TOYS, Toy, tokens};
+use quipu_testing::nmse;
 
 const MODULE: &str = "verdicts";
 const WEIGHT_SEED: u64 = 3;

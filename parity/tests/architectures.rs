@@ -6,10 +6,10 @@ use std::path::Path;
 use quipu_cpu_backend::CpuDevice;
 use quipu_gguf::{Gguf, GgufFile, GgufWriter, Metadata, Value};
 use quipu_model::{ARCHITECTURES, LoadParams, Model};
-use quipu_parity::random::SplitMix;
 use quipu_parity::small::{SMALL, Small};
 use quipu_parity::{Row, Verdict, architectures};
 use quipu_quant::DType;
+use quipu_testing::SplitMix;
 
 fn assert_all_equal(rows: &[Row]) {
     let bad: Vec<&Row> = rows.iter().filter(|row| row.verdict != Verdict::Equal).collect();

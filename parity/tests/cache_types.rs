@@ -2,9 +2,10 @@
 
 use quipu_gguf::GgufFile;
 use quipu_parity::cache_types::logits;
-use quipu_parity::logits::{N_TOKENS, TOKEN_SEED, WEIGHT_SEED, nmse};
+use quipu_parity::logits::{N_TOKENS, TOKEN_SEED, WEIGHT_SEED};
 use quipu_parity::toy::{TOYS, tokens};
 use quipu_quant::DType;
+use quipu_testing::nmse;
 
 /// Most that logits may differ from those with keys and values in f32.
 const BOUNDS: [(DType, f64); 8] = [

@@ -1,7 +1,7 @@
 //! Proof that the audit can fail: spoil one type's matrix products and see the rows that cover it go red,
 //! and no others.
 
-use quipu_parity::{Row, Verdict, generation, goldens, tokenizer};
+use quipu_parity::{Row, Verdict, generation, goldens, nodes, tokenizer};
 use quipu_quant::DType;
 
 fn red_rows(sabotage: DType) -> (Vec<String>, Vec<String>) {
@@ -17,6 +17,18 @@ fn spoiling_one_type_turns_its_rows_red_and_no_others() {
         let covers = |case: &String| case.ends_with(&format!(" {dtype}"));
         assert!(red.len() >= 4 && red.iter().all(covers), "{dtype}: red {red:?}");
         assert!(!green.iter().any(covers), "{dtype}: green {green:?}");
+    }
+}
+
+/// A product that is one in a hundred too large, which no whole model's logits would tell: its rows turn red, and no others, for what follows
+/// starts from the reference's numbers.
+#[test]
+fn one_hundredth_in_one_product_is_noticed() {
+    for weight in ["blk.0.attn_q.weight", "blk.1.ffn_down.weight", "output.weight"] {
+        let rows = nodes::replay(Some(weight)).expect("readable goldens");
+        let red: Vec<&Row> = rows.iter().filter(|row| row.verdict != Verdict::Equal).collect();
+        assert_eq!(red.len(), 2, "{weight}: {red:#?}");
+        assert!(red.iter().all(|row| row.case.contains(&format!("MUL_MAT {weight} "))), "{red:#?}");
     }
 }
 

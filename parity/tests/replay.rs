@@ -1,6 +1,6 @@
 //! The recorded goldens, replayed with no checkout.
 
-use quipu_parity::{Row, Verdict, goldens, imatrix, memory, quantize, tokenizer};
+use quipu_parity::{Row, Verdict, goldens, imatrix, memory, nodes, quantize, tokenizer};
 
 /// Every row must be equal: a skipped one is not a passed one.
 fn assert_all_equal(rows: &[Row], at_least: usize) {
@@ -14,6 +14,15 @@ fn logits_of_every_architecture_and_type() {
     let rows = goldens::replay_logits(None).expect("readable goldens");
     assert_all_equal(&rows, 40);
     assert_eq!(goldens::n_types(), 10);
+}
+
+/// Each result of a graph of twelve types of weights from the reference's own operands.
+#[test]
+fn every_node_of_a_graph() {
+    let rows = nodes::replay(None).expect("readable goldens");
+    assert_all_equal(&rows, 70);
+    let n_products = rows.iter().filter(|row| row.case.contains("MUL_MAT")).count();
+    assert_eq!(n_products, 2 * (7 + 7 + 1), "two ubatches of two layers and an output");
 }
 
 /// Equal ids, or a parting at a near tie. Where both engines compute in f32 all the way none of the recorded runs

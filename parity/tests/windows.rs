@@ -6,9 +6,10 @@ use quipu_cpu_backend::CpuDevice;
 use quipu_decoder::{Batch, Context, ContextParams, StateBytes};
 use quipu_gguf::GgufFile;
 use quipu_model::{LoadParams, Model};
-use quipu_parity::logits::{WEIGHT_SEED, nmse};
+use quipu_parity::logits::WEIGHT_SEED;
 use quipu_parity::toy::{TOYS, tokens};
 use quipu_quant::DType;
+use quipu_testing::nmse;
 
 fn model(name: &str) -> Arc<Model> {
     let toy = TOYS.iter().find(|toy| toy.name == name).expect("a toy");

@@ -148,7 +148,7 @@ fn sample(command: &mut Command, samples: &mut Samples) -> Result<(), String> {
 }
 
 /// Largest resident size of a running process so far; 0 where the system does not say.
-fn peak_resident(pid: u32) -> u64 {
+pub(crate) fn peak_resident(pid: u32) -> u64 {
     let Ok(status) = std::fs::read_to_string(format!("/proc/{pid}/status")) else { return 0 };
     let line = status.lines().find(|line| line.starts_with("VmHWM:"));
     let kib = line.and_then(|line| line.split_whitespace().nth(1)).and_then(|word| word.parse::<u64>().ok());
@@ -167,7 +167,8 @@ fn find_llama_bench(dir: &Path) -> Result<PathBuf, String> {
     })
 }
 
-fn build_quipu() -> Result<PathBuf, String> {
+/// Builds this tree's `quipu` in release mode and returns where it is.
+pub(crate) fn build_quipu() -> Result<PathBuf, String> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let output = Command::new(cargo)
         .args(["build", "--release", "-p", "quipu-cli", "--message-format", "json"])

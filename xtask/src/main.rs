@@ -5,7 +5,9 @@ mod bench_tokenizers;
 mod bench_vs;
 mod cuda_kernels;
 mod gpu_test;
+mod miri;
 mod parity;
+mod same_bits;
 mod synth_model;
 mod torture;
 
@@ -30,8 +32,12 @@ enum Task {
     Architectures,
     /// Measure Quipu and llama.cpp on one model in one run, interleaved.
     BenchVs(bench_vs::Args),
+    /// Compare the bits of logits, and memory, with an earlier commit.
+    SameBits(same_bits::Args),
     /// Measure tokenizers: Quipu, llama.cpp and two crates on the same text.
     BenchTokenizers(bench_tokenizers::Args),
+    /// Run the tests of the crates at the bottom under Miri.
+    Miri(miri::Args),
     /// Build the CUDA kernels and write the PTX that is checked in.
     CudaKernels(cuda_kernels::Args),
     /// Build and run what only a GPU can show: kernels, models, memory, speed.
@@ -46,6 +52,8 @@ fn main() -> ExitCode {
         Task::Parity(args) => parity::run(&args),
         Task::Architectures => architectures(),
         Task::BenchVs(args) => bench_vs::run(&args),
+        Task::SameBits(args) => same_bits::run(&args),
+        Task::Miri(args) => miri::run(&args),
         Task::BenchTokenizers(args) => bench_tokenizers::run(&args),
         Task::CudaKernels(args) => cuda_kernels::run(&args),
         Task::GpuTest(args) => gpu_test::run(&args),

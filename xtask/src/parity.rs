@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use quipu_parity::checkout::Checkout;
 use quipu_parity::{
     Report, alloc, architectures, cache_types, convert, generation, gguf, goldens, imatrix, loader, logits,
-    memory, models, quant, quantize, sampler, state_files, tokenizer, verdicts,
+    memory, models, nodes, quant, quantize, sampler, state_files, tokenizer, verdicts,
 };
 
 #[derive(Debug, clap::Args)]
@@ -17,7 +17,7 @@ pub(crate) struct Args {
     #[arg(long, env = "LLAMA_CPP_BUILD")]
     build: Option<PathBuf>,
     /// Only this module: gguf, quant, quantize, convert, loader, verdicts, tokenizer, sampler, alloc, memory, logits (with
-    /// layers), architectures or generation.
+    /// layers), architectures, nodes or generation.
     #[arg(long)]
     module: Option<String>,
     /// Audit every GGUF file of this folder, and nothing else unless --module names it: tokens, predictions, perplexity, chats.
@@ -34,7 +34,7 @@ pub(crate) struct Args {
     record: Option<String>,
 }
 
-const MODULES: [&str; 13] = [
+const MODULES: [&str; 14] = [
     "gguf",
     "quant",
     "quantize",
@@ -47,6 +47,7 @@ const MODULES: [&str; 13] = [
     "memory",
     "logits",
     "architectures",
+    "nodes",
     "generation",
 ];
 
@@ -144,6 +145,12 @@ pub(crate) fn run(args: &Args) -> Result<(), String> {
             None => architectures::replay().map_err(text)?,
         });
         report.rows.extend(architectures::knock_outs().map_err(text)?);
+    }
+    if wanted("nodes") {
+        report.rows.extend(match checkout {
+            Some(checkout) => nodes::audit(checkout).map_err(text)?,
+            None => nodes::replay(None).map_err(text)?,
+        });
     }
     if wanted("generation") {
         report.rows.extend(match checkout {

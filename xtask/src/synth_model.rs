@@ -11,7 +11,7 @@ mod weights;
 
 use std::fs::File;
 use std::io::{BufWriter, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use quipu_gguf::GgufWriter;
 use quipu_quant::DType;
@@ -59,23 +59,29 @@ enum Content {
 }
 
 pub(crate) fn run(args: &Args) -> Result<(), String> {
-    let shape = Shape::find(&args.shape)?;
-    let file_type = FileType::find(&args.file_type)?;
+    let n_tensors = write(&args.shape, &args.file_type, args.seed, &args.output)?;
+    println!("{}: {n_tensors} tensors", args.output.display());
+    Ok(())
+}
+
+/// Writes a model and returns how many tensors it has.
+pub(crate) fn write(shape: &str, file_type: &str, seed: u64, output: &Path) -> Result<usize, String> {
+    let shape = Shape::find(shape)?;
+    let file_type = FileType::find(file_type)?;
     let tensors = plan(&shape, file_type);
     let mut writer = GgufWriter::new();
     shape.metadata(&mut writer.metadata, file_type);
     for tensor in &tensors {
         writer.add_tensor(&tensor.name, tensor.dtype, &tensor.ne).map_err(|e| e.to_string())?;
     }
-    let io = |error: std::io::Error| format!("{}: {error}", args.output.display());
-    let mut out = BufWriter::with_capacity(1 << 20, File::create(&args.output).map_err(io)?);
-    let mut pools = Pools::new(args.seed);
+    let io = |error: std::io::Error| format!("{}: {error}", output.display());
+    let mut out = BufWriter::with_capacity(1 << 20, File::create(output).map_err(io)?);
+    let mut pools = Pools::new(seed);
     writer
         .write_to(&mut out, |index, sink| pools.write(&tensors[index], index as u64, sink))
-        .map_err(|error| format!("{}: {error}", args.output.display()))?;
+        .map_err(|error| format!("{}: {error}", output.display()))?;
     out.flush().map_err(io)?;
-    println!("{}: {} tensors", args.output.display(), tensors.len());
-    Ok(())
+    Ok(tensors.len())
 }
 
 /// Tensors in the order of the file.

@@ -6,7 +6,7 @@
 
 use std::path::Path;
 
-use quipu_parity::random::SplitMix;
+use quipu_testing::SplitMix;
 
 const MARKUP: [&str; 3] = [
     "# 🙂 Überschrift\n\n* **fett** `code()` 👍🏽\n",

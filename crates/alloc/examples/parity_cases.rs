@@ -19,7 +19,7 @@ use quipu_alloc::{Offline, Planner, peak_live_bytes};
 
 /// The cases of a seed in order: traces, graphs, contexts.
 fn cases(seed: u64, [n_traces, n_graphs, n_contexts]: [u64; 3]) -> impl Iterator<Item = String> {
-    let mut rng = common::Rng(seed);
+    let mut rng = quipu_testing::SplitMix::new(seed);
     (0..n_traces + n_graphs + n_contexts).map(move |i| {
         if i < n_traces {
             common::random_trace(&mut rng)

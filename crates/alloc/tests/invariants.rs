@@ -2,12 +2,13 @@
 
 mod common;
 
-use common::{Counted, Rng, TestGraph, random_graph, random_specs};
+use common::{Counted, TestGraph, random_graph, random_specs};
 use proptest::prelude::*;
 use quipu_alloc::{
     Address, BufferAssignment, BufferSpec, ChunkAllocator, GraphAllocator, Lifetime, Offline, Placement,
     PlanGraph, Planner, Strategy, lifetimes, peak_live_bytes,
 };
+use quipu_testing::SplitMix;
 
 fn overlap(a: &Placement, b: &Placement, canonical: &dyn Fn(u32) -> usize) -> bool {
     canonical(a.buffer) == canonical(b.buffer)
@@ -59,7 +60,7 @@ fn execute(g: &TestGraph, placements: &[Option<Placement>], canonical: &dyn Fn(u
 
 /// Plans a random graph with a strategy and carries the plan out.
 fn check_strategy<S: Strategy + Clone>(seed: u64, strategy: S) {
-    let mut rng = Rng(seed);
+    let mut rng = SplitMix::new(seed);
     let (specs, pads) = random_specs(&mut rng);
     let g = random_graph(&mut rng, pads, false);
     let mut allocator = GraphAllocator::with_strategy(&specs, strategy).unwrap();
@@ -120,7 +121,7 @@ proptest! {
 
     #[test]
     fn offline_plans_are_never_larger(seed in any::<u64>()) {
-        let mut rng = Rng(seed);
+        let mut rng = SplitMix::new(seed);
         let (specs, pads) = random_specs(&mut rng);
         let wild = rng.one_in(2);
         let g = random_graph(&mut rng, pads, wild);
@@ -139,7 +140,7 @@ proptest! {
 
     #[test]
     fn lifetimes_equal_brute_force(seed in any::<u64>()) {
-        let mut rng = Rng(seed);
+        let mut rng = SplitMix::new(seed);
         let g = random_graph(&mut rng, vec![0], false);
         for (id, life) in lifetimes(&g).into_iter().enumerate() {
             prop_assert_eq!(life, brute_force_lifetime(&g, id as u32), "tensor {}", id);
@@ -148,7 +149,7 @@ proptest! {
 
     #[test]
     fn no_plan_is_smaller_than_what_is_live(seed in any::<u64>()) {
-        let mut rng = Rng(seed);
+        let mut rng = SplitMix::new(seed);
         let g = random_graph(&mut rng, vec![0], false);
         let spec = BufferSpec { id: 0, alignment: 32, max_size: u64::MAX };
         let plan = Planner::new(&[spec]).unwrap().plan(&g, BufferAssignment::default()).unwrap();
@@ -171,7 +172,7 @@ proptest! {
 
     #[test]
     fn any_size_gives_a_plan_or_an_error(seed in any::<u64>(), big in 0u32..6) {
-        let mut rng = Rng(seed);
+        let mut rng = SplitMix::new(seed);
         let (specs, pads) = random_specs(&mut rng);
         let mut g = random_graph(&mut rng, pads, true);
         for _ in 0..big {

@@ -2,45 +2,15 @@
 
 mod common;
 
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::Cell;
-
 use common::{Counted, parse_graph};
 use quipu_alloc::GraphAllocator;
-
-thread_local! {
-    static N_ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
-}
-
-struct Counting;
-
-// SAFETY: every call is passed on unchanged to the system's allocator, whose contract is the caller's.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        N_ALLOCATIONS.set(N_ALLOCATIONS.get() + 1);
-        // SAFETY: as above.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        // SAFETY: as above.
-        unsafe { System.dealloc(pointer, layout) }
-    }
-
-    unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        N_ALLOCATIONS.set(N_ALLOCATIONS.get() + 1);
-        // SAFETY: as above.
-        unsafe { System.realloc(pointer, layout, size) }
-    }
-}
+use quipu_testing::alloc::{Counting, cost};
 
 #[global_allocator]
 static COUNTING: Counting = Counting;
 
-fn allocations_in(f: impl FnOnce()) -> u64 {
-    let before = N_ALLOCATIONS.get();
-    f();
-    N_ALLOCATIONS.get() - before
+fn allocations_in(f: impl FnOnce()) -> usize {
+    cost(f).n_allocations
 }
 
 #[test]

@@ -8,6 +8,7 @@ use quipu_backend::{
     Abort, Backend, Buffer, BufferTable, BufferType, Error, Observer, Prepared, Scheduler, WeightSpec,
 };
 use quipu_graph::{DType, Graph, Op, Storage, TensorId};
+use quipu_testing::SplitMix;
 
 /// Bytes, and the name of the memory they are in.
 #[derive(Debug)]
@@ -381,11 +382,8 @@ const N: usize = 12;
 /// A graph of random nodes over an input, two weights and a cache, and what its output is with everything on one
 /// backend or spread over several.
 fn random_graph(seed: u64, backends: Vec<Box<dyn Backend>>, homes: [&'static str; 3]) -> Vec<Vec<f32>> {
-    let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
-    let mut random = move |n: usize| {
-        state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
-        (state >> 33) as usize % n
-    };
+    let mut seeded = SplitMix::new(seed);
+    let mut random = move |n: usize| seeded.index(n);
     let (flat, square) = ([N, 1, 1, 1], [N / 2, 2, 1, 1]);
     let mut buffers = BufferTable::new();
     let weights: Vec<f32> = (0..N).map(|i| i as f32 - 5.0).collect();

@@ -5,6 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use quipu_convert::{ConvertError, ConvertOptions, OutType, convert};
+use quipu_testing::SplitMix;
 
 const SNAPSHOT: &str = include_str!("snapshots/convert_errors.txt");
 
@@ -334,18 +335,17 @@ fn damaged_files_never_panic() {
         "tokenizer_config.json",
         br#"{"added_tokens_decoder": {"1": {"content": "x"}}, "add_bos_token": true}"#,
     );
-    let mut state = 1u64;
+    let mut random = SplitMix::new(1);
     for name in names {
         let whole = fs::read(fixture.dir().join(name)).expect("readable");
         for _ in 0..150 {
-            state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
             let mut bytes = whole.clone();
-            let at = (state >> 33) as usize % bytes.len();
-            match state >> 61 {
+            let at = random.index(bytes.len());
+            match random.below(8) {
                 0 | 1 => bytes.truncate(at),
                 2 => bytes[at] = b'9',
                 3 => bytes[at] = b'"',
-                _ => bytes[at] ^= 1 << (state >> 8 & 7),
+                _ => bytes[at] ^= 1 << random.below(8),
             }
             fixture.write(name, &bytes);
             let _ = fixture.convert();

@@ -4,10 +4,11 @@
 //! `cargo run --release -p quipu-cpu-backend --example matmul_bits [threads]`
 
 use quipu_cpu_backend::isa::Isa;
-use quipu_cpu_backend::matmul::testing::{Rng, weights};
 use quipu_cpu_backend::matmul::{MatMul, mul_mat_pool};
 use quipu_cpu_backend::pool::ThreadPool;
 use quipu_quant::DType;
+use quipu_testing::SplitMix;
+use quipu_testing::rows::weights;
 
 fn main() {
     let n_threads = std::env::args().nth(1).map_or(2, |a| a.parse().expect("threads"));
@@ -21,7 +22,7 @@ fn main() {
         for &k in ks {
             for n_rows in [1, 5, 16, 31, 33, 50, 100] {
                 // From here on anew, so that a change of one type's inputs leaves the others'.
-                let mut rng = Rng::new(u64::from(dtype.id()) << 32 | (k << 8 | n_rows) as u64);
+                let mut rng = SplitMix::new(u64::from(dtype.id()) << 32 | (k << 8 | n_rows) as u64);
                 let w = weights(&mut rng, dtype, k, n_rows);
                 for n_cols in (1..=14).chain([25]) {
                     let x = rng.floats(k * n_cols, 2.0);

@@ -5,9 +5,10 @@
 use std::time::Instant;
 
 use quipu_cpu_backend::isa::Isa;
-use quipu_cpu_backend::matmul::testing::{Rng, TYPES, weights};
 use quipu_cpu_backend::matmul::{MatMul, Operands, mul_mat};
 use quipu_cpu_backend::pool::ThreadPool;
+use quipu_testing::SplitMix;
+use quipu_testing::rows::{TYPES, weights};
 
 #[derive(Clone, Copy)]
 #[repr(align(64))]
@@ -23,7 +24,7 @@ fn main() {
     let pool = ThreadPool::new(n_threads).expect("threads");
     println!("{isa}, {n_threads} threads, best of several runs");
     println!("{:>6} {:>6} {:>6} {:>5} {:>9} {:>8} {:>8}", "type", "rows", "k", "cols", "us", "Gop/s", "GB/s");
-    let mut rng = Rng::new(1);
+    let mut rng = SplitMix::new(1);
     for dtype in TYPES.into_iter().filter(|t| only.is_empty() || only.iter().any(|o| o == t.name())) {
         for k in [2048, 8192] {
             let n_rows = 2048;

@@ -324,10 +324,10 @@ mod x86 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::matmul::testing::Rng;
+    use quipu_testing::SplitMix;
 
     fn rows() -> Vec<Vec<f32>> {
-        let mut rng = Rng::new(7);
+        let mut rng = SplitMix::new(7);
         let mut rows: Vec<Vec<f32>> = (0..40).map(|i| rng.floats(512, 10f32.powi(i % 9 - 4))).collect();
         rows.push(vec![0.0; 512]);
         rows.push((0..512).map(|i| if i % 2 == 0 { -1.0 } else { 1.0 }).collect());
@@ -388,7 +388,7 @@ mod tests {
 
     #[test]
     fn half_rows_agree_on_every_isa_and_length() {
-        let mut rng = Rng::new(3);
+        let mut rng = SplitMix::new(3);
         for n in [1, 7, 8, 31, 100] {
             let x = rng.floats(n, 3.0);
             for isa in Isa::available() {

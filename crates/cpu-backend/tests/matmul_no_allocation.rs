@@ -1,21 +1,23 @@
 //! In steady state neither a run of the pool nor a product touches the heap.
 
-#[path = "common/counting.rs"]
-mod counting;
-
 use quipu_cpu_backend::isa::Isa;
-use quipu_cpu_backend::matmul::testing::{Rng, TYPES, weights};
 use quipu_cpu_backend::matmul::{MatMul, Operands, mul_mat};
 use quipu_cpu_backend::pool::ThreadPool;
+use quipu_testing::SplitMix;
+use quipu_testing::alloc::{Counting, allocations};
+use quipu_testing::rows::{TYPES, weights};
 
 #[derive(Clone, Copy)]
 #[repr(align(64))]
 struct Line(#[allow(dead_code)] [u8; 64]);
 
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
 #[test]
 fn products_do_not_allocate() {
     let pool = ThreadPool::new(3).unwrap();
-    let mut rng = Rng::new(1);
+    let mut rng = SplitMix::new(1);
     for dtype in TYPES {
         for n_cols in [1, 9] {
             let m = MatMul::plain(dtype, 512, 100, n_cols).unwrap();
@@ -33,9 +35,9 @@ fn products_do_not_allocate() {
             let run =
                 || pool.run(3, |team| unsafe { mul_mat(team, Isa::detect(), &m, &op) }.unwrap()).unwrap();
             run();
-            let before = counting::allocations();
+            let before = allocations();
             (0..10).for_each(|_| run());
-            assert_eq!(counting::allocations(), before, "{dtype}, {n_cols} columns");
+            assert_eq!(allocations(), before, "{dtype}, {n_cols} columns");
         }
     }
 }

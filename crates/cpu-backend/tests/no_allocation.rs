@@ -2,14 +2,16 @@
 
 #[allow(dead_code)] // each test file uses a part of it
 mod common;
-#[path = "common/counting.rs"]
-mod counting;
 
 use common::{Case, bytes};
 use quipu_backend::Backend;
 use quipu_cpu_backend::CpuBackend;
 use quipu_cpu_backend::isa::Isa;
 use quipu_graph::{DType, GluOp, RopeMode, RopeParams, UnaryOp};
+use quipu_testing::alloc::{Counting, allocations};
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
 
 #[test]
 fn a_second_run_allocates_nothing() {
@@ -60,9 +62,9 @@ fn a_second_run_allocates_nothing() {
     backend.run(&mut prepared, &mut table, Some(&abort)).unwrap();
     // Worker threads may still be setting themselves up after the first run.
     backend.run(&mut prepared, &mut table, Some(&abort)).unwrap();
-    let before = counting::allocations();
+    let before = allocations();
     for _ in 0..10 {
         backend.run(&mut prepared, &mut table, Some(&abort)).unwrap();
     }
-    assert_eq!(counting::allocations(), before);
+    assert_eq!(allocations(), before);
 }

@@ -3,8 +3,9 @@
 #[allow(dead_code)] // each test file uses a part of it
 mod common;
 
-use common::{Case, bytes, floats, nmse};
+use common::{Case, bytes, floats};
 use quipu_graph::{DType, GluOp, RopeMode, RopeParams, Storage, UnaryOp};
+use quipu_testing::nmse;
 
 #[test]
 fn add_and_mul_repeat_their_second_operand() {
@@ -374,9 +375,9 @@ fn products_run_in_graphs_for_every_type_and_batch() {
         }
         // Quantised activations are an approximation by design; the two paths must agree far better.
         let [portable, best] = case.run_both(out);
-        let error = nmse(&floats(&best), &expected);
+        let error = nmse(&expected, &floats(&best));
         assert!(error < 1e-3, "{dtype}: {error:e}");
         let portable: Vec<f64> = floats(&portable).into_iter().map(f64::from).collect();
-        assert!(nmse(&floats(&best), &portable) < 1e-9, "{dtype}");
+        assert!(nmse(&portable, &floats(&best)) < 1e-9, "{dtype}");
     }
 }

@@ -12,7 +12,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
-use device::{argmax, cases, nmse};
+use device::{argmax, cases};
 use quipu_backend::{BufferTable, Device, Scheduler};
 use quipu_cpu_backend::CpuDevice;
 use quipu_cuda_backend::kernels::KERNELS;
@@ -21,6 +21,7 @@ use quipu_decoder::{Batch, Context, ContextParams};
 use quipu_gguf::{GgufFile, GgufSet, SourceKind};
 use quipu_graph::{DType, Graph};
 use quipu_model::{LoadParams, Model};
+use quipu_testing::nmse;
 
 /// Whatever goes wrong outside of the checks.
 pub type Failure = Box<dyn std::error::Error>;
@@ -224,7 +225,7 @@ pub fn models(
         let ids = device::tokens(n_tokens);
         let expected = logits(set, &CpuDevice::default(), &ids, n_tokens * 3 / 5)?;
         let found = logits(set, gpu, &ids, n_tokens * 3 / 5)?;
-        let error = nmse(&found.concat(), &expected.concat());
+        let error = nmse(&expected.concat(), &found.concat());
         let same = found.iter().zip(&expected).filter(|(a, b)| argmax(a) == argmax(b)).count();
         let ties =
             found.iter().zip(&expected).filter(|(a, b)| argmax(a) != argmax(b) && is_tie(a, b)).count();

@@ -7,7 +7,7 @@ mod emulated_device;
 
 use std::sync::Arc;
 
-use device::{argmax, llama, load, logits, nmse, params, tokens};
+use device::{argmax, llama, load, logits, params, tokens};
 use emulated_device::{emulated, emulated_as, skipped};
 use quipu_backend::Devices;
 use quipu_cpu_backend::CpuDevice;
@@ -16,12 +16,18 @@ use quipu_decoder::{Context, ContextParams};
 use quipu_gguf::GgufFile;
 use quipu_graph::DType;
 use quipu_model::{LoadOptions, LoadParams, Model};
+use quipu_testing::nmse;
 
-/// NMSE of the logits, and how many of the largest are the same.
+/// NMSE of the logits, and in how many rows the largest is the same, or one that is as good as equal: by less than a twentieth of
+/// the row's root mean square, about which rounding weights and activations decides.
 fn compare(found: &[Vec<f32>], expected: &[Vec<f32>]) -> (f64, usize) {
     assert_eq!(found.len(), expected.len());
-    let error = nmse(&found.concat(), &expected.concat());
-    let same = found.iter().zip(expected).filter(|(a, b)| argmax(a) == argmax(b)).count();
+    let error = nmse(&expected.concat(), &found.concat());
+    let is_same = |found: &[f32], expected: &[f32]| {
+        let mean_square = expected.iter().map(|x| x * x).sum::<f32>() / expected.len() as f32;
+        expected[argmax(found)] >= expected[argmax(expected)] - 0.05 * mean_square.sqrt()
+    };
+    let same = found.iter().zip(expected).filter(|(found, expected)| is_same(found, expected)).count();
     (error, same)
 }
 

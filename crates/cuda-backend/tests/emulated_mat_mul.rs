@@ -155,7 +155,7 @@ fn activations_are_rounded() {
     if skipped() {
         return;
     }
-    let mut values = common::Noise::new(3).floats(100, 1.0);
+    let mut values = quipu_testing::SplitMix::new(3).floats(100, 1.0);
     values[3] = 1e6;
     values[4] = -7e4;
     values[5] = f32::INFINITY;

@@ -198,7 +198,7 @@ fn argmax_takes_the_first_of_the_largest() {
     if skipped() {
         return;
     }
-    let mut values = common::Noise::new(8).floats(1000 * 3, 1.0);
+    let mut values = quipu_testing::SplitMix::new(8).floats(1000 * 3, 1.0);
     values[700] = 2.0;
     values[701] = 2.0;
     values[1000] = 5.0;

@@ -150,7 +150,7 @@ fn an_observer_cannot_leave_keys_half_shifted() {
 
 fn faulty_context(model: &Arc<Model>, params: &ContextParams) -> (Context, Trigger) {
     let trigger = Trigger::new();
-    let device = FaultyDevice { cpu: quipu_cpu_backend::CpuDevice::default(), trigger: trigger.clone() };
+    let device = FaultyDevice { inner: quipu_cpu_backend::CpuDevice::default(), hook: trigger.clone() };
     (Context::new(Arc::clone(model), &device, params).unwrap(), trigger)
 }
 

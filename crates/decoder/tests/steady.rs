@@ -2,38 +2,12 @@
 
 mod common;
 
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::sync::atomic::{AtomicUsize, Ordering};
-
 use std::sync::Arc;
 
 use common::{context, model, params, tokens};
 use quipu_decoder::{Batch, Context, ContextParams};
 use quipu_model::Model;
-
-struct Counting;
-
-static N_ALLOCATIONS: AtomicUsize = AtomicUsize::new(0);
-
-// SAFETY: every call goes to the system's allocator unchanged; counting touches no memory of its own.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        N_ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
-        // SAFETY: the caller keeps `alloc`'s contract, which is the same.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, ptr: *mut u8, layout: Layout) {
-        // SAFETY: `ptr` came from `alloc` above, so from the system, with this layout.
-        unsafe { System.dealloc(ptr, layout) }
-    }
-
-    unsafe fn realloc(&self, ptr: *mut u8, layout: Layout, new_size: usize) -> *mut u8 {
-        N_ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
-        // SAFETY: as for `dealloc`, and the caller keeps `realloc`'s contract.
-        unsafe { System.realloc(ptr, layout, new_size) }
-    }
-}
+use quipu_testing::alloc::{Counting, allocations};
 
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
@@ -57,11 +31,11 @@ fn nothing_is_allocated_for_a_token() {
         decode(&mut context, 21, 2);
         let next = tokens(128, 2);
         let prepared = context.scheduler_stats().n_plans;
-        let before = N_ALLOCATIONS.load(Ordering::SeqCst);
+        let before = allocations();
         for (pos, token) in (22..).zip(&next) {
             decode(&mut context, pos, *token);
         }
-        let n = N_ALLOCATIONS.load(Ordering::SeqCst) - before;
+        let n = allocations() - before;
         assert_eq!(n, 0, "allocations over 128 tokens with {n_threads} threads");
         assert_eq!(context.perf().n_graph_builds, 2);
         assert_eq!(context.scheduler_stats().n_plans, prepared, "nothing is prepared after the second token");
@@ -87,9 +61,9 @@ fn prompts(model: &Arc<Model>, kv_unified: bool) {
         context.decode(&batch).unwrap();
     };
     (0..3).for_each(|_| decode(&mut context));
-    let before = N_ALLOCATIONS.load(Ordering::SeqCst);
+    let before = allocations();
     let n_builds = context.perf().n_graph_builds;
     (0..5).for_each(|_| decode(&mut context));
-    let n = N_ALLOCATIONS.load(Ordering::SeqCst) - before;
+    let n = allocations() - before;
     assert_eq!((n, context.perf().n_graph_builds), (0, n_builds), "5 prompts, unified: {kv_unified}");
 }

@@ -204,7 +204,7 @@ impl SbsFile {
         let mut writer = SbsWriter::new(sink)?;
         for (name, presence) in used_tensors(&self.config) {
             match self.find(&name) {
-                Some(mat) => writer.add(&mat.clone(), &self.read(&name)?)?,
+                Some(mat) => writer.add(mat, &self.read(&name)?)?,
                 None if presence == crate::tensors::Presence::May => {}
                 None => return Err(Error::MissingTensor { name }),
             }

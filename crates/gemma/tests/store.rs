@@ -123,7 +123,7 @@ fn what_does_not_fit_together_is_refused() {
 #[test]
 fn tensors_that_are_wrong_are_not_written() {
     let mut writer = SbsWriter::new(Vec::new()).expect("memory");
-    assert!(writer.add(common::mat("x", Type::Sfp, 2, 3), &[0; 5]).is_err());
+    assert!(writer.add(&common::mat("x", Type::Sfp, 2, 3), &[0; 5]).is_err());
     assert!(Mat::new("seventeen_letters", Type::Sfp, 1, 1, 1.0).is_err());
     assert!(Mat::new("x", Type::Sfp, 1 << 32, 1, 1.0).is_err());
     assert!(Mat::new("x", Type::Unknown, 1, 1, 1.0).is_err());
@@ -180,7 +180,7 @@ fn joined_and_separate_tensors_are_the_same_model() {
         let (base, il) = mat.name.rsplit_once('_').expect("a suffix");
         let mut add = |name: &str, rows: std::ops::Range<usize>| {
             let part = common::mat(&format!("{name}_{il}"), mat.dtype, rows.len(), mat.cols as usize);
-            writer.add(part, &bytes[cut(rows.start)..cut(rows.end)]).expect("good");
+            writer.add(&part, &bytes[cut(rows.start)..cut(rows.end)]).expect("good");
         };
         match base {
             "qkv_ein" => {
@@ -197,9 +197,9 @@ fn joined_and_separate_tensors_are_the_same_model() {
                 let rows =
                     (0..32).flat_map(|m| [m, 32 + m]).flat_map(|r| values[r * 16..(r + 1) * 16].to_vec());
                 let bytes = codec::encode(Type::Sfp, &rows.collect::<Vec<f32>>()).expect("in range");
-                writer.add(common::mat(&format!("att_w_{il}"), Type::Sfp, 32, 32), &bytes).expect("good");
+                writer.add(&common::mat(&format!("att_w_{il}"), Type::Sfp, 32, 32), &bytes).expect("good");
             }
-            _ => writer.add(mat.clone(), &bytes).expect("good"),
+            _ => writer.add(mat, &bytes).expect("good"),
         }
     }
     let tokenizer = sbs.tokenizer().expect("readable");

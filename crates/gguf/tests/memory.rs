@@ -1,70 +1,19 @@
 //! What opening costs: no data pages, and no allocation that the file's own length does not justify.
 
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::Cell;
-
 use quipu_gguf::{Gguf, GgufWriter};
+use quipu_testing::alloc::Counting;
 
 #[path = "support/malformed.rs"]
 mod malformed;
 
-/// The system's allocator, noting the largest single request of the current thread, and what it holds and held at most.
-struct Noting;
-
-thread_local! {
-    static LARGEST: Cell<usize> = const { Cell::new(0) };
-    static HELD: Cell<isize> = const { Cell::new(0) };
-    static MOST: Cell<isize> = const { Cell::new(0) };
-}
-
-fn note(size: usize) {
-    // The thread's cells are gone while the thread ends; nothing is measured then.
-    let _ = LARGEST.try_with(|l| l.set(l.get().max(size)));
-}
-
-fn hold(change: isize) {
-    let _ = HELD.try_with(|held| {
-        held.set(held.get() + change);
-        let _ = MOST.try_with(|most| most.set(most.get().max(held.get())));
-    });
-}
-
 /// Largest single request, and most bytes held at once beyond those held before, while `f` runs.
 fn cost<T>(f: impl FnOnce() -> T) -> (usize, usize) {
-    LARGEST.set(0);
-    let before = HELD.get();
-    MOST.set(before);
-    let done = f();
-    let cost = (LARGEST.get(), (MOST.get() - before) as usize);
-    drop(done);
-    cost
-}
-
-// SAFETY: every call is passed on to the system's allocator unchanged; noting a size allocates nothing.
-unsafe impl GlobalAlloc for Noting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        note(layout.size());
-        hold(layout.size() as isize);
-        // SAFETY: the caller's promises are those that `System` asks for.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, ptr: *mut u8, layout: Layout) {
-        hold(-(layout.size() as isize));
-        // SAFETY: the caller's promises are those that `System` asks for.
-        unsafe { System.dealloc(ptr, layout) }
-    }
-
-    unsafe fn realloc(&self, ptr: *mut u8, layout: Layout, new_size: usize) -> *mut u8 {
-        note(new_size);
-        hold(new_size as isize - layout.size() as isize);
-        // SAFETY: the caller's promises are those that `System` asks for.
-        unsafe { System.realloc(ptr, layout, new_size) }
-    }
+    let cost = quipu_testing::alloc::cost(f);
+    (cost.largest, cost.most_held)
 }
 
 #[global_allocator]
-static ALLOCATOR: Noting = Noting;
+static ALLOCATOR: Counting = Counting;
 
 /// A file of one array key whose type and length are chosen freely, with `room` zeros behind.
 fn array_file(element: u32, len: u64, room: usize) -> Vec<u8> {
@@ -85,9 +34,8 @@ fn lengths_are_checked_before_they_are_allocated() {
     for element in 0..13 {
         for len in [1 << 10, 1 << 20, 1 << 30, 1 << 60, u64::MAX, u64::MAX / 8 + 1] {
             let file = array_file(element, len, 1000);
-            LARGEST.set(0);
-            assert!(Gguf::parse(&file).is_err(), "element type {element}, length {len}");
-            let largest = LARGEST.get();
+            let (largest, _) =
+                cost(|| assert!(Gguf::parse(&file).is_err(), "element type {element}, length {len}"));
             assert!(largest <= file.len(), "element type {element}, length {len}: {largest} bytes");
         }
     }
@@ -97,9 +45,8 @@ fn lengths_are_checked_before_they_are_allocated() {
             file.extend(n.to_le_bytes());
         }
         file.resize(1000, 0);
-        LARGEST.set(0);
-        assert!(Gguf::parse(&file).is_err());
-        assert!(LARGEST.get() <= file.len());
+        let (largest, _) = cost(|| assert!(Gguf::parse(&file).is_err()));
+        assert!(largest <= file.len());
     }
 }
 

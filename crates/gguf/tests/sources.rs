@@ -7,6 +7,7 @@ use quipu_gguf::{
     SourceKind, Value, open_source,
 };
 use quipu_quant::DType;
+use quipu_testing::SplitMix;
 
 const KINDS: [SourceKind; 4] =
     [SourceKind::Mapped, SourceKind::Buffered, SourceKind::Direct, SourceKind::Memory];
@@ -124,11 +125,11 @@ fn sources_read_any_range_and_refuse_what_is_past_the_end() {
         assert_eq!(source.len(), len);
         assert_eq!(source.in_place().is_some(), matches!(kind, SourceKind::Mapped | SourceKind::Memory));
         source.prefetch(0..u64::MAX);
-        let mut state = 1u64;
+        let mut random = SplitMix::new(1);
         for _ in 0..60 {
-            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-            let start = (state >> 20) % len;
-            let n = ((state >> 41) % (1 << (state % 22))).min(len - start);
+            let start = random.below(len);
+            let longest = 1 << random.below(22);
+            let n = random.below(longest).min(len - start);
             let mut out = vec![0; n as usize];
             source.read_at(start, &mut out).unwrap();
             assert_eq!(out, bytes[start as usize..(start + n) as usize], "{kind:?} {start} {n}");

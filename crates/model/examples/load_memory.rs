@@ -84,12 +84,7 @@ fn measure(path: &str, mode: LoadMode, device: &dyn Device) -> Result<(), Box<dy
         true
     };
     let mut sink = Discard::default();
-    let mut params = LoadParams {
-        options,
-        progress: Some(&mut progress),
-        upload: Some(&mut sink),
-        ..LoadParams::default()
-    };
+    let mut params = LoadParams { options, progress: Some(&mut progress), upload: Some(&mut sink) };
     let model = Model::load_set(&set, device, &mut params)?;
     let stats = model.load_stats();
     println!(

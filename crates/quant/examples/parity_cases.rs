@@ -9,35 +9,20 @@
 use quipu_quant::{
     DType, dequantize_row, quantize_row, quantize_row_cpu, quantize_rows, validate_rows, vec_dot,
 };
+use quipu_testing::SplitMix;
 
 const ROW: usize = 512;
 const ROWS: usize = 12;
 
-struct SplitMix(u64);
+/// -3.5 to 3.5, mostly small.
+fn bell(r: &mut SplitMix) -> f32 {
+    let sum = r.fraction() + r.fraction();
+    let sum = sum + r.fraction();
+    (sum + r.fraction() - 2.0) * 1.75
+}
 
-impl SplitMix {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let z = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        let z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        z ^ (z >> 31)
-    }
-
-    /// 0 to below 1.
-    fn uniform(&mut self) -> f32 {
-        (self.next() >> 40) as f32 / 16_777_216.0
-    }
-
-    /// -3.5 to 3.5, mostly small.
-    fn bell(&mut self) -> f32 {
-        let sum = self.uniform() + self.uniform();
-        let sum = sum + self.uniform();
-        (sum + self.uniform() - 2.0) * 1.75
-    }
-
-    fn bits(&mut self) -> f32 {
-        f32::from_bits((self.next() >> 32) as u32)
-    }
+fn any_bits(r: &mut SplitMix) -> f32 {
+    f32::from_bits((r.next_u64() >> 32) as u32)
 }
 
 fn pow2(e: i32) -> f32 {
@@ -46,45 +31,45 @@ fn pow2(e: i32) -> f32 {
 
 /// One row of a kind; none for arbitrary bits.
 fn fill(r: &mut SplitMix, kind: Option<usize>, x: &mut [f32]) {
-    let e = (r.next() % 24) as i32;
-    let constant = r.bell();
+    let e = (r.next_u64() % 24) as i32;
+    let constant = bell(r);
     let mut scale = 1.0;
     for (i, x) in x.iter_mut().enumerate() {
         if i % 32 == 0 {
-            scale = if r.next().is_multiple_of(4) { 0.0 } else { pow2((r.next() % 8) as i32 - 4) };
+            scale = if r.next_u64().is_multiple_of(4) { 0.0 } else { pow2((r.next_u64() % 8) as i32 - 4) };
         }
         *x = match kind {
-            Some(0) => r.bell() * pow2(e - 12),
+            Some(0) => bell(r) * pow2(e - 12),
             Some(1) => {
-                let g = r.bell();
+                let g = bell(r);
                 g * g * g * g * g * pow2(e - 12)
             }
             Some(2) => constant,
             Some(3) => {
-                if r.next().is_multiple_of(8) {
+                if r.next_u64().is_multiple_of(8) {
                     -0.0
                 } else {
                     0.0
                 }
             }
-            Some(4) => r.bell() * pow2(-110) * pow2(-e),
-            Some(5) => r.bell() * pow2(100) * pow2(e),
+            Some(4) => bell(r) * pow2(-110) * pow2(-e),
+            Some(5) => bell(r) * pow2(100) * pow2(e),
             Some(6) => {
-                let f = r.bits();
+                let f = any_bits(r);
                 if f.is_finite() { f } else { 1.0 }
             }
             Some(7) => {
-                if r.next().is_multiple_of(8) {
-                    r.bell()
+                if r.next_u64().is_multiple_of(8) {
+                    bell(r)
                 } else {
                     0.0
                 }
             }
-            Some(8) => ((r.next() % 33) as f32 - 16.0) * 0.125,
-            Some(9) => 1.0 + r.uniform(),
-            Some(10) => -1.0 + r.uniform() * pow2(-8 - e / 2),
-            Some(11) => r.bell() * scale,
-            _ => r.bits(),
+            Some(8) => ((r.next_u64() % 33) as f32 - 16.0) * 0.125,
+            Some(9) => 1.0 + r.fraction(),
+            Some(10) => -1.0 + r.fraction() * pow2(-8 - e / 2),
+            Some(11) => bell(r) * scale,
+            _ => any_bits(r),
         };
     }
 }
@@ -136,7 +121,7 @@ fn blocks_hash(dtype: DType, bytes: &[u8], hostile: bool) -> u64 {
 /// The line of one chunk.
 pub(crate) fn line(dtype: DType, seed: u64, chunk: u64, hostile: bool) -> String {
     let row_bytes = dtype.row_bytes(ROW).expect("whole blocks of every type");
-    let mut r = SplitMix(seed.wrapping_add(u64::from(dtype.id()) << 48).wrapping_add(chunk << 8));
+    let mut r = SplitMix::new(seed.wrapping_add(u64::from(dtype.id()) << 48).wrapping_add(chunk << 8));
     let mut x = vec![0.0f32; ROW * ROWS];
     for (i, row) in x.chunks_exact_mut(ROW).enumerate() {
         // The reference aborts in its searches for grid points where magnitudes are extreme, and its IQ3_S puts
@@ -148,14 +133,14 @@ pub(crate) fn line(dtype: DType, seed: u64, chunk: u64, hostile: bool) -> String
     }
     let w: Vec<f32> = (0..ROW)
         .map(|_| {
-            let u = r.uniform();
+            let u = r.fraction();
             if hostile {
-                return r.bits();
+                return any_bits(&mut r);
             }
-            if chunk % 8 == 7 || r.next().is_multiple_of(16) { 0.0 } else { u * u * 4.0 }
+            if chunk % 8 == 7 || r.next_u64().is_multiple_of(16) { 0.0 } else { u * u * 4.0 }
         })
         .collect();
-    let junk: Vec<u8> = (0..row_bytes * ROWS).map(|_| (r.next() >> 56) as u8).collect();
+    let junk: Vec<u8> = (0..row_bytes * ROWS).map(|_| (r.next_u64() >> 56) as u8).collect();
 
     let mut fields = Vec::new();
     let mut input = Fnv::new();

@@ -10,6 +10,7 @@ use quipu::{
     CancelToken, Chain, ContextFull, Engine, EngineOptions, Error, EventRef, GenerateOptions, Model, Outcome,
     SequenceKey, SessionOptions, StopReason, TokenId,
 };
+use quipu_testing::nmse;
 
 const PROMPTS: [&str; 8] = [
     "Once upon a time",
@@ -83,13 +84,6 @@ fn alone(model: &Model, prompt: &str, options: &GenerateOptions) -> Seen {
     let mut engine = engine_of(model, 1, &context(512));
     let key = engine.add_text(prompt, options).expect("a sequence");
     run(&mut engine).remove(&key).expect("events")
-}
-
-/// Normalised mean squared error.
-fn nmse(expected: &[f32], found: &[f32]) -> f64 {
-    let square = |x: f64| x * x;
-    let errors = expected.iter().zip(found).map(|(a, b)| square(f64::from(a - b)));
-    errors.sum::<f64>() / expected.iter().map(|x| square(f64::from(*x))).sum::<f64>()
 }
 
 /// The same tokens with the same log-probabilities, up to a place where two tokens are as good as equally likely: there

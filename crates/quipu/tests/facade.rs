@@ -7,6 +7,7 @@ use quipu::{
     CancelToken, Error, Flow, GenerateOptions, Message, Model, Pooling, SamplerParams, Session,
     SessionOptions, StopReason,
 };
+use quipu_testing::SplitMix;
 
 fn model() -> Model {
     Model::embedded().expect("the demo model")
@@ -173,11 +174,8 @@ fn chat_template_and_embeddings() {
 #[test]
 fn corrupted_models_are_errors_or_text() {
     let bytes = include_bytes!("../../../models/stories-1m.gguf");
-    let mut state = 99u64;
-    let mut random = |n: usize| {
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (state >> 33) as usize % n
-    };
+    let mut seeded = SplitMix::new(99);
+    let mut random = |n: usize| seeded.index(n);
     let (mut refused, mut ran) = (0, 0);
     for round in 0..60 {
         let mut changed = bytes.to_vec();

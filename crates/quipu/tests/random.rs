@@ -10,37 +10,24 @@ use quipu::{
     CancelToken, ContextFull, Event, GenerateOptions, Outcome, SamplerParams, Session, SessionOptions,
     StopReason, TokenId,
 };
+use quipu_testing::SplitMix;
 
-struct Lcg(u64);
-
-impl Lcg {
-    /// A number below `n`.
-    fn below(&mut self, n: usize) -> usize {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (self.0 >> 33) as usize % n
-    }
-
-    fn one_in(&mut self, n: usize) -> bool {
-        self.below(n) == 0
-    }
-}
-
-fn random_options(random: &mut Lcg) -> GenerateOptions {
+fn random_options(random: &mut SplitMix) -> GenerateOptions {
     let stops = ["the", ". ", "ö", "\n", "zzz"];
     GenerateOptions {
-        max_tokens: if random.one_in(4) { None } else { Some(random.below(120)) },
-        time_limit: random.one_in(6).then(|| Duration::from_micros(random.below(20_000) as u64)),
+        max_tokens: if random.one_in(4) { None } else { Some(random.index(120)) },
+        time_limit: random.one_in(6).then(|| Duration::from_micros(random.index(20_000) as u64)),
         sampling: SamplerParams {
-            seed: random.below(1000) as u32,
-            temp: random.below(3) as f32 * 0.6,
-            penalty_repeat: 1.0 + random.below(3) as f32 * 0.1,
+            seed: random.index(1000) as u32,
+            temp: random.index(3) as f32 * 0.6,
+            penalty_repeat: 1.0 + random.index(3) as f32 * 0.1,
             mirostat: if random.one_in(5) { 2 } else { 0 },
             ..SamplerParams::default()
         },
-        stop: (0..random.below(3)).map(|_| stops[random.below(stops.len())].to_owned()).collect(),
+        stop: (0..random.index(3)).map(|_| stops[random.index(stops.len())].to_owned()).collect(),
         special: random.one_in(2),
         ignore_eog: random.one_in(3),
-        n_probs: if random.one_in(3) { random.below(2000) } else { 0 },
+        n_probs: if random.one_in(3) { random.index(2000) } else { 0 },
         post_sampling_probs: random.one_in(2),
         cancel: random.one_in(2).then(CancelToken::new),
         ..GenerateOptions::default()
@@ -53,7 +40,7 @@ fn run(
     prompt: &[TokenId],
     options: &GenerateOptions,
     leave: usize,
-    random: &mut Lcg,
+    random: &mut SplitMix,
 ) -> Option<Outcome> {
     let (mut text, mut tokens, mut processed, mut n_shifts) = (String::new(), Vec::new(), 0, 0);
     let mut generation = session.stream_from(prompt, options).expect("a generation");
@@ -108,18 +95,18 @@ fn whatever_was_asked_the_session_is_as_good_as_new() {
         let mut session = model.session(&options).expect("a context");
         for round in 0..70 {
             // Time limits end a round sooner or later; the next one is the same whenever that was.
-            let mut random = Lcg((n_batch * 1000 + round) as u64);
-            random.below(2);
+            let mut random = SplitMix::new((n_batch * 1000 + round) as u64);
+            random.index(2);
             let mut options = random_options(&mut random);
             // Without an end of its own only a context that is not shifted ends.
             if options.max_tokens.is_some() && random.one_in(2) {
-                options.context_full = ContextFull::Shift { n_keep: random.below(300) as i32 - 1 };
+                options.context_full = ContextFull::Shift { n_keep: random.index(300) as i32 - 1 };
             }
             let most = if random.one_in(3) { 250 } else { 40 };
-            let n = 1 + random.below(most);
-            let start = random.below(3) as u32;
+            let n = 1 + random.index(most);
+            let start = random.index(3) as u32;
             let prompt: Vec<TokenId> = (0..n as u32).map(|i| 10 + (start + i) * 17 % 900).collect();
-            let leave = if random.one_in(4) { random.below(30) } else { usize::MAX };
+            let leave = if random.one_in(4) { random.index(30) } else { usize::MAX };
             let outcome = run(&mut session, &prompt, &options, leave, &mut random);
             let reason = outcome.map_or("left", |outcome| outcome.stop.name());
             *stops.entry(reason).or_insert(0) += 1;

@@ -4,6 +4,7 @@ mod common;
 
 use common::{generate, greedy, model, seeded, session, session_of};
 use quipu::{ContextFull, Error, Event, Flow, GenerateOptions, Model, StopReason, TokenId};
+use quipu_testing::SplitMix;
 
 const PROMPT: &str = "Once upon a time there was a little fox";
 
@@ -155,12 +156,10 @@ fn learned_positions() -> tempfile::NamedTempFile {
         writer.add_tensor(name, quipu::DType::F32, dims).expect("a tensor");
     }
     let mut file = tempfile::NamedTempFile::new().expect("a temporary file");
-    let mut state = 1u32;
+    let mut random = SplitMix::new(1);
     let written = writer.write_to(&mut file, |i, sink| {
         for _ in 0..tensors[i].1.iter().product::<u64>() {
-            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-            let value = (state >> 8) as f32 / (1 << 23) as f32 - 1.0;
-            sink.write_all(&(value * 0.3).to_le_bytes())?;
+            sink.write_all(&(random.signed() * 0.3).to_le_bytes())?;
         }
         Ok(())
     });

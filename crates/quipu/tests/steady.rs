@@ -2,35 +2,9 @@
 
 mod common;
 
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::sync::atomic::{AtomicUsize, Ordering};
-
 use common::{model, seeded};
 use quipu::{Engine, EngineOptions, EventRef, GenerateOptions, SessionOptions};
-
-struct Counting;
-
-static N_ALLOCATIONS: AtomicUsize = AtomicUsize::new(0);
-
-// SAFETY: every call goes to the system's allocator unchanged; counting touches no memory of its own.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        N_ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
-        // SAFETY: the caller keeps `alloc`'s contract, which is the same.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, ptr: *mut u8, layout: Layout) {
-        // SAFETY: `ptr` came from `alloc` above, so from the system, with this layout.
-        unsafe { System.dealloc(ptr, layout) }
-    }
-
-    unsafe fn realloc(&self, ptr: *mut u8, layout: Layout, new_size: usize) -> *mut u8 {
-        N_ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
-        // SAFETY: as for `dealloc`, and the caller keeps `realloc`'s contract.
-        unsafe { System.realloc(ptr, layout, new_size) }
-    }
-}
+use quipu_testing::alloc::{Counting, allocations};
 
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
@@ -71,9 +45,9 @@ fn nothing_is_allocated_for_a_token() {
             engine.add([10 + seed as u32, 300, 20], &options).expect("a sequence");
         }
         run(&mut engine, n_warm);
-        let before = (N_ALLOCATIONS.load(Ordering::SeqCst), engine.metrics());
+        let before = (allocations(), engine.metrics());
         let (n_tokens, n_bytes) = run(&mut engine, n_counted);
-        let n_allocations = N_ALLOCATIONS.load(Ordering::SeqCst) - before.0;
+        let n_allocations = allocations() - before.0;
         let metrics = engine.metrics();
         assert_eq!(n_tokens, n_seqs * n_counted);
         assert!(n_bytes > n_tokens, "{n_bytes} bytes of text");

@@ -14,26 +14,7 @@ use quipu_sampler::{
     Candidates, Error, Gbnf, Grammar, Pieces, Sampler as _, Triggers, grammar::Matcher,
     json_schema_to_grammar,
 };
-
-struct SplitMix(u64);
-
-impl SplitMix {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        z ^ (z >> 31)
-    }
-
-    fn below(&mut self, n: usize) -> usize {
-        (self.next() % n as u64) as usize
-    }
-
-    fn pick<T: Copy>(&mut self, from: &[T]) -> T {
-        from[self.below(from.len())]
-    }
-}
+use quipu_testing::SplitMix;
 
 fn hex(bytes: &[u8]) -> String {
     let mut out = String::from("x");
@@ -78,30 +59,30 @@ const CLASSES: [(&str, &str); 12] = [
 ];
 
 fn expr(g: &mut SplitMix, depth: usize, rule: usize, n_rules: usize) -> Expr {
-    match g.below(if depth == 0 { 5 } else { 11 }) {
+    match g.index(if depth == 0 { 5 } else { 11 }) {
         0..3 => Expr::Literal((g.pick(&LITERALS)).to_owned()),
         3 | 4 => {
             let (written, chars) = g.pick(&CLASSES);
             Expr::Class(written, chars)
         }
-        5 | 6 => Expr::Sequence((0..=g.below(3)).map(|_| expr(g, depth - 1, rule, n_rules)).collect()),
-        7 => Expr::Choice((0..=g.below(3)).map(|_| expr(g, depth - 1, rule, n_rules)).collect()),
+        5 | 6 => Expr::Sequence((0..=g.index(3)).map(|_| expr(g, depth - 1, rule, n_rules)).collect()),
+        7 => Expr::Choice((0..=g.index(3)).map(|_| expr(g, depth - 1, rule, n_rules)).collect()),
         8 | 9 => {
             let inner = Box::new(expr(g, depth - 1, rule, n_rules));
-            let (least, most, sign) = match g.below(9) {
+            let (least, most, sign) = match g.index(9) {
                 0 | 1 => (0, None, "*".to_owned()),
                 2 => (1, None, "+".to_owned()),
                 3 | 4 => (0, Some(1), "?".to_owned()),
                 5 => {
-                    let n = g.below(4);
+                    let n = g.index(4);
                     (n, Some(n), format!("{{{n}}}"))
                 }
                 6 => {
-                    let n = g.below(3);
+                    let n = g.index(3);
                     (n, None, format!("{{{n},}}"))
                 }
                 7 => {
-                    let (n, more) = (g.below(3), g.below(3));
+                    let (n, more) = (g.index(3), g.index(3));
                     (n, Some(n + more), format!("{{ {n} , {} }}", n + more))
                 }
                 _ => {
@@ -112,8 +93,8 @@ fn expr(g: &mut SplitMix, depth: usize, rule: usize, n_rules: usize) -> Expr {
             Expr::Repeat(inner, least, most, sign)
         }
         // Later rules freely; earlier ones behind a character, so that the text must advance.
-        _ if rule + 1 < n_rules && g.below(4) > 0 => Expr::Rule(rule + 1 + g.below(n_rules - rule - 1)),
-        _ => Expr::Sequence(vec![Expr::Literal("a".to_owned()), Expr::Rule(g.below(n_rules))]),
+        _ if rule + 1 < n_rules && g.index(4) > 0 => Expr::Rule(rule + 1 + g.index(n_rules - rule - 1)),
+        _ => Expr::Sequence(vec![Expr::Literal("a".to_owned()), Expr::Rule(g.index(n_rules))]),
     }
 }
 
@@ -167,11 +148,11 @@ fn derive(g: &mut SplitMix, rules: &[Expr], e: &Expr, fuel: &mut usize, out: &mu
         }
         Expr::Sequence(parts) => parts.iter().for_each(|part| derive(g, rules, part, fuel, out)),
         Expr::Choice(parts) => {
-            let part = &parts[g.below(parts.len())];
+            let part = &parts[g.index(parts.len())];
             derive(g, rules, part, fuel, out);
         }
         Expr::Repeat(inner, least, most, _) => {
-            let n = least + g.below(most.map_or(3, |most| most - least + 1));
+            let n = least + g.index(most.map_or(3, |most| most - least + 1));
             (0..n).for_each(|_| derive(g, rules, inner, fuel, out));
         }
         Expr::Rule(n) => derive(g, rules, &rules[*n], fuel, out),
@@ -181,9 +162,9 @@ fn derive(g: &mut SplitMix, rules: &[Expr], e: &Expr, fuel: &mut usize, out: &mu
 fn mutate(g: &mut SplitMix, text: &str, alphabet: &str) -> String {
     let mut chars: Vec<char> = text.chars().collect();
     let alphabet: Vec<char> = alphabet.chars().collect();
-    for _ in 0..=g.below(2) {
-        let at = g.below(chars.len() + 1);
-        match g.below(3) {
+    for _ in 0..=g.index(2) {
+        let at = g.index(chars.len() + 1);
+        match g.index(3) {
             0 => chars.insert(at, g.pick(&alphabet)),
             1 if at < chars.len() => chars[at] = g.pick(&alphabet),
             _ if at < chars.len() => drop(chars.remove(at)),
@@ -195,12 +176,12 @@ fn mutate(g: &mut SplitMix, text: &str, alphabet: &str) -> String {
 
 /// A grammar, and texts some of which it accepts.
 fn grammar(g: &mut SplitMix) -> (String, Vec<String>) {
-    let n_rules = 1 + g.below(4);
+    let n_rules = 1 + g.index(4);
     let rules: Vec<Expr> = (0..n_rules).map(|rule| expr(g, 3, rule, n_rules)).collect();
     let mut text = String::new();
     for (i, rule) in rules.iter().enumerate() {
         write!(text, "{} ::= ", name(i)).expect("to a string");
-        if g.below(60) == 0 {
+        if g.index(60) == 0 {
             write!(text, "{} \"b\" | ", name(i)).expect("to a string");
         }
         render(rule, &mut text);
@@ -210,10 +191,10 @@ fn grammar(g: &mut SplitMix) -> (String, Vec<String>) {
         .map(|_| {
             let mut out = String::new();
             derive(g, &rules, &rules[0], &mut 60, &mut out);
-            if g.below(2) == 0 { mutate(g, &out, "abcé€A\n😀-") } else { out }
+            if g.index(2) == 0 { mutate(g, &out, "abcé€A\n😀-") } else { out }
         })
         .collect();
-    if g.below(5) == 0 {
+    if g.index(5) == 0 {
         text = mutate(g, &text, "()[]{}*+?|\"\\.:= -ab1,\n#^<>!");
     }
     (text, texts)
@@ -274,9 +255,9 @@ num ::= "-"? [0-9]+ ("." [0-9]+)?"#,
 
 fn gen_tokens(g: &mut SplitMix, n: usize) {
     for _ in 0..n {
-        let (text, lazy) = if g.below(3) > 0 {
+        let (text, lazy) = if g.index(3) > 0 {
             let text = (g.pick(&TOKEN_GRAMMARS)).to_owned();
-            let lazy = match g.below(8) {
+            let lazy = match g.index(8) {
                 0 => "^[\\s\\S]*?(<tool>|a b)[\\s\\S]*$",
                 1 => "x+(y?)[aeiou]",
                 _ => "",
@@ -289,8 +270,8 @@ fn gen_tokens(g: &mut SplitMix, n: usize) {
             println!(
                 "{} {} {} {}",
                 hex(text.as_bytes()),
-                g.next() % 1_000_000,
-                1 + g.below(12),
+                g.next_u64() % 1_000_000,
+                1 + g.index(12),
                 hex(lazy.as_bytes())
             );
         } else {
@@ -303,7 +284,7 @@ fn gen_tokens(g: &mut SplitMix, n: usize) {
 fn run_tokens(line: &str, pieces: &Arc<Pieces>) -> String {
     let fields: Vec<&str> = line.split(' ').collect();
     let text = String::from_utf8(unhex(fields[0])).expect("UTF-8");
-    let mut g = SplitMix(fields[1].parse().expect("a seed"));
+    let mut g = SplitMix::new(fields[1].parse().expect("a seed"));
     let pattern = String::from_utf8(unhex(fields[3])).expect("UTF-8");
     let grammar = if pattern.is_empty() {
         Grammar::new(pieces, &text, "root")
@@ -332,7 +313,7 @@ fn run_tokens(line: &str, pieces: &Arc<Pieces>) -> String {
         if allowed.is_empty() {
             break;
         }
-        let token = allowed[g.below(allowed.len())];
+        let token = allowed[g.index(allowed.len())];
         if grammar.accept_token(token).is_err() {
             out.push_str("threw");
             break;
@@ -370,10 +351,10 @@ fn schema(g: &mut SplitMix, depth: usize) -> String {
         "^(a|b)*c?$",
     ];
     let bound = |g: &mut SplitMix| {
-        let n = [0, 1, 3, 9, 10, 12, 99, 100, 101, 999, 1234, 100_000, 123_456_789][g.below(13)];
-        if g.below(3) == 0 { -n } else { n }
+        let n = [0, 1, 3, 9, 10, 12, 99, 100, 101, 999, 1234, 100_000, 123_456_789][g.index(13)];
+        if g.index(3) == 0 { -n } else { n }
     };
-    let leaf = g.below(if depth == 0 { 11 } else { 20 });
+    let leaf = g.index(if depth == 0 { 11 } else { 20 });
     match leaf {
         0 => format!(
             r#"{{"type":{}}}"#,
@@ -388,7 +369,7 @@ fn schema(g: &mut SplitMix, depth: usize) -> String {
         2 => format!(r#"{{"type":"string","pattern":"{}"}}"#, g.pick(&patterns)),
         3 => format!(r#"{{"const":{}}}"#, value(g, 2)),
         4 => {
-            let values: Vec<String> = (0..=g.below(4)).map(|_| value(g, 1)).collect();
+            let values: Vec<String> = (0..=g.index(4)).map(|_| value(g, 1)).collect();
             format!(r#"{{"enum":[{}]}}"#, values.join(","))
         }
         5 | 6 => {
@@ -396,7 +377,7 @@ fn schema(g: &mut SplitMix, depth: usize) -> String {
             let (low, high) = (low.min(high), low.max(high));
             let low = format!(r#","{}":{low}"#, g.pick(&["minimum", "exclusiveMinimum"]));
             let high = format!(r#","{}":{high}"#, g.pick(&["maximum", "exclusiveMaximum"]));
-            let (with_low, with_high) = (g.below(3) > 0, g.below(3) > 0);
+            let (with_low, with_high) = (g.index(3) > 0, g.index(3) > 0);
             format!(
                 r#"{{"type":"integer"{}{}}}"#,
                 if with_low { low } else { String::new() },
@@ -404,12 +385,12 @@ fn schema(g: &mut SplitMix, depth: usize) -> String {
             )
         }
         7 => {
-            let (n, more) = (g.below(4), g.below(4));
+            let (n, more) = (g.index(4), g.index(4));
             [
                 format!(r#"{{"type":"string","minLength":{n}}}"#),
                 format!(r#"{{"type":"string","maxLength":{}}}"#, n + more),
                 format!(r#"{{"type":"string","minLength":{n},"maxLength":{}}}"#, n + more),
-            ][g.below(3)]
+            ][g.index(3)]
             .clone()
         }
         8 => format!(
@@ -419,11 +400,11 @@ fn schema(g: &mut SplitMix, depth: usize) -> String {
         9 => (g.pick(&["{}", "true", "null", "{\"description\":\"d\"}", "3", "[]"])).to_owned(),
         10 => format!(r#"{{"type":["string",{}]}}"#, string(g.pick(&["null", "integer", "object"]))),
         11..15 => {
-            let n = g.below(5);
+            let n = g.index(5);
             let members: Vec<String> =
                 (0..n).map(|_| format!("{}:{}", string(g.pick(&keys)), schema(g, depth - 1))).collect();
-            let required: Vec<String> = (0..g.below(3)).map(|_| string(g.pick(&keys))).collect();
-            let additional = match g.below(5) {
+            let required: Vec<String> = (0..g.index(3)).map(|_| string(g.pick(&keys))).collect();
+            let additional = match g.index(5) {
                 0 => r#","additionalProperties":true"#.to_owned(),
                 1 => r#","additionalProperties":false"#.to_owned(),
                 2 => format!(r#","additionalProperties":{}"#, schema(g, depth - 1)),
@@ -436,14 +417,14 @@ fn schema(g: &mut SplitMix, depth: usize) -> String {
             )
         }
         15 | 16 => {
-            let (n, more) = (g.below(3), g.below(3));
+            let (n, more) = (g.index(3), g.index(3));
             let bounds = [
                 String::new(),
                 format!(r#","minItems":{n}"#),
                 format!(r#","maxItems":{}"#, n + more),
                 format!(r#","minItems":{n},"maxItems":{}"#, n + more),
             ];
-            format!(r#"{{"type":"array","items":{}{}}}"#, schema(g, depth - 1), bounds[g.below(4)])
+            format!(r#"{{"type":"array","items":{}{}}}"#, schema(g, depth - 1), bounds[g.index(4)])
         }
         17 => format!(
             r#"{{"{}":[{},{}]}}"#,
@@ -458,7 +439,7 @@ fn schema(g: &mut SplitMix, depth: usize) -> String {
             schema(g, depth - 1)
         ),
         _ => {
-            let any = if g.below(3) == 0 {
+            let any = if g.index(3) == 0 {
                 format!(r#",{{"anyOf":[{},{}]}}"#, schema(g, depth - 1), schema(g, depth - 1))
             } else {
                 String::new()
@@ -469,12 +450,12 @@ fn schema(g: &mut SplitMix, depth: usize) -> String {
 }
 
 fn value(g: &mut SplitMix, depth: usize) -> String {
-    match g.below(if depth == 0 { 8 } else { 10 }) {
+    match g.index(if depth == 0 { 8 } else { 10 }) {
         0 => "null".to_owned(),
         1 => "true".to_owned(),
-        2 => format!("{}", g.next() as i64 >> g.below(63)),
-        3 => format!("{}", (g.next() % 100_000) as f64 / 64.0),
-        4 => format!("{:e}", (g.next() % 1000) as f64 * 10_f64.powi(g.below(16) as i32 - 8)),
+        2 => format!("{}", g.next_u64() as i64 >> g.index(63)),
+        3 => format!("{}", (g.next_u64() % 100_000) as f64 / 64.0),
+        4 => format!("{:e}", (g.next_u64() % 1000) as f64 * 10_f64.powi(g.index(16) as i32 - 8)),
         5..8 => (g.pick(&["\"a\"", "\"x\\ny\"", "\"é\\\"\\\\\"", "\"\\u0001\\u007f\"", "\"\""])).to_owned(),
         8 => format!("[{},{}]", value(g, depth - 1), value(g, depth - 1)),
         _ => format!("{{\"k\":{}}}", value(g, depth - 1)),
@@ -524,7 +505,7 @@ fn main() {
     let number = |text: &str| text.parse::<u64>().expect("a number");
     match args[..] {
         ["gen", kind, seed, n] => {
-            let (mut g, n) = (SplitMix(number(seed)), number(n) as usize);
+            let (mut g, n) = (SplitMix::new(number(seed)), number(n) as usize);
             match kind {
                 "text" => gen_text(&mut g, n),
                 "tokens" => gen_tokens(&mut g, n),

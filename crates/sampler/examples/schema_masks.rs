@@ -13,6 +13,7 @@ use quipu_sampler::{
     Candidates, Gbnf, Grammar, LlGuidance, LlTokens, Pieces, Sampler, TokenId, Vocabulary, WhiteSpace,
     json_schema_to_grammar, schema_to_grammar,
 };
+use quipu_testing::SplitMix;
 use quipu_tokenizer::Tokenizer;
 use serde_json::Value;
 
@@ -34,18 +35,6 @@ const SCHEMAS: [(&str, &str); 6] = [
     ("a pattern", r#"{"type": "string", "pattern": "^[A-Z][a-z]+( [A-Z][a-z]+)*$", "maxLength": 100}"#),
 ];
 
-/// xorshift64*.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, n: usize) -> usize {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        (self.0.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 16) as usize % n
-    }
-}
-
 /// Draws tokens from masks, and tells the time of each mask.
 fn walk(
     vocabulary: &dyn Vocabulary,
@@ -53,7 +42,7 @@ fn walk(
     apply: &mut dyn FnMut(&mut Candidates),
     accept: &mut dyn FnMut(TokenId),
 ) -> Vec<Duration> {
-    let mut random = Random(7);
+    let mut random = SplitMix::new(7);
     let mut times = Vec::new();
     let row = vec![0.0; vocabulary.n_tokens()];
     for _ in 0..n {
@@ -70,7 +59,7 @@ fn walk(
         if allowed.is_empty() {
             break;
         }
-        accept(allowed[random.below(allowed.len())]);
+        accept(allowed[random.index(allowed.len())]);
     }
     times
 }

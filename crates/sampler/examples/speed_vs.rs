@@ -17,6 +17,7 @@ use std::time::Instant;
 
 use quipu_gguf::{Array, GgufFile, GgufWriter, Value};
 use quipu_sampler::{Candidates, Chain, Grammar, Pieces, Sampler as _, SamplerParams};
+use quipu_testing::SplitMix;
 
 /// A probe that answers each line with a time in nanoseconds and a number.
 struct Probe {
@@ -50,14 +51,6 @@ impl Drop for Probe {
     }
 }
 
-fn splitmix(state: &mut u64) -> u64 {
-    *state = state.wrapping_add(0x9E37_79B9_7F4A_7C15);
-    let mut z = *state;
-    z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-    z ^ (z >> 31)
-}
-
 fn median(mut times: Vec<f64>) -> f64 {
     times.sort_by(f64::total_cmp);
     times[times.len() / 2]
@@ -77,12 +70,12 @@ fn default_chain(probes: &Path, n_vocab: usize, rounds: usize) {
     let params = SamplerParams { seed: 1, ..SamplerParams::default() };
     let mut chain = Chain::from_params(&params, n_vocab).expect("valid parameters");
     let (mut theirs, mut ours) = (Vec::new(), Vec::new());
-    let mut state = 1;
+    let mut random = SplitMix::new(1);
     for _ in 0..rounds {
         let (ns, chosen) = probe.ask(0);
         theirs.push(ns);
         let logit = |_| {
-            let u = (splitmix(&mut state) >> 40) as f32 * (1.0 / 16_777_216.0);
+            let u = random.fraction();
             let v = u * u;
             v * v * 30.0 - 10.0
         };
@@ -144,13 +137,12 @@ fn extended(vocab: &str, n_vocab: usize) -> PathBuf {
     let mut known: HashSet<Vec<u8>> = texts.iter().cloned().collect();
     let normal: Vec<usize> = (0..texts.len()).filter(|&i| types[i] == NORMAL).collect();
     let mut made = Vec::new();
-    let mut state = 7;
+    let mut random = SplitMix::new(7);
     while texts.len() < n_vocab {
         // Short and early tokens are joined more often, as in trained vocabularies.
         let mut pick = || {
-            let early =
-                if splitmix(&mut state) % 3 == 0 { normal.len().min(256) } else { normal.len() + made.len() };
-            let i = splitmix(&mut state) as usize % early;
+            let early = if random.one_in(3) { normal.len().min(256) } else { normal.len() + made.len() };
+            let i = random.index(early);
             texts[normal.get(i).copied().unwrap_or_else(|| made[i - normal.len()])].clone()
         };
         let (left, right) = (pick(), pick());

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::{
     BudgetState, Candidates, Chain, Error, Grammar, Pieces, ReasoningBudget, Sampler, SamplerParams,
-    TokenData, TokenId, Vocabulary, grammar_params::GrammarParams, sort,
+    TokenData, TokenId, Vocabulary, grammar_params::GrammarParams,
 };
 
 /// Least length of the history (`common_sampler::prev`).
@@ -289,7 +289,7 @@ impl GenerationSampler {
         let candidates = self.chain.candidates_mut();
         if !candidates.sorted {
             let token = candidates.selected_token();
-            sort::sort_by(&mut candidates.data, |a: TokenData, b: TokenData| a.p > b.p);
+            quipu_std_sort::sort_by(&mut candidates.data, |a: TokenData, b: TokenData| a.p > b.p);
             candidates.selected = token.and_then(|token| candidates.data.iter().position(|c| c.id == token));
             candidates.sorted = true;
         }

@@ -1,6 +1,6 @@
 //! Locally typical: keeps candidates whose surprise is close to the expected one.
 
-use crate::{Candidates, Error, Sampler, TokenData, sort};
+use crate::{Candidates, Error, Sampler, TokenData};
 
 /// Keeps the most typical candidates until their probabilities exceed `p` (`llama_sampler_init_typical`).
 ///
@@ -40,7 +40,7 @@ impl Sampler for Typical {
         }
         self.scored.clear();
         self.scored.extend(candidates.data.iter().map(|&c| ((-c.p.ln() - entropy).abs(), c)));
-        sort::sort_by(&mut self.scored, |a, b| a.0 < b.0);
+        quipu_std_sort::sort_by(&mut self.scored, |a, b| a.0 < b.0);
 
         let mut total = 0.0_f32;
         let mut keep = self.scored.len();

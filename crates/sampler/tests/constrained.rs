@@ -6,11 +6,12 @@ mod common;
 use std::path::Path;
 use std::sync::Arc;
 
-use common::{Random, Texts};
+use common::Texts;
 use quipu_sampler::{
     Chain, Dist, Gbnf, GenerationSampler, Grammar, GrammarParams, Pieces, TokenId, Vocabulary,
     grammar::Matcher, grammar::Verdict, json_schema_to_grammar,
 };
+use quipu_testing::SplitMix;
 use serde_json::Value;
 
 /// Tokens drawn freely before the text is drawn to its end.
@@ -150,7 +151,7 @@ fn draw(
     sampler: &mut GenerationSampler,
     vocabulary: &dyn Vocabulary,
     possible: &[bool],
-    random: &mut Random,
+    random: &mut SplitMix,
 ) -> (Vec<u8>, bool) {
     sampler.restart();
     let n = vocabulary.n_tokens();
@@ -158,7 +159,7 @@ fn draw(
     let mut row: Vec<f32> = vec![0.0; n];
     for i in 0..MAX_TOKENS {
         for (logit, possible) in row.iter_mut().zip(possible) {
-            *logit = if *possible { random.logit() } else { -1e9 };
+            *logit = if *possible { common::logit(random) } else { -1e9 };
         }
         if i >= FREE {
             for (token, logit) in row.iter_mut().enumerate() {
@@ -197,7 +198,7 @@ fn draw_all(vocabulary: &Arc<dyn Vocabulary>, possible: &[bool], n: u32, grammar
             .with_grammar(Grammar::new(&pieces, &case.gbnf, "root").unwrap())
             .grammar_first(grammar_first);
         for seed in 0..n {
-            let mut random = Random::new(u64::from(seed) * 1000 + i as u64);
+            let mut random = SplitMix::new(u64::from(seed) * 1000 + i as u64);
             let (text, done) = draw(&mut sampler, vocabulary.as_ref(), possible, &mut random);
             let shown = String::from_utf8_lossy(&text).into_owned();
             let fresh = Gbnf::parse(&case.gbnf, "root", None).unwrap();
@@ -264,7 +265,7 @@ fn a_schema_among_the_parameters() {
     };
     let mut sampler = GenerationSampler::new(&params, &vocabulary).unwrap();
     for seed in 0..50 {
-        let (text, done) = draw(&mut sampler, vocabulary.as_ref(), &possible, &mut Random::new(seed));
+        let (text, done) = draw(&mut sampler, vocabulary.as_ref(), &possible, &mut SplitMix::new(seed));
         assert!(done);
         let values: Vec<u8> = serde_json::from_slice(&text).unwrap();
         assert!((2..=4).contains(&values.len()) && values.iter().all(|v| (1..=12).contains(v)));

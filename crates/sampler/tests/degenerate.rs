@@ -6,7 +6,7 @@ mod common;
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use common::{Random, Texts};
+use common::{Texts, logit};
 use proptest::prelude::*;
 use quipu_sampler::{
     AdaptiveP, BudgetParams, BudgetState, Candidates, Chain, Dist, Dry, Error, GenerationSampler, Grammar,
@@ -14,6 +14,7 @@ use quipu_sampler::{
     Sampler, SamplerKind, SamplerParams, Temp, TempExt, TokenData, TokenId, TopK, TopNSigma, TopP, Triggers,
     Typical, Vocabulary, Xtc,
 };
+use quipu_testing::SplitMix;
 
 const INF: f32 = f32::INFINITY;
 const NAN: f32 = f32::NAN;
@@ -351,9 +352,9 @@ proptest! {
             }
         };
         for (n, seed, odd) in rows {
-            let mut random = Random::new(seed);
+            let mut random = SplitMix::new(seed);
             let row: Vec<f32> =
-                (0..n).map(|_| if random.below(8) == 0 { odd } else { random.logit() }).collect();
+                (0..n).map(|_| if random.index(8) == 0 { odd } else { logit(&mut random) }).collect();
             match sampler.sample(&row) {
                 Ok(token) => {
                     prop_assert!((token as usize) < n.max(256));

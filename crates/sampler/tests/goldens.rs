@@ -17,18 +17,7 @@ use quipu_sampler::{
     MirostatV2, Penalties, Pieces, Sampler, Temp, TempExt, TokenData, TokenId, TopK, TopNSigma, TopP,
     Triggers, Typical, Xtc,
 };
-
-struct SplitMix(u64);
-
-impl SplitMix {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        z ^ (z >> 31)
-    }
-}
+use quipu_testing::SplitMix;
 
 /// The probe's `logit_of`.
 fn logit_of(kind: u32, r: u64, i: usize, n: usize) -> f32 {
@@ -191,10 +180,10 @@ fn the_reference_agrees() {
                 add_sampler(&mut chain, part, n_vocab, pieces.as_ref());
             }
         }
-        let mut rng = SplitMix(seed);
+        let mut rng = SplitMix::new(seed);
         let eog_of = pieces.as_ref().filter(|_| case.contains("; grammar"));
         for _ in 0..head[3] {
-            accept(&mut chain, (rng.next() % n_vocab as u64) as TokenId, eog_of);
+            accept(&mut chain, (rng.next_u64() % n_vocab as u64) as TokenId, eog_of);
         }
         let mut candidates = Candidates::new();
         let mut case_ok = true;
@@ -202,7 +191,7 @@ fn the_reference_agrees() {
             if draw == 1 && clones {
                 chain = chain.clone();
             }
-            let logits: Vec<f32> = (0..n_vocab).map(|i| logit_of(kind, rng.next(), i, n_vocab)).collect();
+            let logits: Vec<f32> = (0..n_vocab).map(|i| logit_of(kind, rng.next_u64(), i, n_vocab)).collect();
             candidates.load(&logits);
             let expected = lines.next().expect("a result line");
             let applied = chain.apply(&mut candidates);

@@ -5,11 +5,12 @@ mod common;
 
 use std::sync::Arc;
 
-use common::{Random, Texts};
+use common::{Texts, logit};
 use quipu_sampler::{
     Candidates, Error, GenerationSampler, GrammarParams, LlGuidance, LlTokens, Sampler, SamplerParams,
     TokenId, Vocabulary,
 };
+use quipu_testing::SplitMix;
 
 /// All ASCII characters, all other bytes, a few longer pieces, and the end.
 fn vocabulary() -> Arc<dyn Vocabulary> {
@@ -25,11 +26,11 @@ fn end(vocabulary: &dyn Vocabulary) -> TokenId {
 }
 
 /// Draws a text under the constraint; the end is likely from the 40th token on.
-fn draw(constraint: &mut LlGuidance, vocabulary: &dyn Vocabulary, random: &mut Random) -> String {
+fn draw(constraint: &mut LlGuidance, vocabulary: &dyn Vocabulary, random: &mut SplitMix) -> String {
     constraint.reset();
     let mut text = Vec::new();
     for i in 0..400 {
-        let logits: Vec<f32> = (0..vocabulary.n_tokens()).map(|_| random.logit()).collect();
+        let logits: Vec<f32> = (0..vocabulary.n_tokens()).map(|_| logit(random)).collect();
         let mut candidates = Candidates::from_logits(&logits);
         if i >= 40 {
             candidates.data[end(vocabulary) as usize].logit = 100.0;
@@ -59,7 +60,7 @@ fn texts_under_a_schema_are_its_instances() {
         "required": ["name", "n", "on"], "additionalProperties": false,
         "$defs": {"n": {"type": "integer", "minimum": 3, "maximum": 250}}}"##;
     let mut constraint = LlGuidance::json_schema(&tokens, schema).unwrap();
-    let mut random = Random::new(1);
+    let mut random = SplitMix::new(1);
     for _ in 0..60 {
         let text = draw(&mut constraint, vocabulary.as_ref(), &mut random);
         let value: serde_json::Value = serde_json::from_str(&text).unwrap_or_else(|e| panic!("{e}: {text}"));
@@ -78,7 +79,7 @@ fn texts_under_a_pattern_match_it() {
     let pattern = "[a-c]{2,4}-(true|12+)é?";
     let mut constraint = LlGuidance::regex(&tokens, pattern).unwrap();
     let whole = regex::Regex::new(&format!("^(?:{pattern})$")).unwrap();
-    let mut random = Random::new(2);
+    let mut random = SplitMix::new(2);
     for _ in 0..60 {
         let text = draw(&mut constraint, vocabulary.as_ref(), &mut random);
         assert!(whole.is_match(&text), "{text}");
@@ -124,12 +125,12 @@ fn the_generator_takes_it_by_its_first_word() {
     let vocabulary = vocabulary();
     let grammar = GrammarParams::gbnf("%llguidance {}\nstart: \"true\" | \"false\"");
     let params = SamplerParams { seed: 3, grammar: Some(grammar), ..SamplerParams::default() };
-    let mut random = Random::new(5);
+    let mut random = SplitMix::new(5);
     for _ in 0..20 {
         let mut sampler = GenerationSampler::new(&params, &vocabulary).unwrap();
         let mut text = Vec::new();
         loop {
-            let logits: Vec<f32> = (0..vocabulary.n_tokens()).map(|_| random.logit()).collect();
+            let logits: Vec<f32> = (0..vocabulary.n_tokens()).map(|_| logit(&mut random)).collect();
             let token = sampler.sample(&logits).unwrap();
             sampler.accept(token, true).unwrap();
             if vocabulary.is_eog(token) {

@@ -201,12 +201,11 @@ fn memory_is_let_go_along_a_long_text() {
     let gbnf = Gbnf::parse("root ::= ([a-c]{1,9} \" \" | \"[\" root \"]\")*", "root", None).unwrap();
     bounded("a million characters", 2 * SOON, || {
         let mut matcher = Matcher::new(&gbnf).unwrap();
-        let mut state = 1_u32;
+        let mut random = quipu_testing::SplitMix::new(1);
         let mut depth = 0;
         let mut run = 0;
         for _ in 0..1_000_000 {
-            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-            let c = match state >> 28 {
+            let c = match random.below(16) {
                 _ if run == 9 => ' ',
                 0..=8 => 'a',
                 9..=12 if run > 0 => ' ',

@@ -6,11 +6,11 @@ mod common;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use common::Random;
 use proptest::prelude::*;
 use quipu_sampler::{
     Error, Gbnf, Grammar, Pieces, TokenId, Vocabulary, WhiteSpace, grammar::Verdict, schema_to_grammar,
 };
+use quipu_testing::SplitMix;
 use serde_json::{Value, json};
 
 fn lines(path: &str) -> Vec<Value> {
@@ -196,7 +196,7 @@ impl Vocabulary for Bytes {
 fn draw(
     grammar: &mut Grammar,
     vocabulary: &Bytes,
-    random: &mut Random,
+    random: &mut SplitMix,
     soft_limit: usize,
 ) -> Result<Option<Vec<u8>>, String> {
     use quipu_sampler::Sampler as _;
@@ -212,13 +212,13 @@ fn draw(
         let closing = b"\"]}".map(TokenId::from).into_iter().find(|t| allowed.contains(t));
         let solid: Vec<TokenId> =
             allowed.iter().copied().filter(|t| !b" \t\r\n".map(TokenId::from).contains(t)).collect();
-        let choices = if solid.is_empty() || random.below(12) == 0 { &allowed } else { &solid };
+        let choices = if solid.is_empty() || random.index(12) == 0 { &allowed } else { &solid };
         let token = if text.len() > soft_limit && may_end {
             vocabulary.end()
-        } else if let Some(closing) = closing.filter(|_| text.len() > soft_limit && random.below(2) == 0) {
+        } else if let Some(closing) = closing.filter(|_| text.len() > soft_limit && random.index(2) == 0) {
             closing
         } else {
-            choices[random.below(choices.len())]
+            choices[random.index(choices.len())]
         };
         if token == vocabulary.end() {
             return Ok(Some(text));
@@ -233,7 +233,7 @@ fn draw(
 fn two_thousand_texts_drawn_under_schemas_are_valid() {
     let vocabulary = Arc::new(Bytes::new());
     let pieces = Arc::new(Pieces::new(Arc::clone(&vocabulary) as Arc<dyn Vocabulary>));
-    let mut random = Random::new(11);
+    let mut random = SplitMix::new(11);
     let mut schemas: Vec<Value> = kinds().iter().map(|case| case["schema"].clone()).collect();
     // More of them may lie beside the project.
     schemas.extend(lines("../../../shared/field/schemas.jsonl").iter().map(|case| case["schema"].clone()));

@@ -20,7 +20,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let tokenizer = Tokenizer::from_gguf(GgufFile::open(vocab)?.metadata())?;
     let special = common::special_texts(&tokenizer);
     let special: Vec<&[u8]> = special.iter().map(Vec::as_slice).collect();
-    let mut random = corpus::Random(seed.parse()?);
+    let mut random = quipu_testing::SplitMix::new(seed.parse()?);
     let mut out = std::io::stdout().lock();
     for _ in 0..count.parse::<usize>()? {
         out.write_all(&corpus::text(&mut random, &special))?;

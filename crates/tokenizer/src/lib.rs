@@ -55,7 +55,6 @@ mod pieces;
 mod plamo2;
 mod pre;
 mod reference_hash;
-mod reference_sort;
 mod rwkv;
 mod scratch;
 mod segment;

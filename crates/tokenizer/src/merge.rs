@@ -177,14 +177,9 @@ mod tests {
             let sum = l + r;
             if sum < 40 && range.len() < 9 { joined(sum * 7 % 11, sum) } else { NO_VALUE }
         };
-        let mut state = 5u32;
+        let mut random = quipu_testing::SplitMix::new(5);
         for n in 0..SHORT {
-            let word: Vec<u32> = (0..n)
-                .map(|_| {
-                    state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-                    state >> 29
-                })
-                .collect();
+            let word: Vec<u32> = (0..n).map(|_| random.below(8) as u32).collect();
             let run = |long: bool| {
                 let mut merger = Merger::default();
                 for (i, &symbol) in word.iter().enumerate() {

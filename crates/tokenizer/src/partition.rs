@@ -8,7 +8,7 @@ use std::ops::Range;
 
 use crate::trie::Trie;
 use crate::vocab::Vocab;
-use crate::{TokenAttr, TokenId, reference_sort};
+use crate::{TokenAttr, TokenId};
 
 /// A part of the text: raw bytes still to be tokenized, or a special token.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,7 +37,7 @@ pub(crate) fn matching_order(vocab: &Vocab) -> Vec<TokenId> {
     let special = TokenAttr::CONTROL | TokenAttr::USER_DEFINED | TokenAttr::UNKNOWN;
     let mut order: Vec<TokenId> =
         (0..vocab.len() as TokenId).filter(|&id| vocab.attr(id).intersects(special)).collect();
-    reference_sort::sort(&mut order, |a, b| vocab.text(a).len() > vocab.text(b).len());
+    quipu_std_sort::sort_by(&mut order, |a, b| vocab.text(a).len() > vocab.text(b).len());
     order
 }
 

@@ -221,11 +221,8 @@ mod tests {
 
     #[test]
     fn many_random_strings() {
-        let mut state = 1u64;
-        let mut random = |n: u64| {
-            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-            (state >> 33) % n
-        };
+        let mut seeded = quipu_testing::SplitMix::new(1);
+        let mut random = |n: u64| seeded.below(n);
         let texts: Vec<Vec<u8>> =
             (0..20_000).map(|_| (0..=random(7)).map(|_| random(40) as u8 * 6).collect()).collect();
         let trie = Trie::new(texts.iter().enumerate().map(|(i, text)| (text.as_slice(), i as u32)));

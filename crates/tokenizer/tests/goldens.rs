@@ -16,7 +16,7 @@ fn replay(vocab: &str) {
     let Some(tokenizer) = common::shared_tokenizer(vocab) else { return };
     let special = common::special_texts(&tokenizer);
     let special: Vec<&[u8]> = special.iter().map(Vec::as_slice).collect();
-    let mut random = corpus::Random(SEED);
+    let mut random = quipu_testing::SplitMix::new(SEED);
     let mut n = 0;
     for line in golden.lines().filter(|line| !line.starts_with('#')) {
         let text = corpus::text(&mut random, &special);

@@ -11,11 +11,11 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use quipu_convert::{ConvertError, ConvertOptions, OutType, convert};
+use quipu_testing::fnv1a;
 use serde::Deserialize;
 
 use crate::error::Error;
 use crate::golden_files;
-use crate::random::fnv1a;
 use crate::report::Row;
 use models::{CASES, Case};
 

@@ -7,10 +7,10 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
+use quipu_testing::SplitMix;
 use serde_json::{Value as Json, json};
 
 use super::tokenizers::{self, Alphabet};
-use crate::random::SplitMix;
 
 /// A generated model.
 #[derive(Clone, Copy, Debug)]
@@ -46,7 +46,7 @@ impl Case {
     pub fn write(&self, root: &Path) -> io::Result<()> {
         let dir = root.join(self.folder);
         fs::create_dir_all(&dir)?;
-        let seed = crate::random::fnv1a(self.folder.as_bytes());
+        let seed = quipu_testing::fnv1a(self.folder.as_bytes());
         (self.write)(&mut Model { dir: &dir, random: SplitMix::new(seed), tensors: Vec::new() })
     }
 }

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value as Json, json};
 
-use crate::random::SplitMix;
+use quipu_testing::SplitMix;
 
 /// How text is split before byte-level BPE.
 #[derive(Clone, Copy, Debug)]

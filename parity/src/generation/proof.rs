@@ -13,11 +13,11 @@
 use std::sync::Arc;
 
 use quipu_sampler::{Candidates, Chain, Mt19937, TokenId, Vocabulary};
+use quipu_testing::{SplitMix, nmse};
 
 use super::chains;
 use crate::error::Error;
-use crate::logits::{bound, nmse};
-use crate::random::SplitMix;
+use crate::logits::bound;
 
 /// Tries with noise on one row.
 const N_TRIES: usize = 1000;

@@ -9,13 +9,13 @@ use quipu_gguf::{GgufFile, GgufWriter};
 use quipu_model::Model;
 use quipu_quant::{DType, dequantize_row};
 use quipu_sampler::Vocabulary;
+use quipu_testing::SplitMix;
 use quipu_tokenizer::Tokenizer;
 
 use super::chains::{default_chain, other_chains, without};
 use crate::engine;
 use crate::error::Error;
 use crate::logits::WEIGHT_SEED;
-use crate::random::SplitMix;
 use crate::toy::{Arch, TOYS, tokens};
 
 /// Context of a generation.

@@ -3,7 +3,7 @@
 use quipu_gguf::{Array, GgufWriter, StringArray, Value};
 use quipu_quant::DType;
 
-use crate::random::SplitMix;
+use quipu_testing::SplitMix;
 
 /// Numbers that lengths, counts, types and offsets break at.
 const EDGES: [u64; 18] =

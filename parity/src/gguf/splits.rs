@@ -7,11 +7,11 @@ use std::process::Command;
 
 use quipu_gguf::{Gguf, GgufWriter, MergePlan, SplitLimit, SplitOptions, SplitPlan, Value};
 use quipu_quant::DType;
+use quipu_testing::{SplitMix, fnv1a};
 
 use super::{MODULE, files};
 use crate::checkout::{Checkout, run};
 use crate::error::Error;
-use crate::random::{SplitMix, fnv1a};
 use crate::report::{Row, Verdict};
 
 /// Recorded hashes of the tool's files.

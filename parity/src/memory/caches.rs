@@ -125,7 +125,7 @@ impl Subject {
         if op == "s" {
             blob.clear();
             match self.memory.state_write(&self.buffers, seq_id, blob) {
-                Ok(()) => _ = write!(out, " {}-{:016x}", blob.len(), crate::random::fnv1a(blob)),
+                Ok(()) => _ = write!(out, " {}-{:016x}", blob.len(), quipu_testing::fnv1a(blob)),
                 Err(error) => _ = write!(out, " {error}"),
             }
             return;

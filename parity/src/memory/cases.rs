@@ -3,7 +3,7 @@
 
 use std::fmt::Write as _;
 
-use crate::random::SplitMix;
+use quipu_testing::SplitMix;
 
 /// How the sequences of a batch's tokens are chosen.
 #[derive(Clone, Copy, PartialEq, Eq)]

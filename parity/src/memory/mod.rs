@@ -18,9 +18,9 @@ use crate::commands::open;
 use crate::error::Error;
 use crate::golden_files::folder;
 use crate::logits::WEIGHT_SEED;
-use crate::random::{SplitMix, fnv1a};
 use crate::report::{Row, Verdict};
 use crate::toy::TOYS;
+use quipu_testing::{SplitMix, fnv1a};
 
 /// Cases of each kind in a live audit.
 const N_CASES: usize = 100_000;

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use crate::random::SplitMix;
+use quipu_testing::SplitMix;
 
 /// Bytes of a text with everything in it; the probe gives back at most 1 MiB.
 const N_BYTES: usize = 1_000_000;

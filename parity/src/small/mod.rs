@@ -12,7 +12,7 @@ use quipu_gguf::{Array, GgufWriter, Value as GgufValue};
 use quipu_quant::{DType, quantize_row};
 
 use crate::error::Error;
-use crate::random::{SplitMix, fnv1a};
+use quipu_testing::{SplitMix, fnv1a};
 pub use recipe::Small;
 use recipe::Value;
 pub use table::SMALL;

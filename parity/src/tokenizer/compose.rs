@@ -4,11 +4,11 @@
 use std::collections::{BTreeMap, HashMap};
 
 use quipu_gguf::{Array, GgufWriter, Value};
+use quipu_testing::SplitMix;
 use quipu_tokenizer::{SpecialIds, VocabData};
 
-use super::corpus::{self, Random};
+use super::corpus;
 use crate::error::Error;
-use crate::random::SplitMix;
 
 /// Token types of `tokenizer.ggml.token_type`.
 const NORMAL: i32 = 1;
@@ -62,7 +62,7 @@ pub fn count_runs(text: &str, words: &mut Words) {
 
 /// Words of the seeded texts of the tests.
 pub fn words(seed: u64) -> Words {
-    let mut random = Random(seed);
+    let mut random = SplitMix::new(seed);
     let mut words = Words::new();
     for _ in 0..3000 {
         count_words(&String::from_utf8_lossy(&corpus::text(&mut random, &[])), &mut words);

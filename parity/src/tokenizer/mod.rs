@@ -75,7 +75,7 @@ impl Subject {
 
     fn random_texts(&self, n: usize) -> Texts {
         let special: Vec<&[u8]> = self.special_texts();
-        let seed = crate::random::fnv1a(self.name.as_bytes());
+        let seed = quipu_testing::fnv1a(self.name.as_bytes());
         if self.is_special() {
             texts::around_specials(seed, n, &special)
         } else {

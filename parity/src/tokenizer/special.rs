@@ -1,10 +1,10 @@
 //! Vocabularies that differ in what surrounds ordinary text: special tokens by id and by text, flags, names of models;
 //! and vocabularies that neither engine takes.
 
+use quipu_testing::SplitMix;
 use quipu_tokenizer::{SpecialIds, Tokenizer, VocabData, pre_tokenizer_names};
 
 use super::compose;
-use super::corpus::Random;
 
 /// Vocabularies of [`mixed`].
 const N_MIXED: usize = 60;
@@ -67,18 +67,18 @@ fn bases() -> Vec<VocabData> {
 pub(super) fn mixed() -> Vec<(String, VocabData)> {
     let bases = bases();
     let cases = (0..N_MIXED).map(|i| {
-        let mut random = Random(0x051E_C1A1 + i as u64);
+        let mut random = SplitMix::new(0x051E_C1A1 + i as u64);
         let data = mix(&bases[i % bases.len()], &mut random);
         (format!("special {i} {}", data.model), sound(data))
     });
     cases.collect()
 }
 
-fn mix(base: &VocabData, random: &mut Random) -> VocabData {
+fn mix(base: &VocabData, random: &mut SplitMix) -> VocabData {
     let mut data = base.clone();
-    let mut texts: Vec<&str> = TEXTS.iter().copied().filter(|_| random.below(2) == 0).collect();
+    let mut texts: Vec<&str> = TEXTS.iter().copied().filter(|_| random.index(2) == 0).collect();
     for i in (1..texts.len()).rev() {
-        texts.swap(i, random.below(i + 1));
+        texts.swap(i, random.index(i + 1));
     }
     for text in texts {
         if data.tokens.iter().any(|token| token == text.as_bytes()) {
@@ -86,19 +86,19 @@ fn mix(base: &VocabData, random: &mut Random) -> VocabData {
         }
         data.tokens.push(text.as_bytes().to_vec());
         if let Some(types) = &mut data.token_types {
-            types.push([1, 1, 3, 3, 3, 4, 4, 2, 5, 0, 7][random.below(11)]);
+            types.push([1, 1, 3, 3, 3, 4, 4, 2, 5, 0, 7][random.index(11)]);
         }
         if let Some(scores) = &mut data.scores {
-            scores.push(-(random.below(1000) as f32) / 64.0);
+            scores.push(-(random.index(1000) as f32) / 64.0);
         }
     }
-    if random.below(3) == 0 {
-        data = compose::shuffled(&data, random.next());
+    if random.index(3) == 0 {
+        data = compose::shuffled(&data, random.next_u64());
     }
     let n = data.tokens.len();
-    let mut id = |old: Option<u32>| match random.below(8) {
-        0 | 1 => Some(random.below(n) as u32),
-        2 => Some([n, n + 1, u32::MAX as usize, 1 << 31][random.below(4)] as u32),
+    let mut id = |old: Option<u32>| match random.index(8) {
+        0 | 1 => Some(random.index(n) as u32),
+        2 => Some([n, n + 1, u32::MAX as usize, 1 << 31][random.index(4)] as u32),
         3 => None,
         _ => old,
     };
@@ -122,7 +122,7 @@ fn mix(base: &VocabData, random: &mut Random) -> VocabData {
         suffix: id(None),
         middle: id(None),
     };
-    let mut flag = |old: Option<bool>| [old, None, Some(false), Some(true)][random.below(4)];
+    let mut flag = |old: Option<bool>| [old, None, Some(false), Some(true)][random.index(4)];
     data.add_bos = flag(None);
     data.add_eos = flag(None);
     data.add_sep = flag(None);
@@ -130,13 +130,13 @@ fn mix(base: &VocabData, random: &mut Random) -> VocabData {
     data.remove_extra_whitespaces = flag(data.remove_extra_whitespaces);
     data.lowercase = flag(None);
     data.strip_accents = flag(None);
-    data.general_name = NAMES[random.below(NAMES.len())].map(str::to_owned);
-    data.architecture = Some(ARCHITECTURES[random.below(ARCHITECTURES.len())].to_owned());
+    data.general_name = NAMES[random.index(NAMES.len())].map(str::to_owned);
+    data.architecture = Some(ARCHITECTURES[random.index(ARCHITECTURES.len())].to_owned());
     if data.model == "gpt2" {
         let names = pre_tokenizer_names();
-        let pre = match random.below(3) {
-            0 => ["jina-v2-de", "jina-v2-es", "jina-v2-code"][random.below(3)],
-            _ => names[random.below(names.len())],
+        let pre = match random.index(3) {
+            0 => ["jina-v2-de", "jina-v2-es", "jina-v2-code"][random.index(3)],
+            _ => names[random.index(names.len())],
         };
         // These join characters, for which `gemma4` stands here, or drop whitespace.
         let apart = ["gemma4", "granite-embed-multi-311m", "sarvam-moe", "whitespace"];

@@ -1,6 +1,8 @@
 //! Texts for the audit: what the reference is asked about. All seeded; a text may hold any byte.
 
-use super::corpus::{self, Random};
+use quipu_testing::SplitMix;
+
+use super::corpus;
 
 /// Texts one after another, each behind its length as 32 bits: what the probe reads.
 #[derive(Default)]
@@ -38,31 +40,31 @@ impl Texts {
 /// Texts of words, contractions, spaces, numbers, special tokens, scripts and stray bytes in turns with texts of any
 /// code points whatever, with DNA and with long words.
 pub(super) fn random(seed: u64, n: usize, special: &[&[u8]]) -> Texts {
-    let mut random = Random(seed);
+    let mut random = SplitMix::new(seed);
     let mut texts = Texts::default();
     for i in 0..n {
         match i % 16 {
             0..=11 => texts.push(&corpus::text(&mut random, special)),
             12 | 13 => {
                 let mut text = Vec::new();
-                for _ in 0..random.below(16) {
-                    push_code_point(random.below(0x11_0000) as u32, &mut text);
+                for _ in 0..random.index(16) {
+                    push_code_point(random.index(0x11_0000) as u32, &mut text);
                 }
                 texts.push(&text);
             }
             14 => {
-                let mut text: Vec<u8> = match random.below(2) {
+                let mut text: Vec<u8> = match random.index(2) {
                     0 => b"x <dna>".to_vec(),
                     _ => Vec::new(),
                 };
-                text.extend((0..random.below(40)).map(|_| b"ACGTACGTNa"[random.below(10)]));
-                text.extend([&b"</dna> y"[..], b"", b"</dna>"][random.below(3)]);
+                text.extend((0..random.index(40)).map(|_| b"ACGTACGTNa"[random.index(10)]));
+                text.extend([&b"</dna> y"[..], b"", b"</dna>"][random.index(3)]);
                 texts.push(&text);
             }
             _ => {
-                let letters = [&b"ab"[..], b"the", b"  ", b"\n ", b"1", "ä€".as_bytes()][random.below(6)];
+                let letters = [&b"ab"[..], b"the", b"  ", b"\n ", b"1", "ä€".as_bytes()][random.index(6)];
                 let text: Vec<u8> =
-                    (0..random.below(120)).map(|_| letters[random.below(letters.len())]).collect();
+                    (0..random.index(120)).map(|_| letters[random.index(letters.len())]).collect();
                 // The reference throws on some sequences that begin so.
                 texts.push(&text.iter().map(|&b| if b >= 0xF4 { b' ' } else { b }).collect::<Vec<_>>());
             }
@@ -73,7 +75,7 @@ pub(super) fn random(seed: u64, n: usize, special: &[&[u8]]) -> Texts {
 
 /// Texts mostly of special tokens and of what may stand beside them: whitespace, parts of their own texts, letters.
 pub(super) fn around_specials(seed: u64, n: usize, special: &[&[u8]]) -> Texts {
-    let mut random = Random(seed);
+    let mut random = SplitMix::new(seed);
     let mut texts = Texts::default();
     for i in 0..n {
         if i % 3 == 0 || special.is_empty() {
@@ -81,14 +83,14 @@ pub(super) fn around_specials(seed: u64, n: usize, special: &[&[u8]]) -> Texts {
             continue;
         }
         let mut text = Vec::new();
-        for _ in 0..random.below(12) {
-            let token = special[random.below(special.len())];
-            match random.below(8) {
+        for _ in 0..random.index(12) {
+            let token = special[random.index(special.len())];
+            match random.index(8) {
                 0..=2 => text.extend(token),
-                3 | 4 => text.extend((0..random.below(4)).map(|_| b" \n\t\r\x0b\x0c"[random.below(6)])),
-                5 => text.extend(&token[..random.below(token.len() + 1)]),
-                6 => text.extend(["é", "\u{a0}", "\u{3000}", "▁", "\u{85}"][random.below(5)].bytes()),
-                _ => text.extend((0..random.below(6)).map(|_| b"aabthe.'"[random.below(8)])),
+                3 | 4 => text.extend((0..random.index(4)).map(|_| b" \n\t\r\x0b\x0c"[random.index(6)])),
+                5 => text.extend(&token[..random.index(token.len() + 1)]),
+                6 => text.extend(["é", "\u{a0}", "\u{3000}", "▁", "\u{85}"][random.index(5)].bytes()),
+                _ => text.extend((0..random.index(6)).map(|_| b"aabthe.'"[random.index(8)])),
             }
         }
         texts.push(&text);

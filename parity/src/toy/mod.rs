@@ -7,9 +7,9 @@ mod tensors;
 
 use quipu_gguf::{GgufWriter, Value};
 use quipu_quant::DType;
+use quipu_testing::SplitMix;
 
 use crate::error::Error;
-use crate::random::SplitMix;
 use recipe::{Ffn, Norms, QkNorm};
 use tensors::{Content, List};
 

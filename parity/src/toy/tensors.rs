@@ -1,9 +1,9 @@
 //! Tensors of a toy and what they are filled with.
 
 use quipu_quant::{DType, quantize_row};
+use quipu_testing::SplitMix;
 
 use super::Part;
-use crate::random::SplitMix;
 
 /// What a tensor is filled with.
 #[derive(Clone, Copy, Debug)]

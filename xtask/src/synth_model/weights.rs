@@ -3,8 +3,8 @@
 use std::collections::HashMap;
 use std::io::{self, Write};
 
-use quipu_parity::random::SplitMix;
 use quipu_quant::{DType, quantize_row};
+use quipu_testing::SplitMix;
 
 use super::{Content, Planned};
 

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use quipu_parity::random::SplitMix;
+use quipu_testing::SplitMix;
 
 use super::judge::{Expected, Verdict, judge};
 use super::line::Line;

@@ -2,7 +2,7 @@
 
 use std::fmt::{self, Write};
 
-use quipu_parity::random::SplitMix;
+use quipu_testing::SplitMix;
 
 use super::sandbox::{FOLDERS, GRAMMARS, IDS, IMATRICES, MESSAGES, MODELS, SCHEMAS, TEMPLATES, TEXTS};
 

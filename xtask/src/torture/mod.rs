@@ -15,7 +15,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::Command;
 
-use quipu_parity::random::SplitMix;
+use quipu_testing::SplitMix;
 
 use self::form::Form;
 use self::judge::Verdict;

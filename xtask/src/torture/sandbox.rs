@@ -7,7 +7,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use quipu_parity::random::SplitMix;
+use quipu_testing::SplitMix;
 
 /// Files and what is in them; absent contents belong to what is no file. Names are relative to the sandbox.
 pub(super) type Contents = BTreeMap<String, Option<Vec<u8>>>;

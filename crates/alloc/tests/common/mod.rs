@@ -18,26 +18,7 @@ use quipu_alloc::{
     Address, BackingAllocator, BufferAssignment, BufferSpec, ChunkAllocator, GraphAllocator, Placement,
     PlanGraph, View, split_tensors,
 };
-
-pub struct Rng(pub u64);
-
-impl Rng {
-    pub fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    pub fn below(&mut self, n: u64) -> u64 {
-        self.next() % n
-    }
-
-    pub fn one_in(&mut self, n: u64) -> bool {
-        self.below(n) == 0
-    }
-}
+use quipu_testing::SplitMix;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
@@ -263,7 +244,7 @@ impl BackingAllocator for Counted {
     }
 }
 
-pub fn random_trace(rng: &mut Rng) -> String {
+pub fn random_trace(rng: &mut SplitMix) -> String {
     let alignment = 1u64 << rng.below(9);
     let max_size = match rng.below(6) {
         0 => u64::MAX,
@@ -313,7 +294,7 @@ pub fn random_trace(rng: &mut Rng) -> String {
     line
 }
 
-pub fn random_specs(rng: &mut Rng) -> (Vec<BufferSpec>, Vec<u64>) {
+pub fn random_specs(rng: &mut SplitMix) -> (Vec<BufferSpec>, Vec<u64>) {
     let n = 1 + rng.below(3);
     let mut specs: Vec<BufferSpec> = Vec::new();
     let mut pads = Vec::new();
@@ -337,7 +318,7 @@ pub fn random_specs(rng: &mut Rng) -> (Vec<BufferSpec>, Vec<u64>) {
 
 /// A DAG whose nodes come after their sources. `wild` adds what graph builders do not make but ggml accepts:
 /// sources that are neither leaf nor node, dependency-only nodes, leafs that are views, computed inputs.
-pub fn random_graph(rng: &mut Rng, pads: Vec<u64>, wild: bool) -> TestGraph {
+pub fn random_graph(rng: &mut SplitMix, pads: Vec<u64>, wild: bool) -> TestGraph {
     let n_buffers = pads.len() as u64;
     let mut g = TestGraph { pads, ..TestGraph::default() };
     let n_leafs = 1 + rng.below(6);
@@ -399,7 +380,7 @@ pub fn random_graph(rng: &mut Rng, pads: Vec<u64>, wild: bool) -> TestGraph {
     g
 }
 
-pub fn random_graph_case(rng: &mut Rng) -> String {
+pub fn random_graph_case(rng: &mut SplitMix) -> String {
     let (specs, pads) = random_specs(rng);
     let wild = rng.one_in(2);
     let g = random_graph(rng, pads, wild);
@@ -417,7 +398,7 @@ pub fn random_graph_case(rng: &mut Rng) -> String {
     g.to_case(&specs, &sizes2)
 }
 
-pub fn random_context_case(rng: &mut Rng) -> String {
+pub fn random_context_case(rng: &mut SplitMix) -> String {
     let alignment = 1u64 << rng.below(9);
     let max_size = if rng.one_in(5) { u64::MAX } else { rng.below(3000) };
     let mut line = format!("C {alignment} {max_size}");

@@ -29,8 +29,6 @@ mod scalar;
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64", test))]
 mod simd;
 mod slice;
-#[doc(hidden)]
-pub mod testing;
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64", test))]
 mod tiles;
 

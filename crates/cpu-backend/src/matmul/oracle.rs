@@ -1,11 +1,12 @@
 //! Vector kernels against the same kernels on arrays, bit for bit.
 
 use quipu_quant::DType;
+use quipu_testing::SplitMix;
+use quipu_testing::rows::{TYPES, weights};
 
 use super::columns::ColumnLayout;
 use super::kernels::{Kernels, vector_rows};
 use super::simd::Portable;
-use super::testing::{Rng, TYPES, weights};
 use super::{MatMul, Operands, Product, SCRATCH_ALIGN};
 use crate::isa::{InstructionSet, Isa, Scalar};
 use crate::pool::ThreadPool;
@@ -42,7 +43,7 @@ fn on_arrays(m: &MatMul) -> Product {
 #[test]
 fn every_set_gives_the_bits_of_the_arrays() {
     let pool = ThreadPool::new(1).unwrap();
-    let mut rng = Rng::new(21);
+    let mut rng = SplitMix::new(21);
     let sets: Vec<Isa> = Isa::available().filter(|isa| isa.name() != Scalar::NAME).collect();
     println!("instruction sets compared with arrays: {}", names(&sets));
     for dtype in TYPES {
@@ -79,7 +80,7 @@ fn extreme_quants_do_not_saturate() {
     for dtype in TYPES.into_iter().filter(|t| t.is_quantized() && *t != DType::MXFP4) {
         let (k, n_rows) = (512, 3);
         for fill in [0x00, 0x7f, 0x80, 0xff] {
-            let mut w = weights(&mut Rng::new(5), dtype, k, n_rows);
+            let mut w = weights(&mut SplitMix::new(5), dtype, k, n_rows);
             // All but what may be a scale as f16, which stays a number.
             let block = dtype.block_bytes();
             for (i, byte) in w.iter_mut().enumerate() {

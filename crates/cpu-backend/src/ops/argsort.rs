@@ -1,10 +1,11 @@
 //! ARGSORT: where the elements of each row stand in its order.
 
 use quipu_graph::{Op, SortOrder};
+use quipu_std_sort::sort_by;
 
 #[cfg(test)]
 use super::battery::{Battery, Case, Layout, SHAPES};
-use super::std_sort::sort_by;
+
 use super::{BadRow, Context, OpKernel, Part, Step};
 use crate::pool::Team;
 
@@ -64,34 +65,4 @@ pub(super) fn cases(battery: &mut Battery) {
     let a = case.f32([12, 1, 1, 1], Layout::Dense, &[f32::NAN; 12]);
     let out = case.graph.argsort(a, SortOrder::Descending).unwrap();
     battery.bytes("argsort of NaN", &mut case, out, &std::array::from_fn::<i32, 12, _>(|i| i as i32));
-}
-
-#[cfg(test)]
-mod tests {
-    use super::sort_by;
-
-    fn descending(values: &[f32]) -> Vec<i32> {
-        let mut numbers: Vec<i32> = (0..values.len() as i32).collect();
-        sort_by(&mut numbers, |a, b| values[a as usize] > values[b as usize]);
-        numbers
-    }
-
-    /// Orders that libstdc++'s `std::sort` gave.
-    #[test]
-    fn ties_end_as_in_libstdcxx() {
-        let values = |n: usize| -> Vec<f32> { (0..n).map(|i| (i * 7 % 5) as f32).collect() };
-        assert_eq!(descending(&values(16)), [2, 7, 12, 4, 9, 14, 1, 6, 11, 3, 8, 13, 0, 5, 10, 15]);
-        assert_eq!(descending(&values(17)), [2, 12, 7, 14, 4, 9, 1, 16, 11, 6, 8, 13, 3, 10, 5, 15, 0]);
-        let expected = [
-            47, 32, 27, 37, 22, 42, 17, 12, 52, 62, 7, 2, 57, 44, 34, 29, 39, 24, 4, 59, 9, 19, 49, 14, 54,
-            46, 41, 1, 61, 36, 51, 56, 6, 26, 11, 21, 31, 16, 48, 63, 3, 58, 8, 53, 13, 18, 33, 43, 23, 28,
-            38, 55, 0, 30, 60, 5, 35, 45, 10, 25, 40, 50, 15, 20,
-        ];
-        assert_eq!(descending(&values(64)), expected);
-        // 3000 numbers, as the FNV-1a hash of their order.
-        let values: Vec<f32> = (0..3000usize).map(|i| (i * i % 7) as f32).collect();
-        let mix = |hash: u64, i: &i32| (hash ^ *i as u64).wrapping_mul(1_099_511_628_211);
-        let hash = descending(&values).iter().fold(14_695_981_039_346_656_037, mix);
-        assert_eq!(hash, 9_583_746_560_465_196_219);
-    }
 }

@@ -9,6 +9,7 @@ use std::collections::BTreeSet;
 use half::f16;
 use quipu_backend::{Backend, BufferTable, BufferType};
 use quipu_graph::{BufferId, DType, Graph, RULES, Storage, TensorId};
+use quipu_testing::SplitMix;
 
 use crate::isa::Isa;
 use crate::{CpuBackend, CpuBufferType};
@@ -36,20 +37,17 @@ impl Layout {
 pub struct Case {
     pub graph: Graph,
     leafs: Vec<(TensorId, Vec<u8>)>,
-    noise: u64,
+    noise: SplitMix,
 }
 
 impl Case {
     pub fn new(seed: u64) -> Case {
-        Case { graph: Graph::new(), leafs: Vec::new(), noise: seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1 }
+        Case { graph: Graph::new(), leafs: Vec::new(), noise: SplitMix::new(seed) }
     }
 
     /// A number in -1..1, deterministic.
     pub fn noise(&mut self) -> f32 {
-        self.noise ^= self.noise << 13;
-        self.noise ^= self.noise >> 7;
-        self.noise ^= self.noise << 17;
-        (self.noise >> 40) as f32 / (1u64 << 23) as f32 - 1.0
+        self.noise.signed()
     }
 
     pub fn leaf<T: bytemuck::Pod>(&mut self, dtype: DType, ne: [usize; 4], values: &[T]) -> TensorId {

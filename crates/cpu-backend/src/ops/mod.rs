@@ -24,7 +24,6 @@ mod rope;
 mod rows;
 mod scale;
 mod soft_max;
-mod std_sort;
 mod sum_rows;
 mod unary;
 

@@ -4,26 +4,7 @@ use quipu_backend::{Backend, BufferTable, BufferType, Error};
 use quipu_cpu_backend::isa::Isa;
 use quipu_cpu_backend::{CpuBackend, CpuBufferType};
 use quipu_graph::{BufferId, DType, Graph, Storage, TensorId};
-
-/// Deterministic noise.
-pub struct Noise(u64);
-
-impl Noise {
-    pub fn new(seed: u64) -> Noise {
-        Noise(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1)
-    }
-
-    pub fn next(&mut self) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0
-    }
-
-    pub fn floats(&mut self, n: usize, scale: f32) -> Vec<f32> {
-        (0..n).map(|_| ((self.next() >> 40) as f32 / (1u64 << 23) as f32 - 1.0) * scale).collect()
-    }
-}
+use quipu_testing::{SplitMix, nmse};
 
 pub fn bytes<T: bytemuck::Pod>(values: &[T]) -> Vec<u8> {
     bytemuck::cast_slice(values).to_vec()
@@ -38,12 +19,12 @@ pub fn floats(bytes: &[u8]) -> Vec<f32> {
 pub struct Case {
     pub graph: Graph,
     pub data: Vec<(TensorId, Vec<u8>)>,
-    pub noise: Option<Noise>,
+    pub noise: Option<SplitMix>,
 }
 
 impl Case {
     pub fn new(seed: u64) -> Case {
-        Case { graph: Graph::new(), data: Vec::new(), noise: Some(Noise::new(seed)) }
+        Case { graph: Graph::new(), data: Vec::new(), noise: Some(SplitMix::new(seed)) }
     }
 
     pub fn leaf(&mut self, dtype: DType, ne: [usize; 4], bytes: Vec<u8>) -> TensorId {
@@ -126,7 +107,7 @@ impl Case {
     /// Runs, and compares both paths with the expected f32.
     pub fn check(&mut self, out: TensorId, expected: &[f64], nmse_bound: f64) {
         for got in self.run_both(out) {
-            let error = nmse(&floats(&got), expected);
+            let error = nmse(expected, &floats(&got));
             assert!(error <= nmse_bound, "NMSE {error:e} over {nmse_bound:e}");
         }
     }
@@ -139,12 +120,4 @@ impl Case {
         let n_nodes = self.graph.nodes().len();
         backend.compute(&self.graph, 0..n_nodes, &mut table, None)
     }
-}
-
-pub fn nmse(got: &[f32], expected: &[f64]) -> f64 {
-    assert_eq!(got.len(), expected.len());
-    let error: f64 = got.iter().zip(expected).map(|(g, e)| (f64::from(*g) - e).powi(2)).sum();
-    let size: f64 = expected.iter().map(|e| e * e).sum();
-    // `max` would hide NaN.
-    if size == 0.0 { error } else { error / size }
 }

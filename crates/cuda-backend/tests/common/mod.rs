@@ -12,39 +12,14 @@ use quipu_cpu_backend::isa::Isa;
 use quipu_cpu_backend::{CpuBackend, CpuBufferType};
 pub use quipu_cuda_backend::driver::Value;
 use quipu_cuda_backend::kernels::{self, Kernel, Kind, TensorArg};
+pub use quipu_cuda_emulation::skipped;
 use quipu_cuda_emulation::{self as emulation, Order};
 use quipu_graph::{BufferId, DType, Graph, Storage, TensorId};
+pub use quipu_testing::rows::encode;
+use quipu_testing::{SplitMix, nmse};
 
 /// Bytes between regions.
 const GUARD: usize = 256;
-
-/// Says that there is nothing to run, if so.
-pub fn skipped() -> bool {
-    if !emulation::is_available() {
-        println!("skipped: built without a C++ compiler, so without the kernels' emulation");
-    }
-    !emulation::is_available()
-}
-
-/// Deterministic noise.
-pub struct Noise(u64);
-
-impl Noise {
-    pub fn new(seed: u64) -> Noise {
-        Noise(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1)
-    }
-
-    pub fn next(&mut self) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0
-    }
-
-    pub fn floats(&mut self, n: usize, scale: f32) -> Vec<f32> {
-        (0..n).map(|_| ((self.next() >> 40) as f32 / (1u64 << 23) as f32 - 1.0) * scale).collect()
-    }
-}
 
 pub fn bytes<T: bytemuck::Pod>(values: &[T]) -> Vec<u8> {
     bytemuck::cast_slice(values).to_vec()
@@ -52,23 +27,6 @@ pub fn bytes<T: bytemuck::Pod>(values: &[T]) -> Vec<u8> {
 
 pub fn floats(bytes: &[u8]) -> Vec<f32> {
     bytes.as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b)).collect()
-}
-
-/// `values` as rows of `dtype`.
-pub fn encode(dtype: DType, values: &[f32], ne0: usize) -> Vec<u8> {
-    match dtype {
-        DType::F32 => bytes(values),
-        DType::F16 => bytes(&values.iter().map(|v| half::f16::from_f32(*v)).collect::<Vec<_>>()),
-        DType::BF16 => bytes(&values.iter().map(|v| half::bf16::from_f32(*v)).collect::<Vec<_>>()),
-        _ => {
-            let row = dtype.row_bytes(ne0).unwrap();
-            let mut out = vec![0; row * (values.len() / ne0)];
-            for (x, out) in values.chunks(ne0).zip(out.chunks_mut(row)) {
-                quipu_quant::quantize_row(dtype, x, out).unwrap();
-            }
-            out
-        }
-    }
 }
 
 /// An argument of a launch.
@@ -86,12 +44,12 @@ pub enum Arg {
 pub struct Case {
     pub graph: Graph,
     data: Vec<(TensorId, Vec<u8>)>,
-    pub noise: Noise,
+    pub noise: SplitMix,
 }
 
 impl Case {
     pub fn new(seed: u64) -> Case {
-        Case { graph: Graph::new(), data: Vec::new(), noise: Noise::new(seed) }
+        Case { graph: Graph::new(), data: Vec::new(), noise: SplitMix::new(seed) }
     }
 
     pub fn leaf(&mut self, dtype: DType, ne: [usize; 4], bytes: Vec<u8>) -> TensorId {
@@ -287,17 +245,10 @@ impl Scratch {
     }
 }
 
-pub fn nmse(got: &[f32], expected: &[f32]) -> f64 {
-    assert_eq!(got.len(), expected.len());
-    let error: f64 = got.iter().zip(expected).map(|(g, e)| (f64::from(*g) - f64::from(*e)).powi(2)).sum();
-    let size: f64 = expected.iter().map(|e| f64::from(*e).powi(2)).sum();
-    if size == 0.0 { error } else { error / size }
-}
-
 /// Compares f32 results.
 #[track_caller]
 pub fn assert_near(what: &str, got: &[u8], expected: &[u8], bound: f64) {
-    let error = nmse(&floats(got), &floats(expected));
+    let error = nmse(&floats(expected), &floats(got));
     // A NaN must fail too.
     assert!(error <= bound, "{what}: NMSE {error:e} over {bound:e}");
 }

@@ -4,7 +4,8 @@
 use quipu_backend::{BufferTable, Device, Error, Scheduler};
 use quipu_graph::{DType, GluOp, Graph, RopeMode, RopeParams, TensorId, UnaryOp};
 
-use super::Lcg;
+use quipu_testing::rows::encode;
+use quipu_testing::{SplitMix, nmse};
 
 /// NMSE that is allowed where nothing is quantised or rounded to 16 bits.
 const FLOAT: f64 = 1e-6;
@@ -38,12 +39,12 @@ impl Outcome {
 struct Builder {
     graph: Graph,
     inputs: Vec<(TensorId, Vec<u8>)>,
-    random: Lcg,
+    random: SplitMix,
 }
 
 impl Builder {
     fn new(seed: u64) -> Builder {
-        Builder { graph: Graph::new(), inputs: Vec::new(), random: Lcg(seed) }
+        Builder { graph: Graph::new(), inputs: Vec::new(), random: SplitMix::new(seed) }
     }
 
     fn bytes(&mut self, dtype: DType, ne: [usize; 4], bytes: Vec<u8>) -> TensorId {
@@ -55,8 +56,7 @@ impl Builder {
 
     fn noise(&mut self, dtype: DType, ne: [usize; 4], scale: f32) -> TensorId {
         let n: usize = ne.iter().product();
-        let values: Vec<f32> = (0..n).map(|_| self.random.uniform() * scale).collect();
-        let bytes = values.chunks(ne[0]).flat_map(|row| super::row_bytes(dtype, row)).collect();
+        let bytes = encode(dtype, &self.random.floats(n, scale), ne[0]);
         self.bytes(dtype, ne, bytes)
     }
 
@@ -77,7 +77,7 @@ impl Builder {
         let sees = |i: usize| i % n_kv <= n_kv - n_tokens + i / n_kv;
         let values: Vec<f32> =
             (0..n_kv * n_tokens).map(|i| if sees(i) { 0.0 } else { f32::NEG_INFINITY }).collect();
-        let bytes = values.chunks(n_kv).flat_map(|row| super::row_bytes(dtype, row)).collect();
+        let bytes = encode(dtype, &values, n_kv);
         self.bytes(dtype, [n_kv, n_tokens, 1, 1], bytes)
     }
 
@@ -333,5 +333,5 @@ fn run_on(case: &Case, device: &dyn Device) -> Result<Vec<f32>, Error> {
 /// Runs a case on the device and on the CPU.
 pub fn run(case: &Case, device: &dyn Device, cpu: &dyn Device) -> Result<Outcome, Error> {
     let (found, expected) = (run_on(case, device)?, run_on(case, cpu)?);
-    Ok(Outcome { name: case.name.clone(), nmse: super::nmse(&found, &expected), bound: case.bound })
+    Ok(Outcome { name: case.name.clone(), nmse: nmse(&expected, &found), bound: case.bound })
 }

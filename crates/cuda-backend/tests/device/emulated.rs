@@ -5,14 +5,7 @@ use std::ffi::c_void;
 use quipu_cuda_backend::driver::{Launch, Value};
 use quipu_cuda_backend::{CudaDevice, RecordingDriver};
 use quipu_cuda_emulation as emulation;
-
-/// Says that there is nothing to run, if so.
-pub fn skipped() -> bool {
-    if !emulation::is_available() {
-        println!("skipped: built without a C++ compiler, so without the kernels' emulation");
-    }
-    !emulation::is_available()
-}
+pub use quipu_cuda_emulation::skipped;
 
 /// A device whose kernels run in the emulation, and the driver behind it.
 pub fn emulated(total: usize) -> (CudaDevice, RecordingDriver) {

@@ -7,92 +7,19 @@ use std::sync::Arc;
 
 use quipu_backend::Device;
 use quipu_decoder::{Batch, Context, ContextParams};
-use quipu_gguf::{GgufFile, GgufWriter, Value as Metadata};
+use quipu_gguf::GgufFile;
 use quipu_graph::DType;
 use quipu_model::{LoadParams, Model};
+use quipu_testing::TinyLlama;
 
-pub const N_VOCAB: usize = 96;
-pub const N_EMBD: usize = 256;
-const N_FF: usize = 512;
-const N_EMBD_KV: usize = 128;
-
-/// Numbers that look random and are the same everywhere.
-pub struct Lcg(pub u64);
-
-impl Lcg {
-    pub fn uniform(&mut self) -> f32 {
-        self.0 = self.0.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
-        (self.0 >> 40) as f32 / (1u64 << 23) as f32 - 1.0
-    }
+/// 4 heads of 64, 2 of keys and values, 96 tokens.
+fn sizes(n_layer: usize, types: &[DType]) -> TinyLlama<'_> {
+    TinyLlama { n_layer, n_vocab: 96, n_embd: 256, n_ff: 512, n_head: 4, n_head_kv: 2, types }
 }
 
-/// A row of any type with a quantizer.
-pub fn row_bytes(dtype: DType, values: &[f32]) -> Vec<u8> {
-    match dtype {
-        DType::F32 => bytemuck::cast_slice(values).to_vec(),
-        DType::F16 => values.iter().flat_map(|v| half::f16::from_f32(*v).to_le_bytes()).collect(),
-        DType::BF16 => values.iter().flat_map(|v| half::bf16::from_f32(*v).to_le_bytes()).collect(),
-        _ => {
-            let mut out = vec![0; dtype.row_bytes(values.len()).expect("whole blocks")];
-            quipu_quant::quantize_row(dtype, values, &mut out).expect("a type with a quantizer");
-            out
-        }
-    }
-}
-
-/// A llama of `n_layer` layers as a GGUF file: 4 heads of 64, 2 KV heads, 96 tokens. `types` are used in turn for the matrices.
+/// A llama of `n_layer` layers as a GGUF file. `types` are used in turn for the matrices.
 pub fn llama(n_layer: usize, types: &[DType]) -> Vec<u8> {
-    let mut writer = GgufWriter::new();
-    let mut set = |key: &str, value: Metadata| writer.metadata.set(key, value);
-    set("general.architecture", Metadata::from("llama"));
-    let sizes = [
-        ("block_count", n_layer),
-        ("embedding_length", N_EMBD),
-        ("attention.head_count", 4),
-        ("attention.head_count_kv", 2),
-        ("feed_forward_length", N_FF),
-        ("context_length", 512),
-        ("vocab_size", N_VOCAB),
-    ];
-    for (key, value) in sizes {
-        set(&format!("llama.{key}"), Metadata::U32(value as u32));
-    }
-    set("llama.attention.layer_norm_rms_epsilon", Metadata::F32(1e-5));
-    let (e, kv, ff, vocab) = (N_EMBD as u64, N_EMBD_KV as u64, N_FF as u64, N_VOCAB as u64);
-    let mut tensors = vec![
-        ("token_embd.weight".to_owned(), vec![e, vocab]),
-        ("output_norm.weight".to_owned(), vec![e]),
-        ("output.weight".to_owned(), vec![e, vocab]),
-    ];
-    for il in 0..n_layer {
-        let layer = [
-            ("attn_norm", vec![e]),
-            ("attn_q", vec![e, e]),
-            ("attn_k", vec![e, kv]),
-            ("attn_v", vec![e, kv]),
-            ("attn_output", vec![e, e]),
-            ("ffn_norm", vec![e]),
-            ("ffn_gate", vec![e, ff]),
-            ("ffn_up", vec![e, ff]),
-            ("ffn_down", vec![ff, e]),
-        ];
-        tensors.extend(layer.map(|(name, dims)| (format!("blk.{il}.{name}.weight"), dims)));
-    }
-    let dtype = |i: usize, dims: &[u64]| if dims.len() == 1 { DType::F32 } else { types[i % types.len()] };
-    for (i, (name, dims)) in tensors.iter().enumerate() {
-        writer.add_tensor(name, dtype(i, dims), dims).expect("a valid tensor");
-    }
-    let mut bytes = Vec::new();
-    let written = writer.write_to(&mut bytes, |i, sink| {
-        let dims = &tensors[i].1;
-        let mut random = Lcg(i as u64 + 1);
-        let n: u64 = dims.iter().product();
-        let (scale, shift) = if dims.len() == 1 { (0.1, 1.0) } else { (1.7 / (dims[0] as f32).sqrt(), 0.0) };
-        let values: Vec<f32> = (0..n).map(|_| random.uniform() * scale + shift).collect();
-        values.chunks(dims[0] as usize).try_for_each(|row| sink.write_all(&row_bytes(dtype(i, dims), row)))
-    });
-    written.expect("writing to memory");
-    bytes
+    sizes(n_layer, types).gguf()
 }
 
 pub fn load(bytes: &[u8], device: &dyn Device) -> Arc<Model> {
@@ -106,8 +33,7 @@ pub fn params() -> ContextParams {
 }
 
 pub fn tokens(n: usize) -> Vec<u32> {
-    let mut random = Lcg(77);
-    (0..n).map(|_| ((random.uniform() + 1.0) * 0.5 * N_VOCAB as f32) as u32 % N_VOCAB as u32).collect()
+    sizes(0, &[]).tokens(n, 77)
 }
 
 /// Logits of all tokens: `prompt` of them at once, the rest one by one.
@@ -125,13 +51,6 @@ pub fn logits(context: &mut Context, tokens: &[u32], prompt: usize) -> Vec<Vec<f
         first += n;
     }
     out
-}
-
-pub fn nmse(found: &[f32], expected: &[f32]) -> f64 {
-    let pairs = || found.iter().zip(expected).map(|(a, b)| (f64::from(*a), f64::from(*b)));
-    let error: f64 = pairs().map(|(a, b)| (a - b) * (a - b)).sum();
-    let power: f64 = pairs().map(|(_, b)| b * b).sum();
-    error / power
 }
 
 pub fn argmax(values: &[f32]) -> usize {

@@ -4,12 +4,10 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use quipu_backend::{
-    Abort, Backend, Buffer, BufferTable, BufferType, Device, DeviceKind, DeviceMemory, Error, HostBytes,
-    Prepared,
-};
+use quipu_backend::{Abort, Backend, BufferTable, Error, Prepared};
 use quipu_cpu_backend::CpuDevice;
-use quipu_graph::{Graph, TensorId};
+use quipu_graph::Graph;
+use quipu_testing::{Hook, HookedDevice};
 
 /// Runs left until one fails, and how: [`Trigger::NEVER`] for none.
 #[derive(Clone, Debug)]
@@ -43,97 +41,34 @@ impl Trigger {
 }
 
 /// The CPU, but for the runs that the trigger spoils.
-#[derive(Debug)]
-pub struct FaultyDevice {
-    pub cpu: CpuDevice,
-    pub trigger: Trigger,
-}
+pub type FaultyDevice = HookedDevice<CpuDevice, Trigger>;
 
-#[derive(Debug)]
-struct FaultyBackend {
-    cpu: Box<dyn Backend>,
-    trigger: Trigger,
-}
-
-impl Device for FaultyDevice {
-    fn name(&self) -> &str {
-        self.cpu.name()
-    }
-
-    fn description(&self) -> String {
-        self.cpu.description()
-    }
-
-    fn kind(&self) -> DeviceKind {
-        self.cpu.kind()
-    }
-
-    fn memory(&self) -> DeviceMemory {
-        self.cpu.memory()
-    }
-
-    fn buffer_type(&self) -> Arc<dyn BufferType> {
-        self.cpu.buffer_type()
-    }
-
-    fn weight_buffer_types(&self) -> Vec<Arc<dyn BufferType>> {
-        self.cpu.weight_buffer_types()
-    }
-
-    fn buffer_from_host(&self, bytes: HostBytes) -> Option<Arc<dyn Buffer>> {
-        self.cpu.buffer_from_host(bytes)
-    }
-
-    fn backend(&self, n_threads: usize) -> Result<Box<dyn Backend>, Error> {
-        let cpu = self.cpu.backend(n_threads)?;
-        Ok(Box::new(FaultyBackend { cpu, trigger: self.trigger.clone() }))
-    }
-}
-
-impl Backend for FaultyBackend {
-    fn name(&self) -> &str {
-        self.cpu.name()
-    }
-
-    fn buffer_type(&self) -> Arc<dyn BufferType> {
-        self.cpu.buffer_type()
-    }
-
-    fn supports_op(&self, graph: &Graph, node: TensorId) -> bool {
-        self.cpu.supports_op(graph, node)
-    }
-
-    fn supports_buffer(&self, buffer: &dyn Buffer) -> bool {
-        self.cpu.supports_buffer(buffer)
-    }
-
-    fn set_n_threads(&mut self, n_threads: usize) -> Result<(), Error> {
-        self.cpu.set_n_threads(n_threads)
-    }
-
+impl Hook for Trigger {
     /// All of the nodes, and the first half of them.
     fn prepare(
-        &mut self,
+        &self,
+        inner: &mut dyn Backend,
         graph: &Graph,
         nodes: Range<usize>,
         buffers: &BufferTable,
     ) -> Result<Prepared, Error> {
         let half = nodes.start..nodes.start + nodes.len() / 2;
-        let whole = self.cpu.prepare(graph, nodes, buffers)?;
-        Ok(Prepared::new((whole, self.cpu.prepare(graph, half, buffers)?)))
+        let whole = inner.prepare(graph, nodes, buffers)?;
+        Ok(Prepared::new((whole, inner.prepare(graph, half, buffers)?)))
     }
 
     fn run(
-        &mut self,
+        &self,
+        inner: &mut dyn Backend,
         prepared: &mut Prepared,
         buffers: &mut BufferTable,
         abort: Option<Abort<'_>>,
     ) -> Result<(), Error> {
         let (whole, half) = prepared.get_mut::<(Prepared, Prepared)>().expect("its own");
-        if !self.trigger.fires() {
-            return self.cpu.run(whole, buffers, abort);
+        if !self.fires() {
+            return inner.run(whole, buffers, abort);
         }
-        self.cpu.run(half, buffers, abort)?;
+        inner.run(half, buffers, abort)?;
         Err(Error::Device { device: "FAULTY".to_owned(), message: "told to fail".to_owned() })
     }
 }

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use quipu_sampler::{TokenId, Vocabulary};
+use quipu_testing::SplitMix;
 
 /// Token `i` stands for `texts[i]`; those of the form `</...>` end generation.
 pub struct Texts(pub Vec<Vec<u8>>);
@@ -52,28 +53,7 @@ impl Vocabulary for Texts {
     }
 }
 
-/// xorshift64*, for test data.
-pub struct Random(u64);
-
-impl Random {
-    pub fn new(seed: u64) -> Self {
-        Self(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1)
-    }
-
-    pub fn next(&mut self) -> u64 {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        self.0.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 16
-    }
-
-    /// Below `n`.
-    pub fn below(&mut self, n: usize) -> usize {
-        self.next() as usize % n
-    }
-
-    /// From -8 to 8.
-    pub fn logit(&mut self) -> f32 {
-        (self.next() % 65536) as f32 / 4096.0 - 8.0
-    }
+/// A logit from -8 to 8.
+pub fn logit(random: &mut SplitMix) -> f32 {
+    random.signed() * 8.0
 }

@@ -1,26 +1,7 @@
 //! Seeded texts that visit the corners of tokenizers. Recorded ids depend on them: do not change a seed's texts.
 #![allow(dead_code, reason = "every test file uses its own part")]
 
-/// SplitMix64.
-pub struct Random(pub u64);
-
-impl Random {
-    pub fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        z ^ (z >> 31)
-    }
-
-    pub fn below(&mut self, n: usize) -> usize {
-        (self.next() % n as u64) as usize
-    }
-
-    fn pick<T: Copy>(&mut self, items: &[T]) -> T {
-        items[self.below(items.len())]
-    }
-}
+use quipu_testing::SplitMix;
 
 const RANGES: &[(u32, u32)] = &[
     (0x20, 0x7E),
@@ -155,32 +136,32 @@ const SPECIAL: &[&str] = &[
 ];
 
 /// A text of some parts; `special` are texts of special tokens of the vocabulary at hand. No byte is 0.
-pub fn text(random: &mut Random, special: &[&[u8]]) -> Vec<u8> {
+pub fn text(random: &mut SplitMix, special: &[&[u8]]) -> Vec<u8> {
     let mut text = Vec::new();
-    let raw_bytes = random.below(12) == 0;
-    for _ in 0..=random.below(14) {
-        match random.below(14) {
+    let raw_bytes = random.index(12) == 0;
+    for _ in 0..=random.index(14) {
+        match random.index(14) {
             0..=2 => text.extend(random.pick(WORDS).bytes()),
             3 => text.extend(random.pick(CONTRACTIONS).bytes()),
             4..=6 => text.extend(random.pick(SPACES).bytes()),
-            7 => text.extend(std::iter::repeat_n(random.pick(b" \n\t \r "), random.below(40))),
-            8 => text.extend((0..random.below(12)).map(|_| b'0' + random.below(10) as u8)),
+            7 => text.extend(std::iter::repeat_n(random.pick(b" \n\t \r "), random.index(40))),
+            8 => text.extend((0..random.index(12)).map(|_| b'0' + random.index(10) as u8)),
             9 => text.extend(random.pick(SPECIAL).bytes()),
             10 if !special.is_empty() => {
-                for _ in 0..=random.below(3) {
+                for _ in 0..=random.index(3) {
                     text.extend(random.pick(special));
                 }
             }
-            11 if raw_bytes => text.extend((0..random.below(8)).map(|_| match random.below(256) as u8 {
+            11 if raw_bytes => text.extend((0..random.index(8)).map(|_| match random.index(256) as u8 {
                 // 0 ends a text; the reference throws on some sequences that begin with the others.
                 0 | 0xF4..=0xF7 => 0x80,
                 byte => byte,
             })),
-            12 => text.extend((0..random.below(10)).map(|_| b'a' + random.below(26) as u8)),
+            12 => text.extend((0..random.index(10)).map(|_| b'a' + random.index(26) as u8)),
             _ => {
                 let (first, last) = random.pick(RANGES);
-                for _ in 0..random.below(12) {
-                    let cpt = first + random.below((last - first + 1) as usize) as u32;
+                for _ in 0..random.index(12) {
+                    let cpt = first + random.index((last - first + 1) as usize) as u32;
                     let mut utf8 = [0; 4];
                     text.extend(char::from_u32(cpt).unwrap_or('\u{FFFD}').encode_utf8(&mut utf8).bytes());
                 }

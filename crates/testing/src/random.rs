@@ -24,6 +24,39 @@ impl SplitMix {
         self.next_u64() % n.max(1)
     }
 
+    /// An index below `n`; 0 if `n` is 0.
+    pub fn index(&mut self, n: usize) -> usize {
+        self.below(n as u64) as usize
+    }
+
+    /// Whether one of `n` equally likely things happened.
+    pub fn one_in(&mut self, n: u64) -> bool {
+        self.below(n) == 0
+    }
+
+    /// One of the items.
+    ///
+    /// # Panics
+    /// If there is none.
+    pub fn pick<T: Copy>(&mut self, items: &[T]) -> T {
+        items[self.index(items.len())]
+    }
+
+    /// Uniform from 0 to below 1, in steps of 2^-24.
+    pub fn fraction(&mut self) -> f32 {
+        (self.next_u64() >> 40) as f32 / (1u64 << 24) as f32
+    }
+
+    /// Uniform from -1 to below 1, in steps of 2^-23.
+    pub fn signed(&mut self) -> f32 {
+        (self.next_u64() >> 40) as f32 / (1u64 << 23) as f32 - 1.0
+    }
+
+    /// `n` values, uniform from `-scale` to below `scale`.
+    pub fn floats(&mut self, n: usize, scale: f32) -> Vec<f32> {
+        (0..n).map(|_| self.signed() * scale).collect()
+    }
+
     /// Nearly normal with mean 0 and variance 1: the sum of twelve uniform numbers, less its mean.
     pub fn normal(&mut self) -> f32 {
         let sum: u64 = (0..12).map(|_| self.next_u64() >> 40).sum();
@@ -31,7 +64,7 @@ impl SplitMix {
     }
 }
 
-/// FNV-1a, to name contents in provenance notes.
+/// FNV-1a, to name contents and to seed by a name.
 pub fn fnv1a(bytes: &[u8]) -> u64 {
     bytes.iter().fold(0xCBF2_9CE4_8422_2325, |hash, b| (hash ^ u64::from(*b)).wrapping_mul(0x0100_0000_01B3))
 }
@@ -53,5 +86,14 @@ mod tests {
     fn known_values() {
         assert_eq!(SplitMix::new(0).next_u64(), 0xE220_A839_7B1D_CDAF);
         assert_eq!(fnv1a(b"a"), 0xAF63_DC4C_8601_EC8C);
+    }
+
+    #[test]
+    fn ranges_are_kept() {
+        let mut random = SplitMix::new(2);
+        for _ in 0..10_000 {
+            assert!(random.index(7) < 7 && random.below(0) == 0);
+            assert!((0.0..1.0).contains(&random.fraction()) && (-1.0..1.0).contains(&random.signed()));
+        }
     }
 }

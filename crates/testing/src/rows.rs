@@ -1,9 +1,31 @@
-//! Seeded inputs for tests and benches: random weights of every type, valid in every bit.
+//! Rows and matrices of any tensor type.
 
 use half::{bf16, f16};
-use quipu_quant::DType;
+use quipu_quant::{DType, quantize_row};
 
-/// The types that have vector kernels.
+use crate::SplitMix;
+
+/// `values` as rows of `ne0` elements in the file layout of `dtype`.
+///
+/// # Panics
+/// If a row is no whole number of blocks, or the type has no quantizer.
+pub fn encode(dtype: DType, values: &[f32], ne0: usize) -> Vec<u8> {
+    match dtype {
+        DType::F32 => values.iter().flat_map(|v| v.to_le_bytes()).collect(),
+        DType::F16 => values.iter().flat_map(|v| f16::from_f32(*v).to_le_bytes()).collect(),
+        DType::BF16 => values.iter().flat_map(|v| bf16::from_f32(*v).to_le_bytes()).collect(),
+        _ => {
+            let row = dtype.row_bytes(ne0).expect("whole blocks");
+            let mut out = vec![0; row * (values.len() / ne0)];
+            for (values, out) in values.chunks_exact(ne0).zip(out.chunks_exact_mut(row)) {
+                quantize_row(dtype, values, out).expect("a type with a quantizer");
+            }
+            out
+        }
+    }
+}
+
+/// The types that have vector kernels, all of which [`weights`] makes.
 pub const TYPES: [DType; 28] = [
     DType::F32,
     DType::F16,
@@ -35,43 +57,16 @@ pub const TYPES: [DType; 28] = [
     DType::NVFP4,
 ];
 
-/// SplitMix64.
-pub struct Rng(u64);
-
-impl Rng {
-    /// A generator with its own sequence per seed.
-    pub fn new(seed: u64) -> Rng {
-        Rng(seed)
-    }
-
-    /// The next 64 random bits.
-    pub fn bits(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let z = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    /// Uniform in -1..1.
-    pub fn float(&mut self) -> f32 {
-        (self.bits() >> 40) as f32 / (1 << 23) as f32 - 1.0
-    }
-
-    /// `n` values, uniform in -scale..scale.
-    pub fn floats(&mut self, n: usize, scale: f32) -> Vec<f32> {
-        (0..n).map(|_| self.float() * scale).collect()
-    }
-}
-
 /// `n_rows` rows of `k` random weights of `dtype`: random quants, moderate scales.
 ///
 /// # Panics
 /// If `k` is no whole number of blocks.
-pub fn weights(rng: &mut Rng, dtype: DType, k: usize, n_rows: usize) -> Vec<u8> {
+pub fn weights(random: &mut SplitMix, dtype: DType, k: usize, n_rows: usize) -> Vec<u8> {
     let row = dtype.row_bytes(k).expect("whole blocks");
-    let mut bytes: Vec<u8> = (0..(row * n_rows).div_ceil(8)).flat_map(|_| rng.bits().to_le_bytes()).collect();
+    let mut bytes: Vec<u8> =
+        (0..(row * n_rows).div_ceil(8)).flat_map(|_| random.next_u64().to_le_bytes()).collect();
     bytes.truncate(row * n_rows);
-    let mut half = |at: &mut [u8]| at.copy_from_slice(&f16::from_f32(rng.float() * 0.1).to_le_bytes());
+    let mut half = |at: &mut [u8]| at.copy_from_slice(&f16::from_f32(random.signed() * 0.1).to_le_bytes());
     for block in bytes.chunks_exact_mut(dtype.block_bytes()) {
         match dtype {
             DType::Q8_0
@@ -106,7 +101,7 @@ pub fn weights(rng: &mut Rng, dtype: DType, k: usize, n_rows: usize) -> Vec<u8> 
             _ => {}
         }
     }
-    let mut floats = || rng.float();
+    let mut floats = || random.signed();
     match dtype {
         DType::F32 => bytes.chunks_exact_mut(4).for_each(|b| b.copy_from_slice(&floats().to_le_bytes())),
         DType::F16 => {
@@ -120,15 +115,4 @@ pub fn weights(rng: &mut Rng, dtype: DType, k: usize, n_rows: usize) -> Vec<u8> 
         _ => {}
     }
     bytes
-}
-
-/// Normalised mean squared error of `got` against `want`.
-pub fn nmse(got: &[f32], want: &[f32]) -> f64 {
-    let mut error = 0.0;
-    let mut power = 0.0;
-    for (g, w) in got.iter().zip(want) {
-        error += (f64::from(*g) - f64::from(*w)).powi(2);
-        power += f64::from(*w).powi(2);
-    }
-    error / power.max(f64::MIN_POSITIVE)
 }

@@ -203,7 +203,7 @@ fn toys(checkout: &Checkout, progress: &mut dyn FnMut(&str)) -> Result<BTreeMap<
 /// Records goldens from a checkout.
 ///
 /// # Errors
-/// A probe failed, a model is refused here, or a file could not be written.
+/// A file could not be written; or models that one of the engines refuses, after all others were recorded.
 pub fn record(checkout: &Checkout, date: &str) -> Result<(), Error> {
     let mut values: Vec<f32> = Vec::new();
     let what = format!("logits of the last {N_RECORDED} of {N_TOKENS} positions, ubatch 512, repack off");
@@ -219,35 +219,59 @@ pub fn record(checkout: &Checkout, date: &str) -> Result<(), Error> {
         ]),
         ..Index::default()
     };
-    let tokens = tokens(TOKEN_SEED, N_TOKENS);
+    let mut refused = Vec::new();
     for (case, small, dtype) in cases() {
-        let bytes = small.gguf(dtype, WEIGHT_SEED)?;
-        let file = tempfile::NamedTempFile::new().map_err(Error::io("temporary file"))?;
-        std::fs::write(file.path(), &bytes).map_err(Error::io(file.path()))?;
-        let whole = reference(checkout, file.path(), 512)?;
-        let short = nmse(&whole, &reference(checkout, file.path(), SHORT)?);
-        let spread = short.max(nmse(&whole, &reference(checkout, file.path(), 1)?));
-        let model_hash = format!("{:016x}", fnv1a(&bytes));
-        let gguf = GgufFile::from_vec(bytes).map_err(Error::engine(&case))?;
-        let distance = nmse(&whole, &ours(&case, &gguf, 512, &tokens)?);
-        let recorded = &whole[whole.len() - N_RECORDED * N_VOCAB..];
-        let mut unproved = Vec::new();
-        if dtype == DType::F32 {
-            for (part, error) in without(&case, small, recorded)? {
-                if error <= bound(spread) {
-                    unproved.push(part.to_owned());
-                }
+        match answers(checkout, &case, small, dtype) {
+            Ok((golden, recorded)) => {
+                index.small.push(SmallGolden { offset: values.len(), ..golden });
+                values.extend_from_slice(&recorded);
             }
+            Err(error) => refused.push(format!("{case}: {error}")),
         }
-        index.small.push(SmallGolden { case, model_hash, spread, distance, offset: values.len(), unproved });
-        values.extend_from_slice(recorded);
     }
     index.toys = toys(checkout, &mut |_| ())?;
     let dir = Index::folder();
     std::fs::create_dir_all(&dir).map_err(Error::io(&dir))?;
     write_json(&dir.join("index.json"), &index)?;
     let bytes: Vec<u8> = values.iter().flat_map(|v| v.to_le_bytes()).collect();
-    std::fs::write(dir.join("logits.bin"), bytes).map_err(Error::io(&dir))
+    std::fs::write(dir.join("logits.bin"), bytes).map_err(Error::io(&dir))?;
+    if refused.is_empty() {
+        Ok(())
+    } else {
+        Err(Error::Golden {
+            name: "architectures".to_owned(),
+            message: format!("not recorded: {}", refused.join("; ")),
+        })
+    }
+}
+
+/// The reference's answers for a small model, and what is to be known of them.
+fn answers(
+    checkout: &Checkout,
+    case: &str,
+    small: &Small,
+    dtype: DType,
+) -> Result<(SmallGolden, Vec<f32>), Error> {
+    let bytes = small.gguf(dtype, WEIGHT_SEED)?;
+    let file = tempfile::NamedTempFile::new().map_err(Error::io("temporary file"))?;
+    std::fs::write(file.path(), &bytes).map_err(Error::io(file.path()))?;
+    let whole = reference(checkout, file.path(), 512)?;
+    let short = nmse(&whole, &reference(checkout, file.path(), SHORT)?);
+    let spread = short.max(nmse(&whole, &reference(checkout, file.path(), 1)?));
+    let model_hash = format!("{:016x}", fnv1a(&bytes));
+    let gguf = GgufFile::from_vec(bytes).map_err(Error::engine(case))?;
+    let distance = nmse(&whole, &ours(case, &gguf, 512, &tokens(TOKEN_SEED, N_TOKENS))?);
+    let recorded = whole[whole.len() - N_RECORDED * N_VOCAB..].to_vec();
+    let mut unproved = Vec::new();
+    if dtype == DType::F32 {
+        for (part, error) in without(case, small, &recorded)? {
+            if error <= bound(spread) {
+                unproved.push(part.to_owned());
+            }
+        }
+    }
+    let golden = SmallGolden { case: case.to_owned(), model_hash, spread, distance, offset: 0, unproved };
+    Ok((golden, recorded))
 }
 
 /// For each part of a small model, how far the model without it is from what was recorded of the whole one.

@@ -52,7 +52,7 @@ pub struct SmallGolden {
 pub struct ToyGolden {
     /// `general.architecture`.
     pub arch: String,
-    /// The larger NMSE, of ubatches 512 and 1.
+    /// The larger NMSE, of ubatches 512 and 1; `f64::MAX` of a toy that is refused here.
     pub distance: f64,
 }
 
@@ -378,7 +378,11 @@ pub fn page() -> Result<String, Error> {
             .toys
             .iter()
             .filter(|(_, toy)| toy.arch == arch)
-            .map(|(name, toy)| format!("{name} {:.0e}", toy.distance))
+            .map(|(name, toy)| match toy.distance {
+                // Two answers of one engine that refuses.
+                f64::MAX => format!("{name} refused"),
+                distance => format!("{name} {distance:.0e}"),
+            })
             .collect();
         let mut names = larger;
         names.extend(own.iter().map(|small| small.name));

@@ -96,8 +96,8 @@ fn a_conversation_outlives_its_context() {
 #[test]
 fn an_empty_line_is_a_row_of_zeros_to_models_without_a_beginning() {
     let dir = folder();
-    let args =
-        ["embed", "-m", "m.gguf", "--override-kv", "tokenizer.ggml.add_bos_token=bool:false", "-o", "rows"];
+    let bare = "tokenizer.ggml.add_bos_token=bool:false";
+    let args = ["embed", "-m", "m.gguf", "--pooling", "mean", "--override-kv", bare, "-o", "rows"];
     let output = fed(dir.path(), &args, b"a\n\nb\n");
     assert!(output.status.success(), "{output:?}");
     let rows = fs::read(dir.path().join("rows")).expect("written");

@@ -260,7 +260,6 @@ mod tests {
             let id = chose.sample(&row).expect("a token");
             if id == 1 {
                 let nudge = Nudge::smallest(&before, &row, Some(&chose), 2).expect("a margin");
-                assert!(nudge.sampler.clone().candidates().data.len() == 4);
                 margins.push(nudge.margin);
             }
         }

@@ -143,7 +143,7 @@ fn long_texts_are_pooled_whole() {
     let n_tokens = model.tokenizer().unwrap().encode(&long, true, true).unwrap().len();
     let mut session = embedding_session(&model, Pooling::Mean, 512);
     let error = session.embed(&long, false).expect_err("too long");
-    assert!(matches!(error, Error::TextTooLong { n_ubatch: 1024, n_ctx: 1024, .. }), "{error}");
+    assert!(matches!(error, Error::TooManyTokens { n_ctx: 1024, .. }), "{error}");
     assert!(error.to_string().contains(&format!("{n_tokens} tokens, expected at most 1024")), "{error}");
 }
 

@@ -231,7 +231,7 @@ pub const SMALL: &[Small] = &[
         F(1.0),
         F(0.0),
     )]),
-    small("olmoe", &[ATTN, WHOLE_NORMS, EXPERTS]).wide_experts().keys(MOE),
+    small("olmoe", &[ATTN, WHOLE_NORMS, EXPERTS]).ungrouped().wide_experts().keys(MOE),
     small("openelm", &[FUSED, HEAD_NORMS, GATED]).rotating(16).top(TIED),
     small("orion", &["attn_norm+ attn_q attn_k attn_v attn_output ffn_norm+", BARE_GATED]).top(BIASED_TOP),
     small("pangu-embedded", &["attn_norm attn_q+ attn_k+ attn_v+ attn_output+", GATED]),
@@ -241,17 +241,7 @@ pub const SMALL: &[Small] = &[
         .top("output_norm+ output+ rope_factors_long rope_factors_short")
         .keys(MOE),
     small("plamo", &[ATTN, BARE_GATED]),
-    small(
-        "plm",
-        &[
-            "attn_norm attn_q attn_kv_a_mqa:E,48 attn_kv_a_norm:32 attn_kv_b:32,128 attn_output:64,E",
-            "ffn_norm ffn_up ffn_down",
-        ],
-    )
-    .ungrouped()
-    .rotating(16)
-    .top(TIED)
-    .keys(&[key("attention.kv_lora_rank", U(32)), key("attention.value_length", U(16))]),
+    // plm: the reference stops at it, in every form it can have (values reach its cache as one long row).
     small("qwen", &["attn_norm attn_qkv+ attn_output ffn_norm ffn_gate:E,96 ffn_up:E,96 ffn_down:96,E"])
         .ungrouped(),
     small("qwen2moe", &[QKV_BIASED, EXPERTS, SHARED, "ffn_gate_inp_shexp"]).keys(&[

@@ -51,10 +51,10 @@ fn forgetting_behind_the_window_changes_no_logits() {
             let first = k as i32 * 60;
             let expected = decode(&mut whole, 0, first, part);
             let found = decode(&mut small, 0, first, part);
-            assert!(nmse(&expected, &found) < 1e-9, "{name} from {first}: {:.1e}", nmse(&expected, &found));
+            assert!(nmse(&expected, &found) < 1e-7, "{name} from {first}: {:.1e}", nmse(&expected, &found));
             if first + 60 <= 256 {
                 let found = decode(&mut streams, 1, first, part);
-                assert!(nmse(&expected, &found) < 1e-9, "{name} from {first}, in its own stream");
+                assert!(nmse(&expected, &found) < 1e-7, "{name} from {first}, in its own stream");
             }
         }
         // Only what windows see is left, and what layers without a window need.
@@ -76,5 +76,5 @@ fn a_sequence_behind_its_window_is_saved_and_goes_on() {
     second.state_seq_read(1, &mut StateBytes::new(&bytes)).expect("room");
     let expected = decode(&mut first, 0, 380, &all[380..]);
     let found = decode(&mut second, 1, 380, &all[380..]);
-    assert!(nmse(&expected, &found) < 1e-9, "{:.1e}", nmse(&expected, &found));
+    assert!(nmse(&expected, &found) < 1e-7, "{:.1e}", nmse(&expected, &found));
 }

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::io;
+use std::path::Path;
 use std::process::ExitCode;
 
 /// A command's failure.
@@ -52,4 +53,9 @@ pub(crate) fn writing(error: io::Error) -> Failure {
     } else {
         Failure::Io { what: "stdout".to_owned(), error }
     }
+}
+
+/// A failure that names the file it is of.
+pub(crate) fn named<E: fmt::Display>(path: &Path) -> impl Fn(E) -> Failure {
+    move |error| Failure::Input(format!("{}: {error}", path.display()))
 }

@@ -11,9 +11,8 @@ use quipu::{
 
 use quipu_gemma::SbsFile;
 
-use crate::commands::sbs::named;
 use crate::csv;
-use crate::fail::Failure;
+use crate::fail::{Failure, named};
 use crate::output::note;
 
 /// Which model.

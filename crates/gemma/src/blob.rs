@@ -10,7 +10,6 @@
 //! header is damaged, which are refused here.
 
 use std::collections::HashMap;
-use std::fmt;
 use std::io::Write;
 use std::ops::Range;
 use std::sync::Arc;
@@ -18,6 +17,7 @@ use std::sync::Arc;
 use quipu_gguf::ByteSource;
 
 use crate::error::{Error, Result};
+use crate::key::Key;
 
 /// "SBS\n".
 const MAGIC: u32 = 0x0A53_4253;
@@ -32,23 +32,6 @@ const HEADER_BYTES: u64 = 16;
 /// A name, an offset and a size.
 const ENTRY_BYTES: u64 = 32;
 
-/// A blob's name: 1 to 16 bytes.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Key([u8; 16]);
-
-impl Key {
-    /// The name's bytes, without the padding.
-    pub fn as_bytes(&self) -> &[u8] {
-        let len = self.0.iter().position(|&b| b == 0).unwrap_or(16);
-        &self.0[..len]
-    }
-
-    /// The name as text, if it is one.
-    pub fn as_str(&self) -> Option<&str> {
-        std::str::from_utf8(self.as_bytes()).ok()
-    }
-}
-
 impl TryFrom<&str> for Key {
     type Error = Error;
 
@@ -59,18 +42,6 @@ impl TryFrom<&str> for Key {
         let mut key = [0; 16];
         key[..text.len()].copy_from_slice(text.as_bytes());
         Ok(Key(key))
-    }
-}
-
-impl fmt::Display for Key {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.as_bytes().escape_ascii())
-    }
-}
-
-impl fmt::Debug for Key {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Key({self})")
     }
 }
 

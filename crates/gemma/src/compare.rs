@@ -6,9 +6,10 @@
 //! The reference divides by the first value with its sign, so that for negative ones no difference is too large in
 //! proportion; here it is the magnitude.
 
-use crate::blob::{Blob, BlobStore, Key};
+use crate::blob::{Blob, BlobStore};
 use crate::codec::bf16;
 use crate::error::{Error, Result};
+use crate::key::Key;
 
 /// Bytes that are compared at a time.
 const CHUNK: usize = 1 << 20;

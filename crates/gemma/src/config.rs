@@ -2,9 +2,8 @@
 //!
 //! Answers to the structs of gemma.cpp's `gemma/configs`. The models that there are, are in [`crate::models`].
 
-use crate::error::FieldError;
-use crate::fields::{FieldEnum, Fields, Visitor};
-use crate::models::Model;
+use crate::fields::{FieldEnum, FieldError, Fields, Visitor};
+use crate::model::Model;
 use crate::types::Type;
 
 macro_rules! stored_as_number {

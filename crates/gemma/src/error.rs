@@ -1,6 +1,7 @@
 //! The crate's one error type: each cause has its variant, with the blob's key, the place in it and what was expected.
 
-use crate::blob::Key;
+use crate::fields::FieldError;
+use crate::key::Key;
 use crate::types::Type;
 
 /// Why a `.sbs` file could not be opened, understood, converted or written. Offsets are bytes from the file's start
@@ -80,26 +81,3 @@ pub enum Error {
 
 /// The crate's results.
 pub type Result<T> = std::result::Result<T, Error>;
-
-/// What is wrong with serialised fields. Positions count u32 from the blob's start.
-#[derive(Clone, Debug, PartialEq, thiserror::Error)]
-#[allow(missing_docs)] // the fields are what the messages say
-#[non_exhaustive]
-pub enum FieldError {
-    #[error("{found} bytes, expected a multiple of 4")]
-    NotU32 { found: usize },
-    #[error("{what} at u32 {pos} has {needed} u32, but {remaining} remain")]
-    TooLong { what: &'static str, pos: usize, needed: u32, remaining: usize },
-    #[error("bool at u32 {pos} is {found}, expected 0 or 1")]
-    Bool { pos: usize, found: u32 },
-    #[error("{what} at u32 {pos} is {found}, expected one of {expected}")]
-    Enum { what: &'static str, pos: usize, found: u32, expected: &'static str },
-    #[error("float at u32 {pos} is {found}, expected a finite number")]
-    Float { pos: usize, found: f32 },
-    #[error("text at u32 {pos} has {found} u32, expected at most 64")]
-    StringLength { pos: usize, found: u32 },
-    #[error("text at u32 {pos} has the characters {found:#010x}, expected ASCII and not four NUL")]
-    StringBytes { pos: usize, found: u32 },
-    #[error("list at u32 {pos} has {found} elements, expected at most 65536")]
-    VectorLength { pos: usize, found: u32 },
-}

@@ -8,7 +8,28 @@
 //! where it should look at the enclosing struct, and does not skip the unknown fields of a nested struct. Files that it
 //! writes are read alike. A list's length is compared with what is left before anything is allocated.
 
-use crate::error::FieldError;
+/// What is wrong with serialised fields. Positions count u32 from the blob's start.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[allow(missing_docs)] // the fields are what the messages say
+#[non_exhaustive]
+pub enum FieldError {
+    #[error("{found} bytes, expected a multiple of 4")]
+    NotU32 { found: usize },
+    #[error("{what} at u32 {pos} has {needed} u32, but {remaining} remain")]
+    TooLong { what: &'static str, pos: usize, needed: u32, remaining: usize },
+    #[error("bool at u32 {pos} is {found}, expected 0 or 1")]
+    Bool { pos: usize, found: u32 },
+    #[error("{what} at u32 {pos} is {found}, expected one of {expected}")]
+    Enum { what: &'static str, pos: usize, found: u32, expected: &'static str },
+    #[error("float at u32 {pos} is {found}, expected a finite number")]
+    Float { pos: usize, found: f32 },
+    #[error("text at u32 {pos} has {found} u32, expected at most 64")]
+    StringLength { pos: usize, found: u32 },
+    #[error("text at u32 {pos} has the characters {found:#010x}, expected ASCII and not four NUL")]
+    StringBytes { pos: usize, found: u32 },
+    #[error("list at u32 {pos} has {found} elements, expected at most 65536")]
+    VectorLength { pos: usize, found: u32 },
+}
 
 /// A struct that can be stored. Answers to `IFields`.
 pub trait Fields {

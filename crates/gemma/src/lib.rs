@@ -39,21 +39,26 @@ mod distortion;
 mod error;
 pub mod fields;
 pub mod gguf;
+mod key;
 mod mat;
+mod model;
 pub mod models;
 mod store;
 mod tensors;
 mod types;
 
-pub use blob::{BLOB_ALIGN, Blob, BlobStore, BlobWriter, END_ALIGN, Key, Layout, MAX_BLOBS, write_v1};
+pub use blob::{BLOB_ALIGN, Blob, BlobStore, BlobWriter, END_ALIGN, Layout, MAX_BLOBS, write_v1};
 pub use compare::{BlobDifference, Comparison, compare};
 pub use config::{
     Activation, LayerConfig, LayerType, ModelConfig, PostNorm, PostQk, PromptWrapping, QueryScale, VitConfig,
 };
 pub use distortion::DistortionStats;
-pub use error::{Error, FieldError, Result};
+pub use error::{Error, Result};
+pub use fields::FieldError;
+pub use key::Key;
 pub use mat::Mat;
-pub use models::{Model, config_of};
+pub use model::Model;
+pub use models::config_of;
 pub use store::{MOCK_TOKENIZER, OpenOptions, SbsFile, SbsWriter};
 pub use tensors::{Presence, TensorInfo, TensorInfos, base_name, used_tensors};
 pub use types::Type;

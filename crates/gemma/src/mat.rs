@@ -2,7 +2,8 @@
 //!
 //! Answers to the stored part of gemma.cpp's `MatPtr`. Tensors are matrices in rows, without padding in the file.
 
-use crate::error::{Error, FieldError, Result};
+use crate::error::{Error, Result};
+use crate::fields::FieldError;
 use crate::fields::{Fields, Visitor};
 use crate::types::Type;
 

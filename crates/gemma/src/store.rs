@@ -12,13 +12,15 @@ use std::sync::Arc;
 
 use quipu_gguf::{ByteSource, SourceKind, open_source};
 
-use crate::blob::{Blob, BlobStore, BlobWriter, Key};
+use crate::blob::{Blob, BlobStore, BlobWriter};
 use crate::codec;
 use crate::config::{LayerConfig, ModelConfig};
 use crate::error::{Error, Result};
 use crate::fields;
+use crate::key::Key;
 use crate::mat::Mat;
-use crate::models::{Model, config_of};
+use crate::model::Model;
+use crate::models::config_of;
 use crate::tensors::{TensorInfos, base_name, layer_of, used_tensors};
 use crate::types::Type;
 

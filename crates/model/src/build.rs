@@ -7,10 +7,9 @@ use std::collections::HashMap;
 use quipu_graph::{DType, Graph, TensorId};
 use quipu_kv_cache::{AttentionGraph, AttentionKind, GraphInput, KvPart, Memory};
 
-use crate::blocks::Temperature;
 use crate::error::Error;
 use crate::graph::{BuiltGraph, GraphKind, GraphOutputs, GraphParams};
-use crate::hparams::Hparams;
+use crate::hparams::{Hparams, Temperature};
 use crate::inputs::{EmbdInput, InputEmbd, InputOutIds, InputPos, InputTemperature};
 use crate::rope::RopeConfig;
 use crate::weight::Weight;

@@ -4,7 +4,7 @@ use quipu_backend::BufferTable;
 use quipu_graph::{DType, Graph, TensorId};
 use quipu_kv_cache::{Error, GraphInput, GraphShape, InputSource, write_input, write_input_rows};
 
-use crate::blocks::Temperature;
+use crate::hparams::Temperature;
 
 /// What goes into the first layer. Answers to `llm_graph_input_embd`.
 #[derive(Clone, Copy, Debug)]

@@ -7,8 +7,8 @@ use quipu_convert::{ConvertOptions, OutType, convert};
 use quipu_gemma::gguf::{WriteOptions, write_gguf, write_sbs};
 use quipu_gemma::{SbsFile, Type as SbsType};
 
-use super::sbs::{named, read_file};
-use crate::fail::Failure;
+use super::sbs::read_file;
+use crate::fail::{Failure, named};
 use crate::output::{Output, note};
 
 /// `--outtype`, with the reference's names.

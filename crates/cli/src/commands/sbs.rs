@@ -4,11 +4,9 @@ use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 use quipu::gguf::{Inputs, SourceKind, open_source};
-use quipu_gemma::{
-    BlobStore, DistortionStats, Error, Layout, Mat, OpenOptions, SbsFile, Type, codec, compare,
-};
+use quipu_gemma::{BlobStore, DistortionStats, Layout, Mat, OpenOptions, SbsFile, Type, codec, compare};
 
-use crate::fail::{Failure, writing};
+use crate::fail::{Failure, named, writing};
 use crate::output::{Output, note};
 
 #[derive(Debug, clap::Args)]
@@ -64,11 +62,6 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
         Command::Compare(args) => compare_files(args),
         Command::Migrate(args) => migrate(args),
     }
-}
-
-/// A failure that names the file.
-pub(crate) fn named(path: &Path) -> impl Fn(Error) -> Failure {
-    move |error| Failure::Input(format!("{}: {error}", path.display()))
 }
 
 /// A file's bytes, of one that need not be large.

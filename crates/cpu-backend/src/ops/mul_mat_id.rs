@@ -123,15 +123,15 @@ unsafe fn run(step: &Step, context: Context, _part: Part, team: &Team<'_>) -> Re
 #[cfg(test)]
 pub(super) fn cases(battery: &mut Battery) {
     use quipu_graph::DType;
+    use quipu_testing::SplitMix;
     let types = DType::ALL.into_iter().filter(|dtype| matmul::is_supported(*dtype, 256));
     for dtype in types {
         // Columns for each number and one for all; matrices nobody names; more than four columns of one, and single ones.
         for (n, n_used, n_tokens, shared) in [(5, 3, 1, true), (37, 2, 9, true), (8, 3, 7, false)] {
             let (k, n_matrices) = (256, 6);
             let mut case = Case::new(31);
-            let mut weights: Vec<f32> = (0..k * n * n_matrices).map(|_| case.noise()).collect();
-            let mut stored = vec![0u8; dtype.row_bytes(k).unwrap() * n * n_matrices];
-            quipu_quant::quantize_row(dtype, &weights, &mut stored).unwrap();
+            let stored = quipu_testing::rows::weights(&mut SplitMix::new(31), dtype, k, n * n_matrices);
+            let mut weights = vec![0f32; k * n * n_matrices];
             quipu_quant::dequantize_row(dtype, &stored, &mut weights).unwrap();
             let w = case.leaf(dtype, [k, n, n_matrices, 1], &stored);
             let n_b = if shared { 1 } else { n_used };

@@ -11,7 +11,7 @@ use crate::codec::bf16;
 use crate::config::{LayerConfig, LayerType};
 use crate::error::{Error, Result};
 use crate::mat::Mat;
-use crate::models::Model;
+use crate::model::Model;
 use crate::store::SbsFile;
 use crate::types::Type;
 

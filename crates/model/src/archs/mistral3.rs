@@ -3,11 +3,9 @@
 use quipu_graph::RopeMode;
 
 use super::{Architecture, UNKNOWN_SIZE};
-use crate::blocks::{
-    AttentionSpec, Bias, Decoder, Factors, FfnSpec, MoeLayers, MoeSpec, Network, Scales, Temperature,
-};
+use crate::blocks::{AttentionSpec, Bias, Decoder, Factors, FfnSpec, MoeLayers, MoeSpec, Network, Scales};
 use crate::error::Error;
-use crate::hparams::{Hparams, Keys, NormKind, SizeFacts};
+use crate::hparams::{Hparams, Keys, NormKind, SizeFacts, Temperature};
 use crate::loader::Loader;
 
 pub(super) const ARCH: Architecture = Architecture { name: "mistral3", hparams, load, size_class };

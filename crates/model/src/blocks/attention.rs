@@ -8,7 +8,7 @@ use quipu_kv_cache::KvLayerShape;
 use super::{Bias, Block, KeyRotation, Linear, Norm, Rope, RopeFactors};
 use crate::build::{AttentionInput, Builder, Heads};
 use crate::error::Error;
-use crate::hparams::{Hparams, LayerHparams, NormKind};
+use crate::hparams::{Hparams, LayerHparams, NormKind, Temperature};
 use crate::loader::{Loader, block};
 use crate::memory::LayerMemory;
 
@@ -76,13 +76,6 @@ pub(crate) struct AttentionSpec {
     pub sub_norm: bool,
     /// A bias on the result.
     pub out_bias: Bias,
-}
-
-/// Queries of position `p` are multiplied by `1 + scale * ln(1 + floor(p / floor))`.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) struct Temperature {
-    pub scale: f32,
-    pub floor: usize,
 }
 
 impl Default for AttentionSpec {

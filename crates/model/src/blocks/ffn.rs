@@ -6,7 +6,7 @@ use quipu_graph::{GluOp, TensorId, UnaryOp};
 use super::{Bias, Block, Linear, Norm};
 use crate::build::Builder;
 use crate::error::Error;
-use crate::hparams::Hparams;
+use crate::hparams::{Hparams, Xielu};
 use crate::loader::{Loader, block};
 use crate::weight::Weight;
 
@@ -19,27 +19,6 @@ pub(crate) enum Activation {
     ReluSquared,
     /// Two polynomials and an exponential, with numbers of the layer (`ggml_xielu`).
     Xielu(Xielu),
-}
-
-/// What a layer's xIELU is made of, as files have it.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Xielu {
-    /// Decides the share of what is not positive.
-    pub alpha_n: f32,
-    /// Decides the share of squares.
-    pub alpha_p: f32,
-    /// Share of everything.
-    pub beta: f32,
-    /// Upper bound inside the exponential.
-    pub eps: f32,
-}
-
-impl Xielu {
-    fn op(self) -> UnaryOp {
-        let softplus = |x: f32| if x > 20.0 { x } else { (1.0 + x.exp()).ln() };
-        let (alpha_n, alpha_p) = (self.beta + softplus(self.alpha_n), softplus(self.alpha_p));
-        UnaryOp::Xielu { alpha_n, alpha_p, beta: self.beta, eps: self.eps }
-    }
 }
 
 /// What the bent rows are multiplied with.
@@ -188,7 +167,7 @@ impl Activation {
             Activation::Silu => UnaryOp::Silu,
             Activation::Gelu => UnaryOp::Gelu,
             Activation::ReluSquared => UnaryOp::Relu,
-            Activation::Xielu(xielu) => xielu.op(),
+            Activation::Xielu(xielu) => xielu_op(xielu),
         };
         let bent = b.graph.unary(op, x)?;
         Ok(if self == Activation::ReluSquared { b.graph.sqr(bent)? } else { bent })
@@ -202,4 +181,10 @@ impl Activation {
             Activation::ReluSquared | Activation::Xielu(_) => None,
         }
     }
+}
+
+/// The op of a layer's xIELU, with the numbers as it takes them.
+fn xielu_op(Xielu { alpha_n, alpha_p, beta, eps }: Xielu) -> UnaryOp {
+    let softplus = |x: f32| if x > 20.0 { x } else { (1.0 + x.exp()).ln() };
+    UnaryOp::Xielu { alpha_n: beta + softplus(alpha_n), alpha_p: softplus(alpha_p), beta, eps }
 }

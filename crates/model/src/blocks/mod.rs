@@ -25,10 +25,9 @@ use crate::error::Error;
 use crate::graph::BuiltGraph;
 use crate::memory::LayerMemory;
 
-pub(crate) use attention::{Attention, AttentionSpec, Projections, QkNorm, Scale, Temperature};
+pub(crate) use attention::{Attention, AttentionSpec, Projections, QkNorm, Scale};
 pub(crate) use decoder::{Decoder, Factors, MoeLayers, Norms};
 pub(crate) use embeddings::{Embeddings, Output, OutputSpec, Tied};
-pub use ffn::Xielu;
 pub(crate) use ffn::{Activation, Ffn, FfnSpec, Gate, Scales};
 pub(crate) use layer::{Layer, Residual};
 pub(crate) use linear::{Bias, Linear};

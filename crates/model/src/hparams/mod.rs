@@ -4,6 +4,7 @@
 //! family has are read by its architecture's file. What a shape must be so that a block can compute with it, the block checks.
 
 mod experts;
+mod extras;
 mod keys;
 mod rope;
 mod size;
@@ -13,11 +14,12 @@ use std::fmt::Display;
 
 use quipu_graph::RopeMode;
 
-pub use crate::blocks::Xielu;
 use crate::error::Error;
 use crate::pooling::Pooling;
 
 pub use experts::{Experts, Gating};
+pub(crate) use extras::Temperature;
+pub use extras::Xielu;
 pub(crate) use keys::Keys;
 pub use rope::{LayerRope, RopeScaling, Yarn};
 pub(crate) use size::SizeFacts;

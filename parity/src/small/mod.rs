@@ -271,10 +271,10 @@ impl Tensor {
         if without == Some(self.part) {
             // What is around one multiplies or divides; the rest is added.
             content = match content {
-                Content::Around(centre, _) if self.part != "embeddings added again" => Content::Same(centre),
-                Content::Divisors => Content::Same(1.0),
                 // Half of it is what a gate without a say lets through; the reference divides by the score itself.
                 _ if self.part == "gate of the shared expert" => Content::Same(1e-6),
+                Content::Around(centre, _) if self.part != "embeddings added again" => Content::Same(centre),
+                Content::Divisors => Content::Same(1.0),
                 _ => Content::Same(0.0),
             };
         }

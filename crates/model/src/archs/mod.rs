@@ -54,7 +54,6 @@ mod phi2;
 mod phi3;
 mod phimoe;
 mod plamo;
-mod plm;
 mod qwen;
 mod qwen2;
 mod qwen2moe;
@@ -91,7 +90,7 @@ pub(crate) struct Architecture {
 }
 
 /// The architectures this crate runs.
-const TABLE: [Architecture; 68] = [
+const TABLE: [Architecture; 67] = [
     apertus::ARCH,
     arcee::ARCH,
     arctic::ARCH,
@@ -146,7 +145,6 @@ const TABLE: [Architecture; 68] = [
     phi3::ARCH,
     phimoe::ARCH,
     plamo::ARCH,
-    plm::ARCH,
     qwen::ARCH,
     qwen2::ARCH,
     qwen2moe::ARCH,

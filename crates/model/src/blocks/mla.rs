@@ -1,5 +1,5 @@
 //! Attention with latent keys and values, expanded before it is remembered: of each token a few numbers are computed, from which all
-//! heads' keys and values follow, and one rotated part that all heads share. Answers to the graphs of `minicpm3` and `plm`.
+//! heads' keys and values follow, and one rotated part that all heads share. Answers to the graph of `minicpm3`.
 
 use std::sync::Arc;
 

@@ -79,11 +79,20 @@ unsafe impl GlobalAlloc for ExitOnOutOfMemory {
 
 #[cfg(unix)]
 mod unix {
+    use std::cell::Cell;
     use std::io::Write;
     use std::ptr;
     use std::sync::atomic::{AtomicBool, Ordering};
 
     use super::REFUSED;
+
+    /// Some thread ends the process.
+    static IS_ENDING: AtomicBool = AtomicBool::new(false);
+
+    thread_local! {
+        /// It is this one.
+        static ENDS: Cell<bool> = const { Cell::new(false) };
+    }
 
     pub(super) fn install() {
         // SAFETY: the structure is plain data that all zeros are valid for and that lives across the call; the handler has
@@ -97,6 +106,7 @@ mod unix {
 
     /// One line on stderr, and the end. Allocates nothing.
     pub(super) fn say_and_exit(program: &str, size: usize) -> ! {
+        alone();
         let mut line = [0u8; 128];
         let mut rest = &mut line[..];
         let _ = writeln!(rest, "{program}: out of memory: {size} bytes cannot be had");
@@ -107,13 +117,23 @@ mod unix {
         exit()
     }
 
+    /// Returns to the thread that is first; all others wait for the end that it makes. Who comes again, because removing files
+    /// wants memory too, ends at once.
+    fn alone() {
+        if ENDS.with(Cell::get) {
+            // SAFETY: nothing is run any more.
+            unsafe { libc::_exit(1) }
+        }
+        while IS_ENDING.swap(true, Ordering::Relaxed) {
+            // SAFETY: waits for a signal, and for nothing else.
+            unsafe { libc::pause() };
+        }
+        ENDS.with(|ends| ends.set(true));
+    }
+
     /// Removes unfinished outputs and ends the process.
     fn exit() -> ! {
-        static IS_ENDING: AtomicBool = AtomicBool::new(false);
-        // Even this may want memory, and come here again: then it is left out.
-        if !IS_ENDING.swap(true, Ordering::Relaxed) {
-            crate::output::try_remove_unfinished();
-        }
+        crate::output::try_remove_unfinished();
         // SAFETY: nothing is run any more.
         unsafe { libc::_exit(1) }
     }
@@ -121,7 +141,8 @@ mod unix {
     /// Runs on the thread that called `abort`, at that place: it may do what any function may. Should it be called otherwise
     /// (by `kill`), memory was not refused just now, and nothing but system calls is done.
     extern "C" fn on_abort(signal: libc::c_int) {
-        if REFUSED.with(std::cell::Cell::get) {
+        if REFUSED.with(Cell::get) {
+            alone();
             exit();
         }
         // SAFETY: plain data, as above; the signal does what it does, when this handler returns or `abort` sees to it.

@@ -14,7 +14,7 @@ use crate::transcripts;
 /// near tie or wrong, with the first place where model and log part and its margin. Exits with 0 if none is wrong, with 1 if
 /// one is, and with 2 if one cannot be replayed.
 ///
-/// The log has one JSON object a line: {"prompt": TEXT or [ids], "tokens": [ids], "seed": N, ...} with llama-server's
+/// The log has one JSON object a line: {"prompt": TEXT or LIST, "tokens": LIST, "seed": N, ...} with llama-server's
 /// names of the sampling parameters, what llama-server answers with return_tokens, streamed or whole, or what --events
 /// writes.
 #[derive(Debug, clap::Args)]

@@ -1,7 +1,7 @@
 //! Batches and memories: random cases through both engines' private bookkeeping, or the recorded ones.
 //!
 //! A case is a line of words. `B` checks a batch and splits it; `M` puts batches, sequence operations and states through a memory, step by
-//! step. The answer is a line too: verdicts, and hashes of everything there is to know after each step ([`batch`], [`caches`]).
+//! step. The answer is a line too: verdicts, and hashes of everything there is to know after each step (`batch`, `caches`).
 
 mod batch;
 mod caches;

@@ -5,7 +5,7 @@
 //!
 //! - [`bf16`]: the upper half of an f32.
 //! - [`sfp`]: 8 bits, two or three of mantissa, range 2^-23 to 1.875.
-//! - [`i8`]: 8 bits, a scale and a zero point for each 128 values.
+//! - [`mod@i8`]: 8 bits, a scale and a zero point for each 128 values.
 //! - [`nuq`]: 4 bits that choose among 16 values for each 256.
 //!
 //! None of these is a type of ggml, and none becomes one: `quant`'s types are those of GGUF files, with their numbers,

@@ -198,3 +198,25 @@ fn no_memory_is_no_abort() {
     }
     assert!(done > 0 && refused > 0, "{done} done, {refused} refused");
 }
+
+/// A model whose weights are no numbers gives no numbers, and says so.
+#[test]
+fn results_that_are_no_numbers_are_refused() {
+    let dir = folder();
+    let mut model = fs::read(dir.path().join("m.gguf")).expect("there");
+    let n = model.len();
+    // Every type of float reads this as NaN.
+    model[n - 100_000..].fill(0xff);
+    fs::write(dir.path().join("nan.gguf"), model).expect("writable");
+    fs::write(dir.path().join("long.txt"), "Once upon a time there was a fox. ".repeat(40))
+        .expect("writable");
+    for args in [
+        &["embed", "-m", "nan.gguf", "--pooling", "mean"][..],
+        &["perplexity", "-m", "nan.gguf", "-f", "long.txt", "-c", "64", "--chunks", "1"],
+    ] {
+        let output = fed(dir.path(), args, b"Once upon a time\n");
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{args:?}: {output:?}");
+        assert!(stderr.contains("expected a finite number"), "{args:?}: {stderr}");
+    }
+}

@@ -67,6 +67,11 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
             Err(quipu::Error::EmptyPrompt) => vec![0.0; n_embd],
             rows => rows.map_err(|error| Failure::Input(format!("line {}: {error}", i + 1)))?,
         };
+        if let Some(found) = rows.iter().find(|value| !value.is_finite()) {
+            let what =
+                format!("line {}: a value of the embedding is {found}, expected a finite number", i + 1);
+            return Err(Failure::Input(what));
+        }
         for row in rows.chunks(n_embd) {
             if let Some(out) = &mut file {
                 row.iter().try_for_each(|x| out.write_all(&x.to_le_bytes())).map_err(|e| out.failed(e))?;

@@ -71,6 +71,10 @@ fn measure(args: &Args, file: &Path, base: Option<&Path>) -> Result<(), Failure>
         bar.set_message(format!("{value:.4}"));
     })?;
     bar.finish_and_clear();
+    if !result.value.is_finite() {
+        let what = format!("the perplexity is {}, expected a finite number", result.value);
+        return Err(Failure::Input(what));
+    }
     base.map_or(Ok(()), Output::finish)?;
     writeln!(
         io::stdout(),

@@ -196,7 +196,12 @@ impl Hparams {
             Err(Error::Gguf(quipu_gguf::Error::MissingKey { .. })) => 0,
             n_vocab => n_vocab?,
         };
-        Ok(Hparams {
+        Ok(Hparams::bare(keys, n_vocab))
+    }
+
+    /// Without layers and widths, and with none of what only some architectures have.
+    fn bare(keys: &Keys<'_>, n_vocab: usize) -> Hparams {
+        Hparams {
             architecture: keys.architecture.to_owned(),
             n_vocab,
             n_ctx_train: 0,
@@ -226,7 +231,7 @@ impl Hparams {
             causal_attn: true,
             pooling_type: None,
             layers: Vec::new(),
-        })
+        }
     }
 
     /// Reads what architectures share (`llama_model_base::load_hparams`), of an architecture without experts.
@@ -288,8 +293,6 @@ impl Hparams {
             window: None,
         };
         Ok(Hparams {
-            architecture: keys.architecture.to_owned(),
-            n_vocab,
             n_ctx_train,
             n_embd,
             norm,
@@ -303,23 +306,11 @@ impl Hparams {
             n_ctx_orig_yarn: keys
                 .optional_u32("rope.scaling.original_context_length")?
                 .unwrap_or(n_ctx_train),
-            attn_logit_softcap: 0.0,
-            final_logit_softcap: 0.0,
-            max_alibi_bias: 0.0,
-            clamp_kqv: None,
-            multipliers: Multipliers::default(),
-            temperature_scale: 0.0,
-            can_shift: true,
-            n_lora: [0; 2],
-            xielu: Vec::new(),
-            yarn: Yarn::default(),
-            is_parallel: false,
-            n_loops: 1,
-            norms_between_loops: false,
             experts: Experts::read(keys)?,
             causal_attn: keys.bool("attention.causal")?.unwrap_or(true),
             pooling_type: keys.metadata.optional(&keys.key("pooling_type"))?,
             layers: (0..n_layer).map(layer).collect(),
+            ..Hparams::bare(keys, n_vocab)
         })
     }
 

@@ -4,6 +4,7 @@
 use std::time::Instant;
 
 use quipu_chat::{ChatTemplate, Error, Limits, Variables};
+use quipu_testing::SplitMix;
 use serde_json::{Map, Value, json};
 
 /// Bounds small enough that a template which runs into them takes a millisecond.
@@ -188,30 +189,9 @@ const NUMBERS: [&str; 12] = [
     "3",
 ];
 
-/// The splitmix64 generator.
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        z ^ (z >> 31)
-    }
-
-    fn below(&mut self, n: usize) -> usize {
-        (self.next() % n.max(1) as u64) as usize
-    }
-
-    fn one<'a>(&mut self, of: &[&'a str]) -> &'a str {
-        of[self.below(of.len())]
-    }
-}
-
 /// Writes a template.
 struct Maker {
-    random: Random,
+    random: SplitMix,
     out: String,
 }
 
@@ -221,7 +201,7 @@ impl Maker {
     }
 
     fn list(&mut self, depth: usize, between: &str, item: fn(&mut Maker, usize)) {
-        for i in 0..self.random.below(4) {
+        for i in 0..self.random.index(4) {
             if i > 0 {
                 self.put(between);
             }
@@ -230,16 +210,16 @@ impl Maker {
     }
 
     fn pair(&mut self, depth: usize) {
-        let key = self.random.one(&TEXTS);
+        let key = self.random.pick(&TEXTS);
         self.put(key);
         self.put(": ");
         self.expression(depth);
     }
 
     fn argument(&mut self, depth: usize) {
-        match self.random.below(40) {
+        match self.random.index(40) {
             0..4 => {
-                let name = self.random.one(&["attribute", "default", "width", "sep", "a", "n", "reverse"]);
+                let name = self.random.pick(&["attribute", "default", "width", "sep", "a", "n", "reverse"]);
                 self.put(name);
                 self.put("=");
             }
@@ -257,10 +237,10 @@ impl Maker {
     }
 
     fn atom(&mut self) {
-        let text = match self.random.below(3) {
-            0 => self.random.one(&NUMBERS),
-            1 => self.random.one(&TEXTS),
-            _ => self.random.one(&NAMES),
+        let text = match self.random.index(3) {
+            0 => self.random.pick(&NUMBERS),
+            1 => self.random.pick(&TEXTS),
+            _ => self.random.pick(&NAMES),
         };
         self.put(text);
     }
@@ -270,7 +250,7 @@ impl Maker {
             return self.atom();
         }
         let depth = depth - 1;
-        match self.random.below(16) {
+        match self.random.index(16) {
             0 | 1 => self.atom(),
             2 => {
                 self.put("[");
@@ -289,12 +269,12 @@ impl Maker {
             }
             5 | 6 => {
                 self.expression(depth);
-                let operator = self.random.one(&OPERATORS);
+                let operator = self.random.pick(&OPERATORS);
                 self.put(&format!(" {operator} "));
                 self.expression(depth);
             }
             7 => {
-                let unary = self.random.one(&["not ", "-", "+", "("]);
+                let unary = self.random.pick(&["not ", "-", "+", "("]);
                 self.put(unary);
                 self.expression(depth);
                 if unary == "(" {
@@ -303,32 +283,32 @@ impl Maker {
             }
             8 | 9 => {
                 self.expression(depth);
-                let known = self.random.below(200) > 0;
-                let filter = if known { self.random.one(&FILTERS) } else { "nosuchfilter" };
+                let known = self.random.index(200) > 0;
+                let filter = if known { self.random.pick(&FILTERS) } else { "nosuchfilter" };
                 self.put("|");
                 self.put(filter);
-                if self.random.below(2) == 0 {
+                if self.random.index(2) == 0 {
                     self.arguments(depth);
                 }
             }
             10 => {
                 self.expression(depth);
-                let known = self.random.below(200) > 0;
-                let test = if known { self.random.one(&TESTS) } else { "nosuchtest" };
-                let is = self.random.one(&[" is ", " is not "]);
+                let known = self.random.index(200) > 0;
+                let test = if known { self.random.pick(&TESTS) } else { "nosuchtest" };
+                let is = self.random.pick(&[" is ", " is not "]);
                 self.put(is);
                 self.put(test);
             }
             11 => {
                 self.expression(depth);
-                let method = self.random.one(&METHODS);
+                let method = self.random.pick(&METHODS);
                 self.put(".");
                 self.put(method);
                 self.arguments(depth);
             }
             12 => {
                 self.expression(depth);
-                let attribute = self.random.one(&ATTRIBUTES);
+                let attribute = self.random.pick(&ATTRIBUTES);
                 self.put(".");
                 self.put(attribute);
             }
@@ -336,16 +316,16 @@ impl Maker {
                 self.expression(depth);
                 self.put("[");
                 self.expression(depth);
-                if self.random.below(2) == 0 {
+                if self.random.index(2) == 0 {
                     self.put(":");
                     self.expression(depth);
-                    let step = self.random.one(&["", ":", ":-1", ":2"]);
+                    let step = self.random.pick(&["", ":", ":-1", ":2"]);
                     self.put(step);
                 }
                 self.put("]");
             }
             14 => {
-                let function = self.random.one(&FUNCTIONS);
+                let function = self.random.pick(&FUNCTIONS);
                 self.put(function);
                 self.arguments(depth);
             }
@@ -353,7 +333,7 @@ impl Maker {
                 self.expression(depth);
                 self.put(" if ");
                 self.expression(depth);
-                if self.random.below(3) > 0 {
+                if self.random.index(3) > 0 {
                     self.put(" else ");
                     self.expression(depth);
                 }
@@ -362,12 +342,12 @@ impl Maker {
     }
 
     fn open(&mut self) {
-        let mark = self.random.one(&["{% ", "{%- ", "{%+ "]);
+        let mark = self.random.pick(&["{% ", "{%- ", "{%+ "]);
         self.put(mark);
     }
 
     fn close(&mut self) {
-        let mark = self.random.one(&[" %}", " -%}", " %}\n"]);
+        let mark = self.random.pick(&[" %}", " -%}", " %}\n"]);
         self.put(mark);
     }
 
@@ -378,21 +358,21 @@ impl Maker {
     }
 
     fn body(&mut self, depth: usize) {
-        for _ in 0..self.random.below(4) {
+        for _ in 0..self.random.index(4) {
             self.part(depth);
         }
     }
 
     fn part(&mut self, depth: usize) {
-        let kind = if depth == 0 { self.random.below(3) } else { self.random.below(12) };
+        let kind = if depth == 0 { self.random.index(3) } else { self.random.index(12) };
         let depth = depth.saturating_sub(1);
         match kind {
             0 => {
-                let text = self.random.one(&["text ", "\n", "  \r\n", "{ % } #", "é😀", "<|im_start|>"]);
+                let text = self.random.pick(&["text ", "\n", "  \r\n", "{ % } #", "é😀", "<|im_start|>"]);
                 self.put(text);
             }
             1 | 2 => {
-                let marks = [("{{ ", " }}"), ("{{- ", " -}}")][self.random.below(2)];
+                let marks = [("{{ ", " }}"), ("{{- ", " -}}")][self.random.index(2)];
                 self.put(marks.0);
                 self.expression(3);
                 self.put(marks.1);
@@ -403,52 +383,52 @@ impl Maker {
                 self.expression(2);
                 self.close();
                 self.body(depth);
-                if self.random.below(2) == 0 {
+                if self.random.index(2) == 0 {
                     self.open();
                     self.put("elif ");
                     self.expression(2);
                     self.close();
                     self.body(depth);
                 }
-                if self.random.below(2) == 0 {
+                if self.random.index(2) == 0 {
                     self.tag("else");
                     self.body(depth);
                 }
                 self.tag("endif");
             }
             5 | 6 => {
-                let target = self.random.one(&["m", "x", "k, v", "m, (x, y)"]);
+                let target = self.random.pick(&["m", "x", "k, v", "m, (x, y)"]);
                 self.open();
                 self.put(&format!("for {target} in "));
-                if self.random.below(2) == 0 {
+                if self.random.index(2) == 0 {
                     self.put("messages");
                 } else {
                     self.expression(2);
                 }
-                if self.random.below(4) == 0 {
+                if self.random.index(4) == 0 {
                     self.put(" if ");
                     self.expression(1);
                 }
-                if self.random.below(8) == 0 {
+                if self.random.index(8) == 0 {
                     self.put(" recursive");
                 }
                 self.close();
                 self.body(depth);
-                if self.random.below(4) == 0 {
-                    let jump = self.random.one(&["break", "continue"]);
+                if self.random.index(4) == 0 {
+                    let jump = self.random.pick(&["break", "continue"]);
                     self.tag(jump);
                 }
-                if self.random.below(4) == 0 {
+                if self.random.index(4) == 0 {
                     self.tag("else");
                     self.body(depth);
                 }
                 self.tag("endfor");
             }
             7 => {
-                let target = self.random.one(&["x", "ns.a", "x, m", "ns"]);
+                let target = self.random.pick(&["x", "ns.a", "x, m", "ns"]);
                 self.open();
                 self.put(&format!("set {target}"));
-                if self.random.below(4) == 0 {
+                if self.random.index(4) == 0 {
                     self.close();
                     self.body(depth);
                     self.tag("endset");
@@ -476,13 +456,13 @@ impl Maker {
                 self.tag("endcall");
             }
             10 => {
-                let filter = self.random.one(&FILTERS);
+                let filter = self.random.pick(&FILTERS);
                 self.tag(&format!("filter {filter}"));
                 self.body(depth);
                 self.tag("endfilter");
             }
             _ => {
-                let text = self.random.one(&[
+                let text = self.random.pick(&[
                     "{# note -#}",
                     "{% raw %}\n{{ x }}{% endraw %}",
                     "{% generation %}y{% endgeneration %}",
@@ -494,18 +474,18 @@ impl Maker {
 
     /// Takes a character out, or puts one in.
     fn spoil(&mut self) {
-        for _ in 0..=self.random.below(3) {
+        for _ in 0..=self.random.index(3) {
             let chars: Vec<(usize, char)> = self.out.char_indices().collect();
             if chars.is_empty() {
                 return;
             }
-            let (at, c) = chars[self.random.below(chars.len())];
-            if self.random.below(2) == 0 {
+            let (at, c) = chars[self.random.index(chars.len())];
+            if self.random.index(2) == 0 {
                 self.out.replace_range(at..at + c.len_utf8(), "");
             } else {
                 let new = self
                     .random
-                    .one(&["{", "}", "%", "'", "\"", "(", ")", "|", "\\", "\n", "-", "\u{0}", "𝕏"]);
+                    .pick(&["{", "}", "%", "'", "\"", "(", ")", "|", "\\", "\n", "-", "\u{0}", "𝕏"]);
                 self.out.insert_str(at, new);
             }
         }
@@ -513,9 +493,9 @@ impl Maker {
 
     fn template(&mut self) -> String {
         self.out.clear();
-        let parts = 1 + self.random.below(4);
+        let parts = 1 + self.random.index(4);
         (0..parts).for_each(|_| self.part(3));
-        if self.random.below(8) == 0 {
+        if self.random.index(8) == 0 {
             self.spoil();
         }
         std::mem::take(&mut self.out)
@@ -535,7 +515,7 @@ fn messages() -> Value {
 fn main() {
     let mut args = std::env::args().skip(1).map(|arg| arg.parse::<u64>().expect("a number"));
     let (seed, n) = (args.next().unwrap_or(1), args.next().unwrap_or(10_000));
-    let mut maker = Maker { random: Random(seed), out: String::new() };
+    let mut maker = Maker { random: SplitMix::new(seed), out: String::new() };
     let mut variables = Variables::new(messages(), Some(json!([{ "name": "f" }])), true, Map::new());
     variables.limits = Some(LIMITS);
     let start = Instant::now();

@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use quipu_sampler::grammar::Verdict;
 use quipu_sampler::{Error, Gbnf, WhiteSpace, json_schema_to_grammar, schema_to_grammar};
+use quipu_testing::SplitMix;
 use serde_json::{Map, Value, json};
 
 const TYPES: [&str; 8] = ["object", "array", "string", "number", "integer", "boolean", "null", "nothing"];
@@ -108,24 +109,16 @@ const KEYWORDS: [&str; 46] = [
     "$anchor",
 ];
 
-/// The splitmix64 generator.
-struct Random(u64);
+/// Makes schemas and values.
+struct Random(SplitMix);
 
 impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        z ^ (z >> 31)
-    }
-
     fn below(&mut self, n: usize) -> usize {
-        (self.next() % n.max(1) as u64) as usize
+        self.0.index(n)
     }
 
     fn one<'a>(&mut self, of: &[&'a str]) -> &'a str {
-        of[self.below(of.len())]
+        self.0.pick(of)
     }
 
     fn number(&mut self) -> Value {
@@ -216,7 +209,7 @@ impl Random {
 fn main() {
     let mut args = std::env::args().skip(1).map(|arg| arg.parse::<u64>().expect("a number"));
     let (seed, n) = (args.next().unwrap_or(1), args.next().unwrap_or(10_000));
-    let mut random = Random(seed);
+    let mut random = Random(SplitMix::new(seed));
     let start = Instant::now();
     let [mut exact, mut empty, mut refused, mut llama] = [0u64; 4];
     let mut slowest = 0.0f64;

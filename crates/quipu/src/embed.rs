@@ -18,14 +18,18 @@ impl Session {
     pub fn embed(&mut self, text: &str, normalize: bool) -> Result<Vec<f32>, Error> {
         let tokens = self.model().tokenizer()?.encode(text, true, true)?;
         let n_embd = self.model().hparams().n_embd;
-        let mut rows = self.embed_rows(&tokens)?;
+        let mut rows = self.embed_tokens(&tokens)?;
         if normalize {
             rows.chunks_mut(n_embd).for_each(normalize_row);
         }
         Ok(rows)
     }
 
-    fn embed_rows(&mut self, tokens: &[TokenId]) -> Result<Vec<f32>, Error> {
+    /// As [`Session::embed`], from tokens and not normalized.
+    ///
+    /// # Errors
+    /// As [`Session::embed`]; also token ids outside the vocabulary.
+    pub fn embed_tokens(&mut self, tokens: &[TokenId]) -> Result<Vec<f32>, Error> {
         let params = self.context().params();
         let (n_ctx, n_batch, n_ubatch, pooling) =
             (params.n_ctx, params.n_batch, params.n_ubatch, params.pooling);

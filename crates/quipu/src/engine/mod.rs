@@ -253,6 +253,13 @@ impl Engine {
         Some((live.key, live.sequence.next_event()?))
     }
 
+    /// The next event of this sequence; `None` if it has none, or is gone. For those who hand events on to readers of their own speed:
+    /// a sequence whose events are not taken waits, and the others go on.
+    pub fn next_event_of(&mut self, key: SequenceKey) -> Option<Result<EventRef<'_>, Error>> {
+        let live = self.live.iter_mut().find(|live| live.key == key)?;
+        live.sequence.next_event()
+    }
+
     /// Forgets everything that was computed; sequences under way compute their tokens again.
     pub fn reset(&mut self) {
         self.lanes.iter_mut().for_each(|lane| lane.cached.clear());

@@ -1,6 +1,7 @@
 // Teacher-forced logits of a llama.cpp build, and any tensor of its graph on the way there.
 //
 //   logits MODEL TOKENS OUT [--ubatch N] [--ctx N] [--threads N] [--repack] [--no-flash-attn] [--cache-type ID] [--tensors PREFIX,PREFIX,...]
+//          [--lora FILE --scale S]... [--control-vector FILE --strength S --first LAYER --last LAYER]
 //
 // TOKENS holds ids separated by white space. OUT receives n_tokens x n_vocab little-endian f32. With --tensors,
 // OUT.tensors receives, for every evaluated f32 tensor whose name starts with one of the prefixes:
@@ -10,6 +11,7 @@
 #include "llama.h"
 #include "ggml.h"
 #include "ggml-backend.h"
+#include "gguf.h"
 
 #include <cstdint>
 #include <cstdio>
@@ -17,6 +19,7 @@
 #include <cstring>
 #include <fstream>
 #include <string>
+#include <utility>
 #include <vector>
 
 namespace {
@@ -90,6 +93,10 @@ int main(int argc, char ** argv) {
     int n_ubatch = 512, n_ctx = 0, n_threads = 2, cache_type = GGML_TYPE_F16;
     bool repack = false, flash_attn = true;
     Tap tap;
+    std::vector<std::pair<std::string, float>> loras;
+    std::string control_vector;
+    float strength = 1.0f;
+    int first = 1, last = 1;
     for (int i = 4; i < argc; i++) {
         const std::string arg = argv[i];
         if (arg == "--repack") {
@@ -106,6 +113,18 @@ int main(int argc, char ** argv) {
             n_threads = atoi(argv[++i]);
         } else if (arg == "--cache-type") {
             cache_type = atoi(argv[++i]);
+        } else if (arg == "--lora") {
+            loras.emplace_back(argv[++i], 1.0f);
+        } else if (arg == "--scale" && !loras.empty()) {
+            loras.back().second = (float) atof(argv[++i]);
+        } else if (arg == "--control-vector") {
+            control_vector = argv[++i];
+        } else if (arg == "--strength") {
+            strength = (float) atof(argv[++i]);
+        } else if (arg == "--first") {
+            first = atoi(argv[++i]);
+        } else if (arg == "--last") {
+            last = atoi(argv[++i]);
         } else if (arg == "--tensors") {
             const std::string list = argv[++i];
             for (size_t from = 0; from <= list.size();) {
@@ -158,6 +177,43 @@ int main(int argc, char ** argv) {
     llama_context * ctx = llama_init_from_model(model, cparams);
     if (!ctx) {
         return fail("cannot create a context");
+    }
+
+    std::vector<llama_adapter_lora *> adapters;
+    std::vector<float> scales;
+    for (const auto & [path, scale] : loras) {
+        llama_adapter_lora * adapter = llama_adapter_lora_init(model, path.c_str());
+        if (!adapter) {
+            return fail("cannot load the adapter " + path);
+        }
+        adapters.push_back(adapter);
+        scales.push_back(scale);
+    }
+    if (!adapters.empty() && llama_set_adapters_lora(ctx, adapters.data(), adapters.size(), scales.data())) {
+        return fail("adapters were refused");
+    }
+    if (!control_vector.empty()) {
+        // Directions as their files have them: direction.N for layer N.
+        ggml_context * tensors = nullptr;
+        gguf_init_params gparams = { false, &tensors };
+        gguf_context * file = gguf_init_from_file(control_vector.c_str(), gparams);
+        if (!file) {
+            return fail("cannot read " + control_vector);
+        }
+        const int n_embd = llama_model_n_embd(model);
+        std::vector<float> data;
+        for (ggml_tensor * t = ggml_get_first_tensor(tensors); t; t = ggml_get_next_tensor(tensors, t)) {
+            const int layer = atoi(t->name + strlen("direction."));
+            data.resize(std::max(data.size(), (size_t) layer * n_embd), 0.0f);
+            for (int i = 0; i < n_embd; i++) {
+                data[(size_t) (layer - 1) * n_embd + i] += strength * ((const float *) t->data)[i];
+            }
+        }
+        gguf_free(file);
+        ggml_free(tensors);
+        if (llama_set_adapter_cvec(ctx, data.data(), data.size(), n_embd, first, last)) {
+            return fail("the control vector was refused");
+        }
     }
 
     llama_batch batch = llama_batch_init((int32_t) tokens.size(), 0, 1);

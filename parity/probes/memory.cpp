@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <array>
 #include <bitset>
+#include <chrono>
 #include <cstdint>
 #include <cstdio>
 #include <cstring>
@@ -469,6 +470,121 @@ static void run_memory(std::istream & in, std::ostream & out) {
     }
 }
 
+using clock_type = std::chrono::steady_clock;
+
+static long long since(clock_type::time_point start) {
+    return std::chrono::duration_cast<std::chrono::nanoseconds>(clock_type::now() - start).count();
+}
+
+static std::unique_ptr<llama_kv_cache> plain_cache(uint32_t n_cells, uint32_t n_seq_max) {
+    const auto filter = [](int32_t il) { return il == 0; };
+    return std::make_unique<llama_kv_cache>(*model, model->hparams, GGML_TYPE_F16, GGML_TYPE_F16, false, false, true, n_cells, n_seq_max, 1,
+            0, LLAMA_SWA_TYPE_NONE, nullptr, filter, nullptr, nullptr);
+}
+
+// Tokens at positions from `first` on, one for each of `n_seqs` sequences at every position.
+static owned_batch rows_of(int first, int n_rows, int n_seqs) {
+    owned_batch b;
+    std::ostringstream text;
+    text << n_rows * n_seqs << " 0 1 1 0";
+    for (int i = 0; i < n_rows; ++i) {
+        for (int s = 0; s < n_seqs; ++s) {
+            text << " 1 " << first + i << " 1 " << s;
+        }
+    }
+    std::istringstream in(text.str());
+    b.read(in, 1, 2);
+    return b;
+}
+
+// What a writer into memory that is there does (`llama_io_write_host`).
+struct host_writer : llama_io_write_i {
+    vector<char> & bytes;
+    size_t at = 0;
+    host_writer(vector<char> & bytes) : bytes(bytes) {}
+    void write(const void * src, size_t size) override {
+        memcpy(bytes.data() + at, src, size);
+        at += size;
+    }
+    void write_tensor(ggml_tensor * t, size_t offset, size_t size) override {
+        ggml_backend_tensor_get(t, bytes.data() + at, offset, size);
+        at += size;
+    }
+    size_t n_bytes() override { return at; }
+};
+
+// T what rounds: nanoseconds of all rounds, and a number that tells whether it did what it should
+//   slots: finding and taking cells for 256 ubatches of 64 tokens, one of each sequence, in 32768 cells of which half are in use
+//   split: completing a batch of 4096 tokens and cutting it into ubatches of 512
+//   state: writing the state of 2^21 cells of 512 bytes
+static void run_time(std::istream & in, std::ostream & out) {
+    string what;
+    int rounds;
+    in >> what >> rounds;
+    long long ns = 0;
+    size_t sum = 0;
+    if (what == "slots") {
+        const int n_seqs = 64;
+        llama_batch_allocr alloc(1);
+        for (int round = 0; round < rounds; ++round) {
+            auto kv = plain_cache(32768, n_seqs);
+            vector<llama_ubatch> ubatches;
+            vector<owned_batch> batches;
+            batches.reserve(512);
+            for (int i = 0; i < 512; ++i) {
+                batches.push_back(rows_of(i, 1, n_seqs));
+                alloc.init(batches.back().batch, model->vocab, nullptr, 2, n_seqs, false);
+                ubatches.push_back(alloc.split_simple(n_seqs));
+            }
+            for (int i = 0; i < 256; ++i) {
+                kv->apply_ubatch(kv->prepare({ ubatches[i] })[0], ubatches[i]);
+            }
+            const auto start = clock_type::now();
+            for (int i = 256; i < 512; ++i) {
+                auto slots = kv->prepare({ ubatches[i] });
+                kv->apply_ubatch(slots[0], ubatches[i]);
+            }
+            ns += since(start);
+            sum = kv->v_cells[0].get_used();
+        }
+    } else if (what == "split") {
+        owned_batch b;
+        std::ostringstream text;
+        text << "4096 0 0 0 0";
+        for (int i = 0; i < 4096; ++i) {
+            text << " " << i % 256;
+        }
+        std::istringstream tokens(text.str());
+        b.read(tokens, 1, 2);
+        llama_batch_allocr alloc(1);
+        const auto start = clock_type::now();
+        for (int round = 0; round < rounds; ++round) {
+            alloc.init(b.batch, model->vocab, nullptr, 2, 1, false);
+            sum = 0;
+            for (llama_ubatch u = alloc.split_simple(512); u.n_tokens > 0; u = alloc.split_simple(512)) {
+                sum += u.n_tokens;
+            }
+        }
+        ns = since(start);
+    } else {
+        const int n_cells = 1 << 21;
+        auto kv = plain_cache(n_cells, 1);
+        for (int i = 0; i < n_cells; ++i) {
+            kv->v_cells[0].pos_set(i, i);
+            kv->v_cells[0].seq_add(i, 0);
+        }
+        vector<char> bytes((size_t) n_cells * 600);
+        const auto start = clock_type::now();
+        for (int round = 0; round < rounds; ++round) {
+            host_writer io(bytes);
+            kv->state_write(io, -1, 0);
+            sum = io.at;
+        }
+        ns = since(start);
+    }
+    out << ns << ' ' << sum;
+}
+
 int main(int argc, char ** argv) {
     verbose = argc > 2 && string(argv[2]) == "-v";
     llama_log_set(on_log, nullptr);
@@ -487,10 +603,16 @@ int main(int argc, char ** argv) {
         in >> kind;
         if (kind == "B") {
             run_batch(in, out);
+        } else if (kind == "T") {
+            run_time(in, out);
         } else {
             run_memory(in, out);
         }
+        // Whoever asks for times waits for each answer.
         std::cout << out.str() << '\n';
+        if (kind == "T") {
+            std::cout << std::flush; // whoever asks for times waits for each answer
+        }
     }
     return 0;
 }

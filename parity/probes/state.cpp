@@ -1,6 +1,6 @@
 // State files of a llama.cpp build: written after a prompt, or read and continued.
 //
-//   state MODEL save|load session|sequence FILE TOKENS
+//   state MODEL save|load session|sequence FILE TOKENS [on|off: flash attention]
 //
 // TOKENS holds ids separated by white space; all but the last are in the memory that is saved. After saving or loading, the last one is
 // decoded and 20 likeliest tokens follow, which are printed. A file that cannot be loaded prints "refused".
@@ -29,6 +29,9 @@ int main(int argc, char ** argv) {
     llama_context_params cparams = llama_context_default_params();
     cparams.n_ctx = 512, cparams.n_batch = 512, cparams.n_ubatch = 64, cparams.n_threads = 2, cparams.n_threads_batch = 2;
     cparams.swa_full = false, cparams.kv_unified = true;
+    if (argc > 6 && !strcmp(argv[6], "off")) {
+        cparams.flash_attn_type = LLAMA_FLASH_ATTN_TYPE_DISABLED;
+    }
     llama_context * ctx = model ? llama_init_from_model(model, cparams) : nullptr;
     if (!ctx || tokens.size() < 2) {
         return 1;

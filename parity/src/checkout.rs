@@ -30,6 +30,15 @@ pub struct LogitsRequest<'a> {
     pub flash_attn: bool,
 }
 
+/// Adapters that the logits probe puts to work: their files and how strongly.
+#[derive(Clone, Debug, Default)]
+pub struct RefAdapters {
+    /// LoRA adapters.
+    pub loras: Vec<(PathBuf, f32)>,
+    /// A control vector's file, strength, first and last layer.
+    pub control_vector: Option<(PathBuf, f32, [usize; 2])>,
+}
+
 /// A tensor of the reference's graph.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RefTensor {
@@ -148,6 +157,19 @@ impl Checkout {
         request: &LogitsRequest<'_>,
         cache_type: DType,
     ) -> Result<(Vec<f32>, Vec<RefTensor>), Error> {
+        self.logits_adapted(request, cache_type, &RefAdapters::default())
+    }
+
+    /// As [`Checkout::logits_with`], with adapters at work.
+    ///
+    /// # Errors
+    /// As [`Checkout::logits`].
+    pub fn logits_adapted(
+        &self,
+        request: &LogitsRequest<'_>,
+        cache_type: DType,
+        adapters: &RefAdapters,
+    ) -> Result<(Vec<f32>, Vec<RefTensor>), Error> {
         let dir = tempfile::tempdir().map_err(Error::io("temporary folder"))?;
         let (ids, out) = (dir.path().join("ids"), dir.path().join("out"));
         let words: Vec<String> = request.tokens.iter().map(u32::to_string).collect();
@@ -157,6 +179,13 @@ impl Checkout {
         probe.args(["--cache-type", &cache_type.id().to_string()]);
         if !request.flash_attn {
             probe.arg("--no-flash-attn");
+        }
+        for (path, scale) in &adapters.loras {
+            probe.arg("--lora").arg(path).arg("--scale").arg(scale.to_string());
+        }
+        if let Some((path, strength, [first, last])) = &adapters.control_vector {
+            probe.arg("--control-vector").arg(path).arg("--strength").arg(strength.to_string());
+            probe.arg("--first").arg(first.to_string()).arg("--last").arg(last.to_string());
         }
         if !request.prefixes.is_empty() {
             probe.args(["--tensors", &request.prefixes.join(",")]);

@@ -5,6 +5,7 @@
 //! not compared is counted as skipped, never as passed. Nothing of the engine depends on this crate.
 #![forbid(unsafe_code)]
 
+pub mod adapters;
 pub mod alloc;
 pub mod architectures;
 pub mod cache_types;

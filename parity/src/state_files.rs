@@ -5,7 +5,7 @@ use std::process::Command;
 use std::sync::Arc;
 
 use quipu_cpu_backend::CpuDevice;
-use quipu_decoder::{Batch, Context, ContextParams};
+use quipu_decoder::{Batch, Context, ContextParams, FlashAttn};
 use quipu_gguf::GgufFile;
 use quipu_model::Model;
 use quipu_quant::DType;
@@ -41,40 +41,53 @@ pub fn audit(checkout: &Checkout) -> Result<Vec<Row>, Error> {
         let gguf = GgufFile::from_vec(bytes).map_err(Error::engine(toy.name))?;
         let ours = engine::load(toy.name, &gguf, &CpuDevice::default())?;
         let probe = checkout.probe("state")?;
-        let reference = |mode: &str, kind: &str, file: &Path| -> Result<String, Error> {
-            let said = run(Command::new(&probe).arg(&model).args([mode, kind]).arg(file).arg(&ids))?;
-            Ok(said.trim().to_owned())
-        };
-        for kind in ["session", "sequence"] {
+        let reference =
+            |mode: &str, kind: &str, file: &Path, flash_attn: FlashAttn| -> Result<String, Error> {
+                let mut probe = Command::new(&probe);
+                probe.arg(&model).args([mode, kind]).arg(file).arg(&ids).arg(flash_attn.name());
+                let said = run(&mut probe)?;
+                Ok(said.trim().to_owned())
+            };
+        let all = [FlashAttn::On, FlashAttn::Off];
+        for (flash_attn, kind) in all.into_iter().flat_map(|flash| [(flash, "session"), (flash, "sequence")])
+        {
             let file = dir.path().join(kind);
-            let expected = reference("save", kind, &file)?;
-            let found = load(&ours, kind, &file, &tokens)?;
-            let case = format!("{} {kind} of the reference", toy.name);
+            let expected = reference("save", kind, &file, flash_attn)?;
+            let found = load(&ours, kind, &file, &tokens, flash_attn)?;
+            let name = format!("{}, flash attention {}", toy.name, flash_attn.name());
+            let case = format!("{name}, {kind} of the reference");
             rows.push(Row::judged("state files", case, found == expected, format!("{found} / {expected}")));
             let file = dir.path().join(format!("{kind}-ours"));
-            save(&ours, kind, &file, &tokens)?;
-            let found = reference("load", kind, &file)?;
-            let case = format!("{} {kind} of ours", toy.name);
+            save(&ours, kind, &file, &tokens, flash_attn)?;
+            let found = reference("load", kind, &file, flash_attn)?;
+            let case = format!("{name}, {kind} of ours");
             rows.push(Row::judged("state files", case, found == expected, format!("{found} / {expected}")));
         }
     }
     Ok(rows)
 }
 
-fn context(model: &Arc<Model>) -> Result<Context, Error> {
+fn context(model: &Arc<Model>, flash_attn: FlashAttn) -> Result<Context, Error> {
     let params = ContextParams {
         n_ctx: 512,
         n_batch: 512,
         n_ubatch: 64,
         n_threads: 2,
         n_threads_batch: 2,
+        flash_attn,
         ..ContextParams::default()
     };
     Context::new(Arc::clone(model), &CpuDevice::default(), &params).map_err(Error::engine("a context"))
 }
 
-fn save(model: &Arc<Model>, kind: &str, file: &Path, tokens: &[u32]) -> Result<(), Error> {
-    let mut context = context(model)?;
+fn save(
+    model: &Arc<Model>,
+    kind: &str,
+    file: &Path,
+    tokens: &[u32],
+    flash_attn: FlashAttn,
+) -> Result<(), Error> {
+    let mut context = context(model, flash_attn)?;
     let fail = Error::engine("saving");
     context.decode(&Batch::single(&tokens[..N_TOKENS])).map_err(&fail)?;
     match kind {
@@ -84,8 +97,14 @@ fn save(model: &Arc<Model>, kind: &str, file: &Path, tokens: &[u32]) -> Result<(
     .map_err(&fail)
 }
 
-fn load(model: &Arc<Model>, kind: &str, file: &Path, tokens: &[u32]) -> Result<String, Error> {
-    let mut context = context(model)?;
+fn load(
+    model: &Arc<Model>,
+    kind: &str,
+    file: &Path,
+    tokens: &[u32],
+    flash_attn: FlashAttn,
+) -> Result<String, Error> {
+    let mut context = context(model, flash_attn)?;
     let fail = Error::engine("loading");
     let loaded = match kind {
         "session" => context.state_load_file(file, 4096),

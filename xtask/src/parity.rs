@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 
 use quipu_parity::checkout::Checkout;
 use quipu_parity::{
-    Report, alloc, architectures, cache_types, convert, generation, gguf, goldens, imatrix, loader, logits,
-    memory, models, nodes, quant, quantize, sampler, state_files, tokenizer, verdicts,
+    Report, adapters, alloc, architectures, cache_types, convert, generation, gguf, goldens, imatrix, loader,
+    logits, memory, models, nodes, quant, quantize, sampler, state_files, tokenizer, verdicts,
 };
 
 #[derive(Debug, clap::Args)]
@@ -34,7 +34,7 @@ pub(crate) struct Args {
     record: Option<String>,
 }
 
-const MODULES: [&str; 14] = [
+const MODULES: [&str; 15] = [
     "gguf",
     "quant",
     "quantize",
@@ -47,6 +47,7 @@ const MODULES: [&str; 14] = [
     "memory",
     "logits",
     "architectures",
+    "adapters",
     "nodes",
     "generation",
 ];
@@ -145,6 +146,10 @@ pub(crate) fn run(args: &Args) -> Result<(), String> {
             None => architectures::replay().map_err(text)?,
         });
         report.rows.extend(architectures::knock_outs().map_err(text)?);
+    }
+    if let Some(checkout) = checkout.filter(|_| wanted("adapters")) {
+        report.rows.extend(adapters::audit_without_flash(checkout).map_err(text)?);
+        report.rows.extend(adapters::audit(checkout).map_err(text)?);
     }
     if wanted("nodes") {
         report.rows.extend(match checkout {

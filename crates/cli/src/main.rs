@@ -4,6 +4,7 @@
 //! failure is one line on stderr and exit code 1 (2 where `grammar-check` and `audit-log` refuse what they are given: 1 is an answer there).
 #![forbid(unsafe_code)]
 
+mod adapters;
 mod chat_template;
 mod commands;
 mod csv;
@@ -80,6 +81,7 @@ enum Command {
 fn long_form(arg: OsString) -> OsString {
     match arg.to_str() {
         Some("-jf") => "--json-schema-file".into(),
+        Some("-fa") => "--flash-attn".into(),
         Some("-ngl") => "--n-gpu-layers".into(),
         Some("-dev") => "--device".into(),
         Some("-sm") => "--split-mode".into(),

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use quipu::gguf::{GgufSet, Inputs, MetadataOverride};
 use quipu::{
-    BufferOverride, Device, DeviceChoice, LoadMode, LoadOptions, Model, Session, SessionOptions, SplitMode,
-    Tokenizer,
+    BufferOverride, Device, DeviceChoice, FlashAttn, LoadMode, LoadOptions, Model, Session, SessionOptions,
+    SplitMode, Tokenizer,
 };
 
 use quipu_gemma::SbsFile;
@@ -184,6 +184,19 @@ pub(crate) struct ContextArgs {
     /// Most tokens computed at once.
     #[arg(long = "ubatch", visible_alias = "ubatch-size", default_value_t = 512)]
     pub n_ubatch: usize,
+    /// Flash attention (-fa): on, off or auto.
+    #[arg(long, value_name = "MODE", default_value = "auto", value_parser = flash_attn)]
+    pub flash_attn: FlashAttn,
+}
+
+/// The reference's words.
+fn flash_attn(text: &str) -> Result<FlashAttn, String> {
+    match text {
+        "on" | "enabled" | "true" | "1" => Ok(FlashAttn::On),
+        "off" | "disabled" | "false" | "0" => Ok(FlashAttn::Off),
+        "auto" | "-1" => Ok(FlashAttn::Auto),
+        _ => Err("expected on, off or auto".to_owned()),
+    }
 }
 
 impl ContextArgs {
@@ -192,6 +205,7 @@ impl ContextArgs {
             n_ctx: self.n_ctx,
             n_threads: self.n_threads,
             n_ubatch: self.n_ubatch,
+            flash_attn: self.flash_attn,
             ..SessionOptions::default()
         }
     }

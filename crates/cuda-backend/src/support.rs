@@ -102,13 +102,8 @@ pub(crate) fn node(graph: &Graph, id: TensorId) -> Result<(), Reason> {
             let two = src.len() == 2 && glu_kernel(op).is_some();
             ensure(two, "a gate with a kernel, of two tensors")
         }
-        Op::Add
-        | Op::Mul
-        | Op::Scale { .. }
-        | Op::Norm { .. }
-        | Op::RmsNorm { .. }
-        | Op::Rope(_)
-        | Op::SoftMax { .. } => Ok(()),
+        Op::Add | Op::Mul | Op::Scale { .. } | Op::Norm { .. } | Op::RmsNorm { .. } | Op::Rope(_) => Ok(()),
+        Op::SoftMax { .. } => ensure(src.len() <= 2, "no sinks"),
         _ => Err("an op with kernels"),
     }
 }

@@ -1,17 +1,20 @@
 //! A session: cache, compute memory, outputs, and the loop that runs batches through the model.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 use std::time::Instant;
 
-use quipu_backend::{BufferTable, BufferType, Devices, Observer, Scheduler, SchedulerStats};
+use quipu_backend::{Buffer, BufferTable, BufferType, Devices, Observer, Scheduler, SchedulerStats};
 use quipu_batch::{Batch, BatchLimits, CheckedBatch, SeqId, Ubatch};
 use quipu_kv_cache::{
     GraphShape, InputSource, KvCache, KvParams, KvPart, Memory, MemoryKey, MemoryPlan, NoMemory,
     WindowedKvCache, WindowedKvParams,
 };
-use quipu_model::{BuiltGraph, GraphKind, GraphParams, LayerHparams, Model, RopeConfig};
+use quipu_model::{
+    Adapters, BuiltGraph, GraphKind, GraphParams, LayerHparams, LoraAdapter, Model, RopeConfig,
+};
 use tracing::field::Empty;
 
 use crate::callbacks::{AbortCallback, Callbacks};
@@ -19,6 +22,7 @@ use crate::error::Error;
 use crate::output::Outputs;
 use crate::params::ContextParams;
 use crate::perf::Perf;
+use crate::state::Taken;
 
 /// A session on a model. Answers to `llama_context`.
 pub struct Context {
@@ -35,6 +39,11 @@ pub struct Context {
     n_threads_set: usize,
     /// The last ubatch's graph, kept while its parameters stay.
     graph: Option<BuiltGraph>,
+    /// States of sequences that were taken with their rows left here.
+    pub(crate) taken: HashMap<SeqId, Taken>,
+    adapters: Adapters,
+    /// Adapters whose buffers were registered, and under which number the first.
+    known_loras: Vec<(Arc<LoraAdapter>, u32)>,
     batch: CheckedBatch,
     plan: MemoryPlan,
     outputs: Outputs,
@@ -95,6 +104,9 @@ impl Context {
             no_memory: NoMemory,
             callbacks: Callbacks::default(),
             graph: None,
+            taken: HashMap::new(),
+            adapters: Adapters::NONE,
+            known_loras: Vec::new(),
             batch: CheckedBatch::new(),
             plan: MemoryPlan::new(),
             outputs,
@@ -122,6 +134,18 @@ impl Context {
         self.memory.as_mut()
     }
 
+    /// Forgets every token (`llama_memory_clear`), with `data` also the bytes that cells hold, which nobody sees.
+    ///
+    /// # Errors
+    /// The memory's buffers refuse; the tokens are forgotten.
+    pub fn clear_memory(&mut self, data: bool) -> Result<(), Error> {
+        if !data {
+            self.memory.clear();
+            return Ok(());
+        }
+        Ok(self.memory.clear_data(&mut self.buffers)?)
+    }
+
     /// The KV cache of layers that see everything, for reading, if the memory is or has one.
     pub fn cache(&self) -> Option<&KvCache> {
         self.memory.kv(KvPart::Full)
@@ -135,6 +159,31 @@ impl Context {
     /// The memory and its bytes, to be changed together.
     pub(crate) fn memory_and_buffers(&mut self) -> (&mut dyn Memory, &mut BufferTable) {
         (self.memory.as_mut(), &mut self.buffers)
+    }
+
+    /// The number under which the first buffer of an adapter is known; the buffers of each adapter are registered once.
+    pub(crate) fn register_lora(&mut self, adapter: &Arc<LoraAdapter>) -> u32 {
+        if let Some((_, first)) = self.known_loras.iter().find(|(known, _)| Arc::ptr_eq(known, adapter)) {
+            return *first;
+        }
+        let first = self.register_buffers(adapter.buffers());
+        self.known_loras.push((Arc::clone(adapter), first));
+        first
+    }
+
+    /// Registers buffers, one behind the other; the number of the first.
+    pub(crate) fn register_buffers(&mut self, buffers: &[Arc<dyn Buffer>]) -> u32 {
+        let first = self.buffers.len() as u32;
+        for buffer in buffers {
+            self.buffers.add_shared(Arc::clone(buffer));
+        }
+        first
+    }
+
+    /// Changes what is at work; graphs have it in them.
+    pub(crate) fn change_adapters(&mut self, change: impl FnOnce(&mut Adapters)) {
+        change(&mut self.adapters);
+        self.graph = None;
     }
 
     /// Whether positions may be shifted (`llama_memory_can_shift`); only rotary ones may.
@@ -294,6 +343,7 @@ impl Context {
             },
             rope: self.rope,
             causal: self.params.is_causal(kind),
+            flash_attn: self.params.flash_attn.is_on(),
             embeddings: self.params.embeddings.then_some(self.params.pooling),
         };
         let GraphShape { n_tokens, memory: MemoryKey { n_kv, .. }, .. } = params.shape;
@@ -305,7 +355,7 @@ impl Context {
             self.perf.n_reused += 1;
             last
         } else {
-            let mut built = self.model.build_graph(&params, memory)?;
+            let mut built = self.model.build_graph_with(&params, memory, &self.adapters)?;
             self.scheduler.alloc_graph(&mut built.graph, &mut self.buffers)?;
             self.perf.n_graph_builds += 1;
             built
@@ -387,9 +437,11 @@ fn memory_for(
         n_pos: model.hparams().n_pos(),
         type_k: params.type_k,
         type_v: params.type_v,
+        v_trans: !params.flash_attn.is_on(),
         n_embd_head_k: same(layers, |layer| layer.n_embd_head_k),
         n_embd_head_v: same(layers, |layer| layer.n_embd_head_v),
         layers: model.kv_layers(),
+        reuse: model.kv_reuse(),
     };
     let device = |il: usize| devices.get(model.layer_map().layer(il));
     let memories: Vec<_> = (0..layers.len()).map(|il| device(il).buffer_type()).collect();

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use quipu_batch::SeqId;
+use quipu_graph::DType;
 
 /// Why a context cannot be made or a batch not be decoded.
 ///
@@ -20,6 +21,11 @@ pub enum Error {
         /// The rule.
         expected: String,
     },
+    /// Quantised values in a cache that keeps them element by element.
+    #[error(
+        "cached values of type {0} with flash attention off, expected F32, F16 or BF16, or flash attention"
+    )]
+    QuantizedValues(DType),
     /// A context on other devices than its model.
     #[error("{found} devices beside the model's own, expected the {expected} that the model was loaded on")]
     Devices {

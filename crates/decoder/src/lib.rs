@@ -35,6 +35,7 @@
 //! ```
 #![forbid(unsafe_code)]
 
+mod adapters;
 mod callbacks;
 mod context;
 mod error;
@@ -44,10 +45,12 @@ mod perf;
 mod state;
 mod state_file;
 
+pub use adapters::LoraUse;
 pub use context::Context;
 pub use error::Error;
-pub use params::ContextParams;
+pub use params::{ContextParams, FlashAttn};
 pub use perf::Perf;
 pub use quipu_batch::{Batch, Error as BatchError, MAX_SEQ, Pos, SeqId, SeqLists, TokenId};
 pub use quipu_kv_cache::{Memory, StateBytes, StateRead, StateSize, StateWrite};
 pub use quipu_model::{GraphKind, Pooling, RopeOverrides, RopeScaling};
+pub use state::StateFlags;

@@ -9,6 +9,37 @@ use crate::error::Error;
 /// Context lengths are multiples of this.
 const N_CTX_PAD: usize = 256;
 
+/// How attention is computed (`llama_flash_attn_type`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum FlashAttn {
+    /// By flash attention, unless the model forbids it.
+    #[default]
+    Auto,
+    /// By flash attention.
+    On,
+    /// Through a tensor of scores; cached values are kept transposed, and not quantised.
+    Off,
+}
+
+impl FlashAttn {
+    /// All of them.
+    pub const ALL: [FlashAttn; 3] = [FlashAttn::Auto, FlashAttn::On, FlashAttn::Off];
+
+    /// The reference's word for it (`-fa`).
+    pub const fn name(self) -> &'static str {
+        match self {
+            FlashAttn::Auto => "auto",
+            FlashAttn::On => "on",
+            FlashAttn::Off => "off",
+        }
+    }
+
+    /// Whether flash attention computes it.
+    pub fn is_on(self) -> bool {
+        self != FlashAttn::Off
+    }
+}
+
 /// Parameters of a context. Answers to `llama_context_params`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ContextParams {
@@ -37,6 +68,8 @@ pub struct ContextParams {
     pub type_k: DType,
     /// Type of cached values, one of `quipu_kv_cache::CACHE_TYPES`.
     pub type_v: DType,
+    /// How attention is computed.
+    pub flash_attn: FlashAttn,
     /// Rotary parameters other than the model's.
     pub rope: RopeOverrides,
     /// Keep the final rows of all tokens as embeddings.
@@ -62,6 +95,7 @@ impl Default for ContextParams {
             n_threads_batch: 4,
             type_k: DType::F16,
             type_v: DType::F16,
+            flash_attn: FlashAttn::Auto,
             rope: RopeOverrides::default(),
             embeddings: false,
             pooling: Pooling::None,
@@ -97,6 +131,9 @@ impl ContextParams {
         let n_ubatch = if self.n_ubatch == 0 { n_batch } else { self.n_ubatch.min(n_batch) };
         if n_batch == 0 {
             return Err(param("n_batch", 0, "at least 1"));
+        }
+        if !self.flash_attn.is_on() && self.type_v.is_quantized() {
+            return Err(Error::QuantizedValues(self.type_v));
         }
         if self.n_seq_max > MAX_SEQ {
             return Err(quipu_batch::Error::TooManySequences(self.n_seq_max).into());

@@ -4,10 +4,12 @@ use quipu_backend::BufferTable;
 use quipu_batch::Ubatch;
 use quipu_graph::{DType, Graph, TensorId};
 
-use crate::cache_input::{DROP, KEEP, KvIdxs, KvMask, minus_distance, n_kv_of, refill};
+use crate::cache_input::{
+    DROP, KEEP, KvElementIdxs, KvIdxs, KvMask, minus_distance, minus_distance_f32, n_kv_of, refill, widen,
+};
 use crate::input::write_input;
 use crate::{
-    Error, GraphInput, GraphShape, InputSource, KvCache, KvGraph, KvPart, KvView, Memory, MemoryKey,
+    Error, GraphInput, GraphShape, InputSource, KvCache, KvGraph, KvPart, KvView, Memory, MemoryKey, Pos,
     Rotation, Window, rotate,
 };
 
@@ -25,6 +27,10 @@ pub struct AttentionGraph<'a> {
 struct Attended<'a> {
     /// The cache, the cells the ubatch is stored in, and the cells looked at.
     cache: Option<(KvGraph<'a>, TensorId, KvView)>,
+    /// Where elements of values go, by the length of a row of them; of caches that keep them element by element.
+    v_idxs: Vec<(usize, TensorId)>,
+    /// Flash attention computes it.
+    flash: bool,
     mask: TensorId,
     /// Streams that the queries are for.
     n_stream: usize,
@@ -41,6 +47,8 @@ pub struct AttentionKind {
     pub window: Option<Window>,
     /// The masks hold minus the distance of two tokens instead of 0, for ALiBi.
     pub alibi: bool,
+    /// Flash attention computes it: masks are f16, and keys and values too; else masks are f32, and scores a tensor.
+    pub flash: bool,
 }
 
 impl<'a> AttentionGraph<'a> {
@@ -57,17 +65,20 @@ impl<'a> AttentionGraph<'a> {
                 return Attended::cache(graph, part, cache, shape, kind, inputs);
             }
             let n_tokens = shape.n_tokens;
-            let mask = graph.input("kq_mask", DType::F16, [n_tokens, n_tokens, 1, 1])?;
-            let AttentionKind { causal, alibi, .. } = kind;
-            inputs.push(Box::new(UbatchMask { mask, n_tokens, causal, window, alibi, values: Vec::new() }));
-            Ok(Attended { cache: None, mask, n_stream: 1, rotations: [None; 2] })
+            let mask = graph.input("kq_mask", mask_type(kind), [n_tokens, n_tokens, 1, 1])?;
+            let kind = AttentionKind { window, ..kind };
+            let (values, wide) = (Vec::new(), Vec::new());
+            inputs.push(Box::new(UbatchMask { mask, n_tokens, kind, values, wide }));
+            let (v_idxs, flash) = (Vec::new(), kind.flash);
+            Ok(Attended { cache: None, v_idxs, flash, mask, n_stream: 1, rotations: [None; 2] })
         };
         let full = over(KvPart::Full, None)?;
         let window = kind.window.map(|window| over(KvPart::Window, Some(window))).transpose()?;
         Ok(AttentionGraph { full, window })
     }
 
-    /// Who attends to what: f16 `[n_kv, n_tokens of a stream, 1, n_stream]`, 0 (or minus the distance) or -inf.
+    /// Who attends to what: f16, or f32 without flash attention, `[n_kv, n_tokens of a stream, 1, n_stream]`, 0 (or minus the distance) or
+    /// -inf.
     pub fn mask(&self, part: KvPart) -> TensorId {
         self.part(part).mask
     }
@@ -75,6 +86,11 @@ impl<'a> AttentionGraph<'a> {
     /// Streams that the queries are for, at least 1: each has the same number of the ubatch's tokens, side by side.
     pub fn n_stream(&self, part: KvPart) -> usize {
         self.part(part).n_stream
+    }
+
+    /// Whether values come element by element, `[n_kv, n_embd_head, n_head_kv, n_stream]`.
+    pub fn is_transposed(&self, part: KvPart) -> bool {
+        !self.part(part).v_idxs.is_empty()
     }
 
     /// Queries or keys as the cache wants them (`k_rot`).
@@ -97,16 +113,19 @@ impl<'a> AttentionGraph<'a> {
         k_cur: TensorId,
         v_cur: TensorId,
     ) -> Result<(), Error> {
-        let Some((kv, idxs, _)) = &mut self.part_mut(part).cache else { return Ok(()) };
+        let Attended { cache, v_idxs, .. } = self.part_mut(part);
+        let Some((kv, idxs, _)) = cache else { return Ok(()) };
         let stored = kv.store_k(graph, il, k_cur, *idxs)?;
         graph.build_forward_expand(stored);
-        let stored = kv.store_v(graph, il, v_cur, *idxs)?;
+        let n_embd_v_gqa = kv.n_embd_v_gqa(il)?;
+        let places = v_idxs.iter().find(|(n, _)| *n == n_embd_v_gqa).map_or(*idxs, |(_, places)| *places);
+        let stored = kv.store_v(graph, il, v_cur, places)?;
         graph.build_forward_expand(stored);
         Ok(())
     }
 
-    /// The keys and values a layer attends over, `[n_embd_head, n_kv, n_head_kv, n_stream]` as `Graph::flash_attn` takes them; `k_cur` and
-    /// `v_cur` are those that were stored.
+    /// The keys and values a layer attends over, `[n_embd_head, n_kv, n_head_kv, n_stream]` as `Graph::flash_attn` takes them, but for values
+    /// that are [transposed](AttentionGraph::is_transposed); `k_cur` and `v_cur` are those that were stored.
     pub fn keys_and_values(
         &mut self,
         graph: &mut Graph,
@@ -115,11 +134,33 @@ impl<'a> AttentionGraph<'a> {
         k_cur: TensorId,
         v_cur: TensorId,
     ) -> Result<[TensorId; 2], Error> {
-        let Some((kv, _, view)) = &mut self.part_mut(part).cache else {
-            return Ok([of_ubatch(graph, k_cur)?, of_ubatch(graph, v_cur)?]);
+        let Attended { cache, flash, .. } = self.part_mut(part);
+        let Some((kv, _, view)) = cache else {
+            if *flash {
+                return Ok([of_ubatch(graph, k_cur)?, of_ubatch(graph, v_cur)?]);
+            }
+            return Ok([graph.permute(k_cur, [0, 2, 1, 3])?, graph.permute(v_cur, [0, 2, 1, 3])?]);
         };
         let [d_k, n_head_kv, ..] = graph[k_cur].ne;
         let d_v = graph[v_cur].ne[0];
+        Ok([kv.k(graph, il, *view, d_k, n_head_kv)?, kv.v(graph, il, *view, d_v, n_head_kv)?])
+    }
+
+    /// As [`AttentionGraph::keys_and_values`], for a layer that stores nothing and reads what another one stored ([`KvParams::reuse`]), in
+    /// heads of those sizes.
+    ///
+    /// # Errors
+    /// [`Error::NoCache`] without one: a ubatch's own keys and values are not kept for other layers.
+    ///
+    /// [`KvParams::reuse`]: crate::KvParams::reuse
+    pub fn reused(
+        &mut self,
+        graph: &mut Graph,
+        part: KvPart,
+        il: usize,
+        [d_k, d_v, n_head_kv]: [usize; 3],
+    ) -> Result<[TensorId; 2], Error> {
+        let Some((kv, _, view)) = &mut self.part_mut(part).cache else { return Err(Error::NoCache) };
         Ok([kv.k(graph, il, *view, d_k, n_head_kv)?, kv.v(graph, il, *view, d_v, n_head_kv)?])
     }
 
@@ -145,9 +186,19 @@ impl<'a> Attended<'a> {
         let view = KvView { n_kv: n_kv_of(&shape.memory, part), stream, n_stream };
         let kv = cache.graph();
         let idxs = kv.input_idxs(graph, shape.n_tokens)?;
-        let mask = kv.input_mask(graph, view, shape.n_tokens)?;
+        let mask = kv.input_mask(graph, mask_type(kind), view, shape.n_tokens)?;
         inputs.push(Box::new(KvIdxs::new(part, idxs, shape.n_tokens)));
-        inputs.push(Box::new(KvMask::new(part, mask, shape, kind.causal, kind.alibi)));
+        let mut v_idxs: Vec<(usize, TensorId)> = Vec::new();
+        if cache.v_trans() {
+            for n in cache.layers.iter().map(|layer| layer.shape.n_embd_v_gqa).filter(|n| *n > 0) {
+                if v_idxs.iter().all(|(known, _)| *known != n) {
+                    let places = kv.input_v_idxs(graph, n, shape.n_tokens)?;
+                    inputs.push(Box::new(KvElementIdxs::new(part, places, n, shape.n_tokens)));
+                    v_idxs.push((n, places));
+                }
+            }
+        }
+        inputs.push(Box::new(KvMask::new(part, mask, shape, kind)));
         let mut rotation = |name: &str, n: Option<usize>| -> Result<Option<TensorId>, Error> {
             let Some(n) = n else { return Ok(None) };
             let rotation = Rotation::new(graph, name, n)?;
@@ -159,8 +210,14 @@ impl<'a> Attended<'a> {
             rotation("attn_inp_k_rot", cache.key_rotation())?,
             rotation("attn_inp_v_rot", cache.value_rotation())?,
         ];
-        Ok(Attended { cache: Some((kv, idxs, view)), mask, n_stream, rotations })
+        let flash = kind.flash;
+        Ok(Attended { cache: Some((kv, idxs, view)), v_idxs, flash, mask, n_stream, rotations })
     }
+}
+
+/// Flash attention takes f16 masks.
+fn mask_type(kind: AttentionKind) -> DType {
+    if kind.flash { DType::F16 } else { DType::F32 }
 }
 
 /// Keys or values of the ubatch as attention takes them, in f16 as a cache would hold them (`build_attn_mha`).
@@ -175,10 +232,10 @@ fn of_ubatch(graph: &mut Graph, cur: TensorId) -> Result<TensorId, Error> {
 struct UbatchMask {
     mask: TensorId,
     n_tokens: usize,
-    causal: bool,
-    window: Option<Window>,
-    alibi: bool,
+    kind: AttentionKind,
     values: Vec<u16>,
+    /// The values in f32, where attention takes such.
+    wide: Vec<f32>,
 }
 
 impl GraphInput for UbatchMask {
@@ -188,20 +245,38 @@ impl GraphInput for UbatchMask {
         source: &InputSource<'_>,
         buffers: &mut BufferTable,
     ) -> Result<(), Error> {
-        fill_ubatch_mask(source.ubatch, self.causal, self.window, &mut self.values)?;
-        if self.alibi {
-            let pos = &source.ubatch.pos;
-            for (row, from) in self.values.chunks_exact_mut(self.n_tokens.max(1)).zip(pos) {
-                for (value, to) in row.iter_mut().zip(pos).filter(|(value, _)| **value == KEEP) {
-                    *value = minus_distance(*from, *to);
-                }
+        let AttentionKind { causal, window, alibi, flash } = self.kind;
+        fill_ubatch_mask(source.ubatch, causal, window, &mut self.values)?;
+        let pos = &source.ubatch.pos;
+        if !flash {
+            widen(&self.values, &mut self.wide)?;
+            if alibi {
+                fill_ubatch_distances(pos, &mut self.wide, 0.0, minus_distance_f32);
             }
+            return write_input(graph, self.mask, &self.wide, buffers);
+        }
+        if alibi {
+            fill_ubatch_distances(pos, &mut self.values, KEEP, minus_distance);
         }
         write_input(graph, self.mask, &self.values, buffers)
     }
 
     fn can_reuse(&self, shape: &GraphShape) -> bool {
         shape.n_tokens == self.n_tokens
+    }
+}
+
+/// Puts distances where a token may attend.
+fn fill_ubatch_distances<T: Copy + PartialEq>(
+    pos: &[Pos],
+    mask: &mut [T],
+    keep: T,
+    distance: impl Fn(Pos, Pos) -> T,
+) {
+    for (row, from) in mask.chunks_exact_mut(pos.len().max(1)).zip(pos) {
+        for (value, to) in row.iter_mut().zip(pos).filter(|(value, _)| **value == keep) {
+            *value = distance(*from, *to);
+        }
     }
 }
 

@@ -44,12 +44,17 @@ pub struct KvParams {
     pub type_k: DType,
     /// Type of the values, one of [`CACHE_TYPES`].
     pub type_v: DType,
+    /// Values are stored element by element, those of all cells of a stream side by side, as attention without flash attention reads
+    /// them. Their type must have single elements then.
+    pub v_trans: bool,
     /// Elements of a head of keys, if all layers have the same; else 0. Quantised keys of such heads are stored rotated.
     pub n_embd_head_k: usize,
     /// As `n_embd_head_k`, for values.
     pub n_embd_head_v: usize,
     /// One entry per layer.
     pub layers: Vec<KvLayerShape>,
+    /// Layers that have no cells of their own and read those of another layer; layers beyond its end have none such (`layer_reuse_cb`).
+    pub reuse: Vec<Option<usize>>,
 }
 
 /// Types that keys and values may be kept in.
@@ -76,9 +81,11 @@ impl Default for KvParams {
             n_pos: 1,
             type_k: DType::F16,
             type_v: DType::F16,
+            v_trans: false,
             n_embd_head_k: 0,
             n_embd_head_v: 0,
             layers: Vec::new(),
+            reuse: Vec::new(),
         }
     }
 }
@@ -168,6 +175,9 @@ impl KvParams {
                 return Err(Error::CacheType(dtype));
             }
         }
+        if self.v_trans && self.type_v.block_len() > 1 {
+            return Err(Error::TransposedBlocks(self.type_v));
+        }
         let mut kinds: Vec<(&dyn BufferType, usize)> = Vec::new();
         let mut layers = Vec::with_capacity(n_layer);
         for (il, shape) in self.layers.iter().enumerate() {
@@ -224,6 +234,9 @@ pub struct KvCache {
     pub(crate) layers: Vec<Layer>,
     pub(crate) type_k: DType,
     pub(crate) type_v: DType,
+    pub(crate) v_trans: bool,
+    /// Whose cells layers without their own read.
+    reuse: Vec<Option<usize>>,
     /// Elements of heads of keys and of values that are rotated together.
     rotations: [Option<usize>; 2],
 }
@@ -258,13 +271,25 @@ impl KvCache {
         for layer in layers.iter_mut().filter(|layer| layer.shape != KvLayerShape::NONE) {
             layer.buffer = ids[layer.buffer.0 as usize];
         }
-        let KvParams { n_seq_max, n_pos, type_k, type_v, .. } = *params;
+        let KvParams { n_seq_max, n_pos, type_k, type_v, v_trans, .. } = *params;
         let rotations = [
             rotation::of_keys(type_k, params.n_embd_head_k),
             rotation::of_values(type_v, params.n_embd_head_v),
         ];
         let copies = Vec::new();
-        Ok(KvCache { streams, copies, n_seq_max, n_pos, n_bytes, layers, type_k, type_v, rotations })
+        Ok(KvCache {
+            streams,
+            copies,
+            n_seq_max,
+            n_pos,
+            n_bytes,
+            layers,
+            type_k,
+            type_v,
+            v_trans,
+            reuse: params.reuse.clone(),
+            rotations,
+        })
     }
 
     /// Number of cells of a stream (`get_size`).
@@ -306,6 +331,11 @@ impl KvCache {
     /// Cell at which the next search in a stream starts.
     pub fn head(&self, stream: usize) -> usize {
         self.streams.get(stream).head
+    }
+
+    /// Whether values are stored element by element (`v_trans`).
+    pub fn v_trans(&self) -> bool {
+        self.v_trans
     }
 
     /// Elements of a head of keys that are rotated together before they are stored, if they are.
@@ -399,8 +429,26 @@ impl KvCache {
         Ok(())
     }
 
+    /// Sets the bytes of all cells to zero.
+    ///
+    /// # Errors
+    /// A buffer that is not there.
+    pub(crate) fn zero(&self, buffers: &mut BufferTable) -> Result<(), Error> {
+        // All of a buffer is this cache's.
+        for layer in self.layers.iter().filter(|layer| layer.shape != KvLayerShape::NONE) {
+            buffers.get_mut(layer.buffer)?.clear();
+        }
+        Ok(())
+    }
+
+    /// The layer whose cells layer `il` reads: itself, or the one that it reuses.
+    pub fn source_layer(&self, il: usize) -> usize {
+        self.reuse.get(il).copied().flatten().unwrap_or(il)
+    }
+
+    /// What the cache has for layer `il`, if only by reuse.
     pub(crate) fn layer(&self, il: usize) -> Result<&Layer, Error> {
-        let layer = self.layers.get(il).filter(|layer| layer.shape != KvLayerShape::NONE);
+        let layer = self.layers.get(self.source_layer(il)).filter(|layer| layer.shape != KvLayerShape::NONE);
         layer.ok_or(Error::Layer { il, n_layer: self.layers.len() })
     }
 }

@@ -5,7 +5,9 @@ use quipu_batch::Ubatch;
 use quipu_graph::{Graph, TensorId};
 
 use crate::input::write_input;
-use crate::{Error, GraphInput, GraphShape, InputSource, KvCache, KvPart, MAX_SEQ, MemoryKey, Pos};
+use crate::{
+    AttentionKind, Error, GraphInput, GraphShape, InputSource, KvCache, KvPart, MAX_SEQ, MemoryKey, Pos,
+};
 
 /// f16 bits of 0: attend.
 pub(crate) const KEEP: u16 = 0x0000;
@@ -24,6 +26,17 @@ impl KvCache {
     pub fn fill_idxs(&self, slot: &[u32], out: &mut Vec<i64>) {
         out.clear();
         out.extend(slot.iter().map(|cell| i64::from(*cell)));
+    }
+
+    /// The place of each element of the values of each token, for the input of `KvGraph::input_v_idxs` (`set_input_v_idxs`).
+    pub fn fill_v_idxs(&self, slot: &[u32], n_embd_v_gqa: usize, out: &mut Vec<i64>) {
+        let n_cells = self.n_cells();
+        out.clear();
+        for cell in slot {
+            let (stream, cell) = (*cell as usize / n_cells, *cell as usize % n_cells);
+            let first = stream * n_cells * n_embd_v_gqa + cell;
+            out.extend((0..n_embd_v_gqa).map(|j| (first + j * n_cells) as i64));
+        }
     }
 
     /// The mask as f16 bits, `n_kv` per token: 0 where a token may attend to a cell of its stream, else -inf
@@ -89,12 +102,23 @@ impl KvCache {
     /// Puts minus the distance of token and cell, as f16 bits, where a mask lets a token attend: what ALiBi's slopes are multiplied
     /// with (`set_input_kq_mask` with `use_alibi`).
     pub fn fill_distances(&self, ubatch: &Ubatch, mask: &mut [u16]) {
+        self.fill_distances_as(ubatch, mask, KEEP, minus_distance);
+    }
+
+    /// As [`KvCache::fill_distances`], in a mask of numbers in which a token may attend where it has `keep`.
+    fn fill_distances_as<T: Copy + PartialEq>(
+        &self,
+        ubatch: &Ubatch,
+        mask: &mut [T],
+        keep: T,
+        distance: impl Fn(Pos, Pos) -> T,
+    ) {
         let Some(n_kv) = mask.len().checked_div(ubatch.n_tokens).filter(|n_kv| *n_kv > 0) else { return };
         let tokens = ubatch.pos.iter().zip(&ubatch.seq_id);
         for (row, (pos, seq_id)) in mask.chunks_exact_mut(n_kv).zip(tokens) {
             let cells = self.cells_of(*seq_id);
-            for (j, value) in row.iter_mut().enumerate().filter(|(_, value)| **value == KEEP) {
-                *value = minus_distance(cells.pos(j), *pos);
+            for (j, value) in row.iter_mut().enumerate().filter(|(_, value)| **value == keep) {
+                *value = distance(cells.pos(j), *pos);
             }
         }
     }
@@ -147,6 +171,39 @@ impl GraphInput for KvIdxs {
     }
 }
 
+/// Where the elements of the values of a ubatch's tokens are stored.
+#[derive(Debug)]
+pub(crate) struct KvElementIdxs {
+    part: KvPart,
+    idxs: TensorId,
+    n_embd_v_gqa: usize,
+    n_tokens: usize,
+    values: Vec<i64>,
+}
+
+impl KvElementIdxs {
+    pub(crate) fn new(part: KvPart, idxs: TensorId, n_embd_v_gqa: usize, n_tokens: usize) -> KvElementIdxs {
+        KvElementIdxs { part, idxs, n_embd_v_gqa, n_tokens, values: Vec::new() }
+    }
+}
+
+impl GraphInput for KvElementIdxs {
+    fn set(
+        &mut self,
+        graph: &Graph,
+        source: &InputSource<'_>,
+        buffers: &mut BufferTable,
+    ) -> Result<(), Error> {
+        let slot = source.plan.slot(self.part);
+        cache_of(source, self.part)?.fill_v_idxs(slot, self.n_embd_v_gqa, &mut self.values);
+        write_input(graph, self.idxs, &self.values, buffers)
+    }
+
+    fn can_reuse(&self, shape: &GraphShape) -> bool {
+        shape.n_tokens == self.n_tokens
+    }
+}
+
 /// Who attends to which cell.
 #[derive(Debug)]
 pub(crate) struct KvMask {
@@ -155,24 +212,36 @@ pub(crate) struct KvMask {
     /// What the memory was when the graph was built.
     key: MemoryKey,
     n_tokens: usize,
-    causal: bool,
-    /// Distances stand where a token may attend.
-    alibi: bool,
+    kind: AttentionKind,
     scratch: MaskScratch,
     values: Vec<u16>,
+    /// The values in f32, where attention takes such.
+    wide: Vec<f32>,
 }
 
 impl KvMask {
-    pub(crate) fn new(part: KvPart, mask: TensorId, shape: &GraphShape, causal: bool, alibi: bool) -> KvMask {
+    pub(crate) fn new(part: KvPart, mask: TensorId, shape: &GraphShape, kind: AttentionKind) -> KvMask {
         let (key, n_tokens) = (shape.memory, shape.n_tokens);
         let scratch = MaskScratch::default();
-        KvMask { part, mask, key, n_tokens, causal, alibi, scratch, values: Vec::new() }
+        KvMask { part, mask, key, n_tokens, kind, scratch, values: Vec::new(), wide: Vec::new() }
     }
+}
+
+/// Minus the distance of two positions.
+pub(crate) fn minus_distance_f32(a: Pos, b: Pos) -> f32 {
+    -(a.abs_diff(b) as f32)
 }
 
 /// Minus the distance of two positions, as f16 bits.
 pub(crate) fn minus_distance(a: Pos, b: Pos) -> u16 {
-    half::f16::from_f32(-(a.abs_diff(b) as f32)).to_bits()
+    half::f16::from_f32(minus_distance_f32(a, b)).to_bits()
+}
+
+/// A mask of 0 and -inf, in f32.
+pub(crate) fn widen(mask: &[u16], out: &mut Vec<f32>) -> Result<(), Error> {
+    refill(out, f32::NEG_INFINITY, mask.len())?;
+    out.iter_mut().zip(mask).filter(|(_, value)| **value == KEEP).for_each(|(wide, _)| *wide = 0.0);
+    Ok(())
 }
 
 impl GraphInput for KvMask {
@@ -184,8 +253,15 @@ impl GraphInput for KvMask {
     ) -> Result<(), Error> {
         let (scratch, values) = (&mut self.scratch, &mut self.values);
         let (cache, n_kv) = (cache_of(source, self.part)?, n_kv_of(&self.key, self.part));
-        cache.fill_mask(source.ubatch, n_kv, self.causal, scratch, values)?;
-        if self.alibi {
+        cache.fill_mask(source.ubatch, n_kv, self.kind.causal, scratch, values)?;
+        if !self.kind.flash {
+            widen(values, &mut self.wide)?;
+            if self.kind.alibi {
+                cache.fill_distances_as(source.ubatch, &mut self.wide, 0.0, minus_distance_f32);
+            }
+            return write_input(graph, self.mask, &self.wide, buffers);
+        }
+        if self.kind.alibi {
             cache.fill_distances(source.ubatch, values);
         }
         write_input(graph, self.mask, &self.values, buffers)

@@ -5,9 +5,10 @@
 //! per stream:
 //!   u32 cells; nothing follows for this stream if 0
 //!   per cell: i32 position, u32 number of sequences, i32 x and i32 y where tokens have several positions, i32 each sequence
-//!   u32 values are transposed (0), u32 layers
+//!   u32 values are transposed, u32 layers
 //!   per layer: i32 type of keys, u64 bytes of a row, one row per cell
-//!   per layer that keeps values: i32 type of values, u64 bytes of a row, one row per cell
+//!   per layer that keeps values: i32 type of values, u64 bytes of a row, one row per cell; or, transposed: i32 type of values, u32 bytes of
+//!     an element, u32 elements of a row, per element of a row one for each cell
 //! ```
 //!
 //! Reading is done in two steps, so that several caches are changed together or not at all: everything is checked first.
@@ -18,7 +19,7 @@ use quipu_backend::BufferTable;
 use quipu_batch::Ubatch;
 
 use crate::cache::Rows;
-use crate::slot::{SlotPlan, is_usable};
+use crate::slot::{SlotPlan, is_usable_by};
 use crate::state::{expect_u32, read_u32};
 use crate::{Error, KvCache, MAX_SEQ, Memory, Pos, SeqId, SeqSet, StateRead, StateWrite};
 
@@ -94,15 +95,24 @@ fn write_data(
     runs: &[Range<usize>],
     io: &mut dyn StateWrite,
 ) -> Result<(), Error> {
-    io.write(&0u32.to_le_bytes())?;
+    io.write(&u32::from(cache.v_trans()).to_le_bytes())?;
     io.write(&n_kept(cache).to_le_bytes())?;
-    for rows in all_rows(cache) {
+    for table in tables(cache) {
+        let Table { rows, elements } = table;
         io.write(&rows.dtype.id().to_le_bytes())?;
-        io.write(&(rows.row_bytes as u64).to_le_bytes())?;
+        match elements {
+            None => io.write(&(rows.row_bytes as u64).to_le_bytes())?,
+            Some(n) => {
+                io.write(&((rows.row_bytes / n) as u32).to_le_bytes())?;
+                io.write(&(n as u32).to_le_bytes())?;
+            }
+        }
         let buffer = buffers.get(rows.buffer)?;
-        for run in runs {
-            let offset = row_offset(cache, &rows, stream, run.start);
-            io.write_buffer(buffer, offset, run.len() * rows.row_bytes)?;
+        for plane in 0..table.n_planes() {
+            for run in runs {
+                let offset = table.offset(cache, stream, plane, run.start);
+                io.write_buffer(buffer, offset, run.len() * table.cell_bytes())?;
+            }
         }
     }
     Ok(())
@@ -181,8 +191,11 @@ pub(crate) fn commit(
 fn room(cache: &KvCache, stream: usize, seq_id: Option<SeqId>) -> usize {
     let Some(seq_id) = seq_id else { return cache.n_cells() };
     let cells = &cache.streams.get(stream).cells;
-    let only: SeqSet = std::iter::once(seq_id).collect();
-    let usable = |i: &usize| cells.seqs(*i) == only || is_usable(cells, cache.window(), *i);
+    let usable = |i: &usize| {
+        let mut left = cells.seqs(*i);
+        left.remove(seq_id);
+        is_usable_by(cells, cache.window(), *i, left)
+    };
     (0..cells.len()).filter(usable).count()
 }
 
@@ -238,10 +251,16 @@ fn read_cell(cache: &KvCache, seq_id: Option<SeqId>, io: &mut dyn StateRead) -> 
 
 /// Checks what is said about keys and values, and that they are all there.
 fn check_data(cache: &KvCache, n_cells: usize, io: &mut dyn StateRead) -> Result<(), Error> {
-    expect_u32(io, "transposition of values", 0)?;
+    expect_u32(io, "transposition of values", u32::from(cache.v_trans()))?;
     expect_u32(io, "number of layers", n_kept(cache))?;
-    for rows in all_rows(cache) {
+    for Table { rows, elements } in tables(cache) {
         expect_u32(io, "type of a layer's rows", rows.dtype.id())?;
+        if let Some(n) = elements {
+            expect_u32(io, "bytes of an element of values", (rows.row_bytes / n) as u32)?;
+            expect_u32(io, "elements of a layer's row of values", n as u32)?;
+            io.skip(n_cells * rows.row_bytes)?;
+            continue;
+        }
         let at = io.n_bytes();
         let mut found = [0; 8];
         io.read(&mut found)?;
@@ -289,21 +308,44 @@ fn read_data(
 ) -> Result<(), Error> {
     io.rewind(part.data)?;
     io.skip(2 * size_of::<u32>())?;
-    for rows in all_rows(cache) {
+    // Numbers of cells count through all streams.
+    let first = part.stream * cache.n_cells();
+    for table in tables(cache) {
         io.skip(size_of::<u32>() + size_of::<u64>())?;
-        let buffer = buffers.get_mut(rows.buffer)?;
-        for run in slot.chunk_by(|a, b| a + 1 == *b) {
-            // Numbers of cells count through all streams.
-            let offset = row_offset(cache, &rows, 0, run[0] as usize);
-            io.read_buffer(buffer, offset, run.len() * rows.row_bytes)?;
+        let buffer = buffers.get_mut(table.rows.buffer)?;
+        for plane in 0..table.n_planes() {
+            for run in slot.chunk_by(|a, b| a + 1 == *b) {
+                let offset = table.offset(cache, part.stream, plane, run[0] as usize - first);
+                io.read_buffer(buffer, offset, run.len() * table.cell_bytes())?;
+            }
         }
     }
     Ok(())
 }
 
-/// Where the row of a cell begins.
-fn row_offset(cache: &KvCache, rows: &Rows, stream: usize, cell: usize) -> usize {
-    rows.offset + (stream * cache.n_cells() + cell) * rows.row_bytes
+/// Keys or values of a layer: a row for each cell, or, transposed, for each element of a row a plane with one for each cell.
+#[derive(Clone, Copy, Debug)]
+struct Table {
+    rows: Rows,
+    /// Elements of a row, if the table is transposed.
+    elements: Option<usize>,
+}
+
+impl Table {
+    fn n_planes(&self) -> usize {
+        self.elements.unwrap_or(1)
+    }
+
+    /// Bytes of a cell in a plane.
+    fn cell_bytes(&self) -> usize {
+        self.rows.row_bytes / self.n_planes()
+    }
+
+    /// Where the bytes of a cell in a plane begin.
+    fn offset(&self, cache: &KvCache, stream: usize, plane: usize, cell: usize) -> usize {
+        let first = stream * self.n_planes() + plane;
+        self.rows.offset + (first * cache.n_cells() + cell) * self.cell_bytes()
+    }
 }
 
 /// Layers that the cache keeps.
@@ -312,8 +354,11 @@ fn n_kept(cache: &KvCache) -> u32 {
 }
 
 /// Keys of all layers, then values of all layers.
-fn all_rows(cache: &KvCache) -> impl Iterator<Item = Rows> + '_ {
-    let keys = cache.layers.iter().map(|layer| layer.k_rows(cache.type_k));
-    let values = cache.layers.iter().map(|layer| layer.v_rows(cache.type_v));
-    keys.chain(values).filter(|rows| rows.row_bytes > 0)
+fn tables(cache: &KvCache) -> impl Iterator<Item = Table> + '_ {
+    let keys = cache.layers.iter().map(|layer| Table { rows: layer.k_rows(cache.type_k), elements: None });
+    let values = cache.layers.iter().map(|layer| Table {
+        rows: layer.v_rows(cache.type_v),
+        elements: cache.v_trans().then_some(layer.shape.n_embd_v_gqa),
+    });
+    keys.chain(values).filter(|table| table.rows.row_bytes > 0)
 }

@@ -136,6 +136,11 @@ pub enum Error {
     /// A type the cache cannot store.
     #[error("a cache of type {0}: expected F32, F16, BF16, Q8_0, Q5_1, Q5_0, Q4_1, Q4_0 or IQ4_NL")]
     CacheType(DType),
+    /// Values that cannot be stored element by element.
+    #[error(
+        "a cache of transposed values of type {0}: expected F32, F16 or BF16; others need flash attention"
+    )]
+    TransposedBlocks(DType),
     /// Rows or heads that are no whole blocks.
     #[error("layer {il}: {n} elements in blocks of {dtype}, expected a multiple of {}", dtype.block_len())]
     RowBlocks {

@@ -58,10 +58,27 @@ impl<'a> KvGraph<'a> {
         Ok(graph.input("kv_idxs", DType::I64, [n_tokens, 1, 1, 1])?)
     }
 
-    /// The input that says who attends to what: f16 `[n_kv, n_tokens of a stream, 1, n_stream]`, 0 or -inf.
-    pub fn input_mask(&self, graph: &mut Graph, view: KvView, n_tokens: usize) -> Result<TensorId, Error> {
+    /// The input that says who attends to what: f16 or f32 `[n_kv, n_tokens of a stream, 1, n_stream]`, 0 or -inf.
+    pub fn input_mask(
+        &self,
+        graph: &mut Graph,
+        dtype: DType,
+        view: KvView,
+        n_tokens: usize,
+    ) -> Result<TensorId, Error> {
         let KvView { n_kv, n_stream, .. } = view;
-        Ok(graph.input("kq_mask", DType::F16, [n_kv, n_tokens / n_stream.max(1), 1, n_stream])?)
+        Ok(graph.input("kq_mask", dtype, [n_kv, n_tokens / n_stream.max(1), 1, n_stream])?)
+    }
+
+    /// The input that says where each element of the values goes, in token order, where they are stored element by element: i64
+    /// `[n_embd_v_gqa * n_tokens]` (`build_input_v_idxs`).
+    pub fn input_v_idxs(
+        &self,
+        graph: &mut Graph,
+        n_embd_v_gqa: usize,
+        n_tokens: usize,
+    ) -> Result<TensorId, Error> {
+        Ok(graph.input("v_idxs", DType::I64, [n_embd_v_gqa * n_tokens, 1, 1, 1])?)
     }
 
     /// Stores keys, f32 `[n_embd_head, n_head_kv, n_tokens]` or `[n_embd_k_gqa, n_tokens]` (`cpy_k`).
@@ -75,7 +92,8 @@ impl<'a> KvGraph<'a> {
         self.store(Side::K, graph, il, k_cur, idxs)
     }
 
-    /// Stores values, f32 `[n_embd_head, n_head_kv, n_tokens]` or `[n_embd_v_gqa, n_tokens]` (`cpy_v`).
+    /// Stores values, f32 `[n_embd_head, n_head_kv, n_tokens]` or `[n_embd_v_gqa, n_tokens]` (`cpy_v`): rows at the cells of
+    /// [`KvGraph::input_idxs`], or, where they are stored element by element, at the places of [`KvGraph::input_v_idxs`].
     pub fn store_v(
         &mut self,
         graph: &mut Graph,
@@ -83,7 +101,17 @@ impl<'a> KvGraph<'a> {
         v_cur: TensorId,
         idxs: TensorId,
     ) -> Result<TensorId, Error> {
-        self.store(Side::V, graph, il, v_cur, idxs)
+        if !self.cache.v_trans() {
+            return self.store(Side::V, graph, il, v_cur, idxs);
+        }
+        let leaf = self.leaf(Side::V, graph, il)?;
+        let rows = self.rows(Side::V, graph, il, v_cur)?;
+        let rows = if graph[rows].is_contiguous() { rows } else { graph.cont(rows)? };
+        let n = graph[rows].n_elements();
+        let elements = graph.reshape(rows, [1, n, 1, 1])?;
+        let n = graph[leaf].n_elements();
+        let places = graph.reshape(leaf, [1, n, 1, 1])?;
+        Ok(graph.set_rows(places, elements, idxs)?)
     }
 
     /// The keys of some cells, `[n_embd_head, n_kv, n_head_kv, n_stream]` as `Graph::flash_attn` takes
@@ -100,7 +128,8 @@ impl<'a> KvGraph<'a> {
         self.read(graph, leaf, il, view, [n_embd_head, n_head_kv])
     }
 
-    /// The values of some cells, `[n_embd_head, n_kv, n_head_kv, n_stream]` (`get_v`, permuted).
+    /// The values of some cells, `[n_embd_head, n_kv, n_head_kv, n_stream]`, or, where they are stored element by element,
+    /// `[n_kv, n_embd_head, n_head_kv, n_stream]` (`get_v`, permuted).
     pub fn v(
         &mut self,
         graph: &mut Graph,
@@ -110,12 +139,24 @@ impl<'a> KvGraph<'a> {
         n_head_kv: usize,
     ) -> Result<TensorId, Error> {
         let leaf = self.leaf(Side::V, graph, il)?;
-        self.read(graph, leaf, il, view, [n_embd_head, n_head_kv])
+        if !self.cache.v_trans() {
+            return self.read(graph, leaf, il, view, [n_embd_head, n_head_kv]);
+        }
+        let KvView { n_kv, stream, n_stream } = view;
+        let element = graph[leaf].nb[0] * self.cache.n_cells();
+        let all = element * graph[leaf].ne[0];
+        let ne = [n_kv, n_embd_head, n_head_kv, n_stream];
+        Ok(graph.view(leaf, ne, [element, element * n_embd_head, all], stream * all)?)
     }
 
     /// The input that says by how much each cell's position moved: i32 `[n_cells * n_stream]`.
     pub fn input_shift(&self, graph: &mut Graph) -> Result<TensorId, Error> {
         Ok(graph.input("k_shift", DType::I32, [self.n_rows(), 1, 1, 1])?)
+    }
+
+    /// Elements of a row of values of a layer; 0 if they are not kept.
+    pub(crate) fn n_embd_v_gqa(&self, il: usize) -> Result<usize, Error> {
+        Ok(self.cache.layer(il)?.shape.n_embd_v_gqa)
     }
 
     /// Cells of all streams.
@@ -160,6 +201,7 @@ impl<'a> KvGraph<'a> {
 
     fn leaf(&mut self, side: Side, graph: &mut Graph, il: usize) -> Result<TensorId, Error> {
         let layer = self.cache.layer(il)?;
+        let il = self.cache.source_layer(il);
         if let Some(id) = self.leaves[il][side as usize] {
             return Ok(id);
         }
@@ -173,7 +215,7 @@ impl<'a> KvGraph<'a> {
         Ok(id)
     }
 
-    /// Rows of `cur` written into the layer's leaf at `idxs`, heads merged into one row per token first.
+    /// Rows of `cur` written into the layer's leaf at `idxs`.
     fn store(
         &mut self,
         side: Side,
@@ -183,16 +225,22 @@ impl<'a> KvGraph<'a> {
         idxs: TensorId,
     ) -> Result<TensorId, Error> {
         let leaf = self.leaf(side, graph, il)?;
+        let rows = self.rows(side, graph, il, cur)?;
+        Ok(graph.set_rows(leaf, rows, idxs)?)
+    }
+
+    /// `cur` with its heads merged into one row per token.
+    fn rows(&self, side: Side, graph: &mut Graph, il: usize, cur: TensorId) -> Result<TensorId, Error> {
         let n_embd_gqa = side.n_embd_gqa(self.cache.layer(il)?);
         let (ne, nb) = (graph[cur].ne, graph[cur].nb);
-        let rows = if ne[0] == n_embd_gqa && ne[2] == 1 {
-            cur
-        } else if ne[0] * ne[1] == n_embd_gqa && nb[1] == ne[0] * nb[0] {
-            graph.view(cur, [n_embd_gqa, ne[2], 1, 1], [nb[2], nb[2] * ne[2], nb[2] * ne[2]], 0)?
-        } else {
-            return Err(Error::RowShape { il, ne, n_embd_gqa });
-        };
-        Ok(graph.set_rows(leaf, rows, idxs)?)
+        if ne[0] == n_embd_gqa && ne[2] == 1 {
+            return Ok(cur);
+        }
+        if ne[0] * ne[1] == n_embd_gqa && nb[1] == ne[0] * nb[0] {
+            let strides = [nb[2], nb[2] * ne[2], nb[2] * ne[2]];
+            return Ok(graph.view(cur, [n_embd_gqa, ne[2], 1, 1], strides, 0)?);
+        }
+        Err(Error::RowShape { il, ne, n_embd_gqa })
     }
 }
 

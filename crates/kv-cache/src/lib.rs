@@ -9,7 +9,7 @@
 //! [`AttentionGraph`] puts a memory's part into a graph under construction and registers its inputs ([`GraphInput`]). What is attended to
 //! with which heads is the model's business, running graphs the decoder's.
 //!
-//! Values are stored untransposed, as flash attention reads them.
+//! Values are stored row by row, as flash attention reads them, or element by element for attention without it (`KvParams::v_trans`).
 //!
 //! A cache of 256 cells takes a prompt of five tokens in ubatches of three, then forgets its last two:
 //!

@@ -17,6 +17,16 @@ pub trait Memory: SeqPositions + Debug + Send + Sync {
     /// Forgets every token (`clear(false)`); bytes of empty cells are masked, so they need no clearing.
     fn clear(&mut self);
 
+    /// Forgets every token and sets the bytes of all cells to zero (`clear(true)`).
+    ///
+    /// # Errors
+    /// The memory's buffers refuse; the tokens are forgotten.
+    fn clear_data(&mut self, buffers: &mut BufferTable) -> Result<(), Error> {
+        self.clear();
+        let caches = [KvPart::Full, KvPart::Window].map(|part| self.kv(part));
+        caches.into_iter().flatten().try_for_each(|cache| cache.zero(buffers))
+    }
+
     /// Removes the positions of a sequence, or of all sequences if `seq_id` is -1 (`seq_rm`).
     ///
     /// `Ok(false)` if the memory cannot remove that range (a recurrent state cannot be cut in half).
@@ -94,6 +104,33 @@ pub trait Memory: SeqPositions + Debug + Send + Sync {
         seq_id: Option<SeqId>,
         io: &mut dyn StateWrite,
     ) -> Result<(), Error>;
+
+    /// As [`Memory::state_write`], of a sequence's state only what cannot be had from the tokens before by cutting: windows and recurrent
+    /// rows, not the cells of layers that see everything (`LLAMA_STATE_SEQ_FLAGS_PARTIAL_ONLY`). Memories that have but one part write it.
+    ///
+    /// # Errors
+    /// As [`Memory::state_write`].
+    fn state_write_partial(
+        &self,
+        buffers: &BufferTable,
+        seq_id: SeqId,
+        io: &mut dyn StateWrite,
+    ) -> Result<(), Error> {
+        self.state_write(buffers, Some(seq_id), io)
+    }
+
+    /// Reads what [`Memory::state_write_partial`] wrote, in place of that part of the sequence.
+    ///
+    /// # Errors
+    /// As [`Memory::state_read`].
+    fn state_read_partial(
+        &mut self,
+        buffers: &mut BufferTable,
+        seq_id: SeqId,
+        io: &mut dyn StateRead,
+    ) -> Result<(), Error> {
+        self.state_read(buffers, Some(seq_id), io)
+    }
 
     /// Reads what [`Memory::state_write`] wrote: in place of everything, or, with `seq_id`, in place of that sequence (`state_read`).
     ///

@@ -3,7 +3,7 @@
 use quipu_batch::Ubatch;
 
 use crate::cells::{CellBefore, SeqRange};
-use crate::{Error, KvCells, MAX_SEQ, SeqId, Window};
+use crate::{Error, KvCells, MAX_SEQ, SeqId, SeqSet, Window};
 
 /// Cells that some sequences have for themselves, and where the next search in them starts.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -318,11 +318,15 @@ fn search(
 }
 
 /// Whether a token may be put into cell `i`: it is empty, or no token to come sees it through the window.
-pub(crate) fn is_usable(cells: &KvCells, window: Option<Window>, i: usize) -> bool {
-    if cells.is_free(i) {
+fn is_usable(cells: &KvCells, window: Option<Window>, i: usize) -> bool {
+    cells.is_free(i) || window.is_some() && is_usable_by(cells, window, i, cells.seqs(i))
+}
+
+/// Whether a token may be put into cell `i` once only these of its sequences are left in it.
+pub(crate) fn is_usable_by(cells: &KvCells, window: Option<Window>, i: usize, seqs: SeqSet) -> bool {
+    if seqs.is_empty() {
         return true;
     }
-    let Some(window) = window else { return false };
-    let only = cells.seqs(i).only();
-    only.is_some_and(|s| window.hides(cells.pos(i), cells.seq_pos_max(s).saturating_add(1)))
+    let (Some(window), Some(only)) = (window, seqs.only()) else { return false };
+    window.hides(cells.pos(i), cells.seq_pos_max(only).saturating_add(1))
 }

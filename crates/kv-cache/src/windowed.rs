@@ -195,6 +195,24 @@ impl Memory for WindowedKvCache {
         self.window.state_write(buffers, seq_id, io)
     }
 
+    fn state_write_partial(
+        &self,
+        buffers: &BufferTable,
+        seq_id: SeqId,
+        io: &mut dyn StateWrite,
+    ) -> Result<(), Error> {
+        self.window.state_write(buffers, Some(seq_id), io)
+    }
+
+    fn state_read_partial(
+        &mut self,
+        buffers: &mut BufferTable,
+        seq_id: SeqId,
+        io: &mut dyn StateRead,
+    ) -> Result<(), Error> {
+        self.window.state_read(buffers, Some(seq_id), io)
+    }
+
     fn state_read(
         &mut self,
         buffers: &mut BufferTable,

@@ -270,7 +270,7 @@ fn attention_without_a_cache_is_over_the_ubatch() {
     let mut inputs = Vec::new();
     let memory = MemoryKey::default();
     let shape = GraphShape { n_tokens: 3, n_seqs_unq: 1, n_outputs: 3, from_embeddings: false, memory };
-    let kind = AttentionKind { causal: false, window: None, alibi: false };
+    let kind = AttentionKind { causal: false, window: None, alibi: false, flash: true };
     let mut attention = AttentionGraph::new(&mut graph, None, &shape, kind, &mut inputs).unwrap();
     assert_eq!(graph[attention.mask(KvPart::Full)].ne, [3, 3, 1, 1]);
     let k = graph.input("k", DType::F32, [4, 2, 3, 1]).unwrap();

@@ -205,3 +205,18 @@ fn streams_are_copied_with_the_next_update() {
     cache.state_read(&mut buffers, None, &mut StateBytes::new(&whole)).unwrap();
     assert_eq!([0, 1, 2, 3].map(|s| cache.seq_pos_max(s)), [2, -1, 2, 2]);
 }
+
+#[test]
+fn a_sequence_read_back_finds_room_in_cells_it_shared_with_one_that_went_on() {
+    let (mut cache, mut buffers) = cache(&KvParams { window: Some(window(2)), ..params(6) });
+    put(&mut cache, &[(0, 2)], 8).unwrap();
+    let mut state = Vec::new();
+    cache.state_write(&buffers, Some(0), &mut state).unwrap();
+    // Both positions are shared, then sequence 0 goes on until its window has left them behind.
+    cache.seq_cp(0, 1, -1, -1).unwrap();
+    put(&mut cache, &[(0, 4)], 8).unwrap();
+    assert_eq!((cache.n_used(), cache.seq_pos_max(1)), (6, 1));
+    // Without sequence 1 its cells are those of 0 alone, which sees them no more.
+    cache.state_read(&mut buffers, Some(1), &mut StateBytes::new(&state)).unwrap();
+    assert_eq!((cache.seq_pos_min(1), cache.seq_pos_max(1), cache.seq_pos_min(0)), (0, 1, 2));
+}

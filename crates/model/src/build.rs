@@ -4,9 +4,10 @@
 
 use std::collections::HashMap;
 
-use quipu_graph::{DType, Graph, TensorId};
+use quipu_graph::{DType, Graph, TensorId, UnaryOp};
 use quipu_kv_cache::{AttentionGraph, AttentionKind, GraphInput, KvPart, Memory};
 
+use crate::adapter::{Adapters, LoraFactors};
 use crate::error::Error;
 use crate::graph::{BuiltGraph, GraphKind, GraphOutputs, GraphParams};
 use crate::hparams::{Hparams, Temperature};
@@ -19,6 +20,9 @@ pub(crate) struct Builder<'a> {
     pub graph: Graph,
     hparams: &'a Hparams,
     params: &'a GraphParams,
+    pub(crate) adapters: &'a Adapters,
+    /// Which tokens each LoRA adapter is for, once a matrix asked.
+    pub(crate) lora_factors: Vec<Option<LoraFactors>>,
     attn: AttentionGraph<'a>,
     inputs: Vec<Box<dyn GraphInput>>,
     embd: EmbdInput,
@@ -56,6 +60,7 @@ impl<'a> Builder<'a> {
         hparams: &'a Hparams,
         params: &'a GraphParams,
         memory: &'a dyn Memory,
+        adapters: &'a Adapters,
     ) -> Result<Builder<'a>, Error> {
         let mut graph = Graph::new();
         let mut inputs: Vec<Box<dyn GraphInput>> = Vec::new();
@@ -66,7 +71,8 @@ impl<'a> Builder<'a> {
         inputs.push(Box::new(InputPos { pos, n_tokens }));
         let memory = (params.kind == GraphKind::Decoder).then_some(memory);
         let alibi = hparams.max_alibi_bias > 0.0;
-        let kind = AttentionKind { causal: params.causal, window: hparams.window(), alibi };
+        let (causal, window, flash) = (params.causal, hparams.window(), params.flash_attn);
+        let kind = AttentionKind { causal, window, alibi, flash };
         let attn = AttentionGraph::new(&mut graph, memory, shape, kind, &mut inputs)?;
         let n_outputs = shape.n_outputs;
         let mut out_ids = None;
@@ -75,8 +81,20 @@ impl<'a> Builder<'a> {
             inputs.push(Box::new(InputOutIds { out_ids: ids, n_outputs, values: Vec::new() }));
             out_ids = Some(ids);
         }
-        let leafs = HashMap::new();
-        Ok(Builder { graph, hparams, params, attn, inputs, embd, pos, out_ids, leafs, temperature: None })
+        Ok(Builder {
+            graph,
+            hparams,
+            params,
+            adapters,
+            lora_factors: vec![None; adapters.loras.len()],
+            attn,
+            inputs,
+            embd,
+            pos,
+            out_ids,
+            leafs: HashMap::new(),
+            temperature: None,
+        })
     }
 
     /// Closes the graph over the final normalised rows and the logits.
@@ -108,6 +126,28 @@ impl<'a> Builder<'a> {
         let id = self.graph.external(&weight.name, weight.dtype, weight.ne, weight.storage)?;
         self.leafs.insert(std::ptr::from_ref(weight), id);
         Ok(id)
+    }
+
+    /// Tokens of the ubatch.
+    pub fn n_tokens(&self) -> usize {
+        self.params.shape.n_tokens
+    }
+
+    /// The rows whose outputs are wanted; `None` if all are.
+    pub fn out_ids(&self) -> Option<TensorId> {
+        self.out_ids
+    }
+
+    /// Adds an input, which is filled before each run.
+    pub fn add_input(&mut self, input: Box<dyn GraphInput>) {
+        self.inputs.push(input);
+    }
+
+    /// A matrix times rows, with what adapters add (`build_lora_mm`).
+    pub fn mul_mat(&mut self, weight: &Weight, x: TensorId) -> Result<TensorId, Error> {
+        let w = self.weight(weight)?;
+        let product = self.graph.mul_mat(w, x)?;
+        self.adapted(weight, x, product)
     }
 
     /// Positions of the ubatch's tokens.
@@ -149,10 +189,10 @@ impl<'a> Builder<'a> {
             EmbdInput::Embd(embd) => return Ok(embd),
             EmbdInput::Tokens(tokens) => tokens,
         };
-        let table = self.weight(table)?;
-        let rows = self.graph.get_rows(table, tokens)?;
+        let leaf = self.weight(table)?;
+        let rows = self.graph.get_rows(leaf, tokens)?;
         self.graph.set_name(rows, "embd");
-        Ok(rows)
+        self.adapted_rows(table, tokens, rows)
     }
 
     /// Keeps only the rows whose logits are wanted, before the last feed-forward network.
@@ -172,7 +212,7 @@ impl<'a> Builder<'a> {
 
     /// Stores keys and values and attends over the layer's memory: `[d_v * n_head, n_tokens]` (`build_attn` up to the projection).
     pub fn attend(&mut self, input: &AttentionInput) -> Result<TensorId, Error> {
-        let AttentionInput { il, mut heads, kq_scale, logit_softcap } = *input;
+        let AttentionInput { il, mut heads, .. } = *input;
         let part = if self.hparams.layers[il].window.is_some() { KvPart::Window } else { KvPart::Full };
         self.name(heads.q, "Qcur", il);
         self.name(heads.k, "Kcur", il);
@@ -186,16 +226,75 @@ impl<'a> Builder<'a> {
         self.graph.build_forward_expand(heads.k);
         self.attn.store(&mut self.graph, part, il, heads.k, heads.v)?;
 
-        let q = self.queries_by_stream(heads.q, self.attn.n_stream(part))?;
-        let q = self.graph.permute(q, [0, 2, 1, 3])?;
         let [k, v] = self.attn.keys_and_values(&mut self.graph, part, il, heads.k, heads.v)?;
-        let mask = Some(self.attn.mask(part));
-        let out =
-            self.graph.flash_attn(q, k, v, mask, kq_scale, self.hparams.max_alibi_bias, logit_softcap)?;
+        self.attend_over(input, part, [heads.q, k, v])
+    }
+
+    /// Attends over what another layer stored, of which layer `il` has no own (`layer_reuse_cb`): `[d_v * n_head, n_tokens]`. Of `input.heads`
+    /// only the queries count.
+    #[allow(dead_code, reason = "for architectures whose last layers share the memory of earlier ones")]
+    pub fn attend_reusing(&mut self, input: &AttentionInput) -> Result<TensorId, Error> {
+        let (il, mut q) = (input.il, input.heads.q);
+        let layer = &self.hparams.layers[il];
+        let part = if layer.window.is_some() { KvPart::Window } else { KvPart::Full };
+        let heads = [layer.n_embd_head_k, layer.n_embd_head_v, layer.n_head_kv];
+        self.name(q, "Qcur", il);
+        q = self.attn.rotate_k(&mut self.graph, part, q)?;
+        self.graph.build_forward_expand(q);
+        let [k, v] = self.attn.reused(&mut self.graph, part, il, heads)?;
+        self.attend_over(input, part, [q, k, v])
+    }
+
+    /// Attention of queries `[d_k, n_head, n_tokens]` over keys and values as a memory gives them.
+    fn attend_over(
+        &mut self,
+        input: &AttentionInput,
+        part: KvPart,
+        [q, k, v]: [TensorId; 3],
+    ) -> Result<TensorId, Error> {
+        let AttentionInput { il, kq_scale, logit_softcap, .. } = *input;
+        let q = self.queries_by_stream(q, self.attn.n_stream(part))?;
+        let q = self.graph.permute(q, [0, 2, 1, 3])?;
+        let out = if self.params.flash_attn {
+            let (mask, max_bias) = (Some(self.attn.mask(part)), self.hparams.max_alibi_bias);
+            self.graph.flash_attn(q, k, v, mask, kq_scale, max_bias, logit_softcap)?
+        } else {
+            self.attend_by_scores(input, part, [q, k, v])?
+        };
         let [d, heads, n_tokens, n_stream] = self.graph[out].ne;
         let out = self.graph.reshape(out, [d * heads, n_tokens * n_stream, 1, 1])?;
         self.name(out, "kqv_out", il);
         Ok(self.attn.rotate_v(&mut self.graph, part, out)?)
+    }
+
+    /// Attention with its scores as a tensor: f32 `[d_v, n_head, n_tokens, n_stream]` (`build_attn_mha` without flash attention).
+    fn attend_by_scores(
+        &mut self,
+        input: &AttentionInput,
+        part: KvPart,
+        [q, k, v]: [TensorId; 3],
+    ) -> Result<TensorId, Error> {
+        let AttentionInput { il, kq_scale, logit_softcap, .. } = *input;
+        let mut kq = self.graph.mul_mat(k, q)?;
+        self.name(kq, "kq", il);
+        if logit_softcap != 0.0 {
+            kq = self.graph.scale(kq, 1.0 / logit_softcap, 0.0)?;
+            kq = self.graph.unary(UnaryOp::Tanh, kq)?;
+            kq = self.graph.scale(kq, logit_softcap, 0.0)?;
+        }
+        let mask = Some(self.attn.mask(part));
+        kq = self.graph.soft_max(kq, mask, kq_scale, self.hparams.max_alibi_bias)?;
+        self.name(kq, "kq_soft_max", il);
+        let v = if self.attn.is_transposed(part) {
+            v
+        } else {
+            let v = self.graph.transpose(v);
+            self.graph.cont(v)?
+        };
+        let kqv = self.graph.mul_mat(v, kq)?;
+        self.name(kqv, "kqv", il);
+        let kqv = self.graph.permute(kqv, [0, 2, 1, 3])?;
+        Ok(self.graph.cont(kqv)?)
     }
 
     /// Queries `[d, n_head, n_tokens]` as those of each stream: `[d, n_head, n_tokens / n_stream, n_stream]`.

@@ -84,6 +84,24 @@ pub enum Error {
         /// The first of them.
         name: String,
     },
+    /// A tensor of an adapter that does not belong there.
+    #[error("adapter tensor {name}: expected {expected}")]
+    AdapterTensor {
+        /// The tensor.
+        name: String,
+        /// The rule.
+        expected: String,
+    },
+    /// Rows that an adapter for some sequences cannot tell the tokens of.
+    #[error(
+        "an adapter for some sequences: {found} rows, expected one for each of {expected} tokens or outputs"
+    )]
+    AdapterRows {
+        /// Rows.
+        found: usize,
+        /// Tokens of the ubatch.
+        expected: usize,
+    },
     /// The data of a weight could not be read.
     #[error("tensor {name}: {source}")]
     Data {
@@ -189,6 +207,7 @@ impl Error {
             Error::MissingTensor { .. }
             | Error::TensorShape { .. }
             | Error::TensorType { .. }
+            | Error::AdapterTensor { .. }
             | Error::UnusedTensors { .. } => LoadPhase::Tensors,
             Error::Backend(_)
             | Error::TooLarge { .. }
@@ -200,7 +219,9 @@ impl Error {
             Error::Data { .. } | Error::BadTensor { .. } | Error::Upload { .. } | Error::Cancelled => {
                 LoadPhase::Data
             }
-            Error::Graph(_) | Error::KvCache(_) | Error::NoWeights => LoadPhase::Use,
+            Error::Graph(_) | Error::KvCache(_) | Error::NoWeights | Error::AdapterRows { .. } => {
+                LoadPhase::Use
+            }
         }
     }
 }

@@ -29,6 +29,8 @@ pub struct GraphParams {
     pub rope: RopeConfig,
     /// A token sees no later position.
     pub causal: bool,
+    /// Flash attention computes the layers' attention, where nothing stands against it; else their scores are tensors.
+    pub flash_attn: bool,
     /// Final rows are wanted as embeddings, pooled this way. With a pooling no logits are computed.
     pub embeddings: Option<Pooling>,
 }
@@ -38,7 +40,14 @@ impl GraphParams {
     pub fn decoder(n_tokens: usize, n_outputs: usize, n_kv: usize, rope: RopeConfig) -> GraphParams {
         let memory = MemoryKey { n_kv, ..MemoryKey::default() };
         let shape = GraphShape { n_tokens, n_seqs_unq: 1, n_outputs, from_embeddings: false, memory };
-        GraphParams { kind: GraphKind::Decoder, shape, rope, causal: true, embeddings: None }
+        GraphParams {
+            kind: GraphKind::Decoder,
+            shape,
+            rope,
+            causal: true,
+            flash_attn: true,
+            embeddings: None,
+        }
     }
 
     /// Whether nobody looks at single rows, so that logits need not be computed.
@@ -51,7 +60,8 @@ impl GraphParams {
         let nodes = |p: &GraphParams| {
             (p.kind, p.causal, p.embeddings, p.shape.n_tokens, p.shape.n_outputs, p.shape.from_embeddings)
         };
-        nodes(self) == nodes(other) && self.rope == other.rope
+        let settings = |p: &GraphParams| (p.rope, p.flash_attn);
+        nodes(self) == nodes(other) && settings(self) == settings(other)
     }
 }
 

@@ -28,6 +28,7 @@
 //! ```
 #![forbid(unsafe_code)]
 
+mod adapter;
 mod archs;
 mod blocks;
 mod build;
@@ -45,6 +46,7 @@ pub mod quantize;
 mod rope;
 mod weight;
 
+pub use adapter::{ActiveLora, ActiveSteering, Adapters, ControlVector, LoraAdapter, Steering};
 pub use archs::ARCHITECTURES;
 pub use describe::{file_type_name, value_text};
 pub use error::{Error, LoadPhase};

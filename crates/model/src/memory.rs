@@ -14,6 +14,11 @@ use crate::hparams::Window;
 pub enum LayerMemory {
     /// Nothing.
     None,
+    /// Nothing of its own: it attends over the keys and values of another layer of the same kind (`layer_reuse_cb`).
+    Reuse {
+        /// That layer, which comes before it.
+        layer: usize,
+    },
     /// Keys and values of each token.
     Attention {
         /// Their sizes.

@@ -1,5 +1,6 @@
 //! A loaded model: hyper-parameters, weights in memory, and the graphs it can build.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use quipu_backend::{Buffer, Devices};
@@ -7,6 +8,7 @@ use quipu_gguf::{ByteSource, GgufFile, GgufSet};
 use quipu_graph::{DType, Graph};
 use quipu_kv_cache::{GraphInput, KShift, KvLayerShape, KvPart, Memory, Rotation, rotate};
 
+use crate::adapter::Adapters;
 use crate::archs;
 use crate::blocks::Network;
 use crate::build::Builder;
@@ -33,6 +35,8 @@ pub struct Model {
     /// Files whose mappings hold weights.
     sources: Vec<Arc<dyn ByteSource>>,
     stats: LoadStats,
+    /// Shapes of the file's tensors.
+    shapes: HashMap<String, [usize; 4]>,
     description: String,
     n_params: u64,
     n_bytes: u64,
@@ -86,6 +90,7 @@ impl Model {
                 layers: LayerMap::own(0),
                 sources: Vec::new(),
                 stats: LoadStats::default(),
+                shapes: HashMap::new(),
                 description: String::new(),
                 n_params: 0,
                 n_bytes: 0,
@@ -108,6 +113,7 @@ impl Model {
             layers,
             sources,
             stats,
+            shapes: set.tensors().map(|info| (info.name.clone(), info.ne.map(|n| n as usize))).collect(),
             description,
             n_params: set.n_params(),
             n_bytes: set.n_bytes(),
@@ -155,6 +161,11 @@ impl Model {
         &self.buffers
     }
 
+    /// The shape of a tensor of its file (`get_tensor`).
+    pub(crate) fn tensor_shape(&self, name: &str) -> Option<[usize; 4]> {
+        self.shapes.get(name).copied()
+    }
+
     /// Which of the devices that it was loaded on each layer lives on.
     pub fn layer_map(&self) -> &LayerMap {
         &self.layers
@@ -178,15 +189,34 @@ impl Model {
     pub fn kv_layers(&self) -> Vec<KvLayerShape> {
         let shape = |memory: LayerMemory| match memory {
             LayerMemory::Attention { shape, .. } => shape,
-            LayerMemory::None => KvLayerShape { n_embd_k_gqa: 0, n_embd_v_gqa: 0 },
+            LayerMemory::None | LayerMemory::Reuse { .. } => KvLayerShape::NONE,
         };
         self.memory().into_iter().map(shape).collect()
     }
 
+    /// Of each layer that reads another one's cache, which.
+    pub fn kv_reuse(&self) -> Vec<Option<usize>> {
+        let of = |memory: LayerMemory| match memory {
+            LayerMemory::Reuse { layer } => Some(layer),
+            _ => None,
+        };
+        self.memory().into_iter().map(of).collect()
+    }
+
     /// Builds the graph of a ubatch over `memory` (`llama_model::build_graph`).
     pub fn build_graph(&self, params: &GraphParams, memory: &dyn Memory) -> Result<BuiltGraph, Error> {
+        self.build_graph_with(params, memory, &Adapters::NONE)
+    }
+
+    /// As [`Model::build_graph`], with adapters at work.
+    pub fn build_graph_with(
+        &self,
+        params: &GraphParams,
+        memory: &dyn Memory,
+        adapters: &Adapters,
+    ) -> Result<BuiltGraph, Error> {
         let network = self.network.as_ref().ok_or(Error::NoWeights)?;
-        let mut built = network.forward(Builder::new(&self.hparams, params, memory)?)?;
+        let mut built = network.forward(Builder::new(&self.hparams, params, memory, adapters)?)?;
         if let Some(pooling) = params.embeddings {
             let (graph, inputs) = (&mut built.graph, &mut built.inputs);
             built.outputs.pooled = pooling::build(graph, built.outputs.embd, pooling, &params.shape, inputs)?;

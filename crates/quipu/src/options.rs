@@ -18,6 +18,8 @@ pub struct SessionOptions {
     pub pooling: Option<Pooling>,
     /// Keep the final rows so that they can be read as embeddings.
     pub embeddings: bool,
+    /// How attention is computed.
+    pub flash_attn: FlashAttn,
     /// Rotary parameters instead of the model's own.
     pub rope: RopeOverrides,
 }
@@ -31,6 +33,7 @@ impl Default for SessionOptions {
             n_threads: 0,
             pooling: None,
             embeddings: false,
+            flash_attn: FlashAttn::Auto,
             rope: RopeOverrides::default(),
         }
     }

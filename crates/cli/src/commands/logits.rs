@@ -3,6 +3,7 @@
 use std::io::Write;
 use std::path::PathBuf;
 
+use crate::adapters::AdapterArgs;
 use crate::fail::Failure;
 use crate::input::{parse_ids, read_text};
 use crate::options::{ContextArgs, ModelArgs};
@@ -20,12 +21,15 @@ pub(crate) struct Args {
     output: PathBuf,
     #[command(flatten)]
     context: ContextArgs,
+    #[command(flatten)]
+    adapters: AdapterArgs,
 }
 
 pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     let ids = parse_ids(&read_text(&args.tokens)?, &args.tokens.display().to_string())?;
     let mut inputs = args.model.inputs();
     inputs.add(&args.tokens);
+    args.adapters.add_inputs(&mut inputs);
     let mut out = Output::create(&args.output, &inputs)?;
     let model = args.model.open()?;
     let mut options = args.context.session();
@@ -33,6 +37,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
         options.n_ctx = ids.len().max(1);
     }
     let mut session = model.session(&options)?;
+    args.adapters.apply(&model, &mut session)?;
     let mut written = Ok(());
     session.logits(&ids, |row| {
         for logit in row {

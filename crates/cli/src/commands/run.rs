@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use quipu::{Flow, Timings};
 
+use crate::adapters::AdapterArgs;
 use crate::fail::{Failure, writing};
 use crate::generation::{GenerationArgs, Recording};
 use crate::input::read_text;
@@ -31,6 +32,8 @@ pub(crate) struct Args {
     #[command(flatten)]
     context: ContextArgs,
     #[command(flatten)]
+    adapters: AdapterArgs,
+    #[command(flatten)]
     generation: GenerationArgs,
     #[command(flatten)]
     sampling: SamplingArgs,
@@ -47,11 +50,13 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     let mut inputs = args.model.inputs();
     args.file.iter().for_each(|path| inputs.add(path));
     args.sampling.add_inputs(&mut inputs);
+    args.adapters.add_inputs(&mut inputs);
     let recorder = args.generation.recorder(&inputs)?;
     let model = args.model.open()?;
     Recording::begin(recorder.as_ref())?;
     SamplingArgs::check_grammar(&options, &model)?;
     let mut session = model.session(&args.context.session())?;
+    args.adapters.apply(&model, &mut session)?;
     let mut stdout = std::io::stdout().lock();
     let mut failed = write!(stdout, "{prompt}").and_then(|()| stdout.flush()).err();
     let outcome = session.generate(&prompt, &options, |text| {

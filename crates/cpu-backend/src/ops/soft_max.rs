@@ -55,7 +55,9 @@ unsafe fn run(step: &Step, context: Context, part: Part, _team: &Team<'_>) -> Re
                     }
                 }
             }
-            with_isa(isa, SoftMaxRow { y, n });
+            // One for each head, as the mask's slopes are.
+            let sink = step.optional(2).map(|sinks| *sinks.ptr.cast::<f32>().add(at[1]));
+            with_isa(isa, SoftMaxRow { y, n, sink });
         }
     }
     Ok(())
@@ -65,7 +67,14 @@ unsafe fn run(step: &Step, context: Context, part: Part, _team: &Team<'_>) -> Re
 pub(super) fn cases(battery: &mut Battery) {
     for ne in [[1, 1, 1, 1], [7, 3, 2, 1], [33, 6, 5, 2], [101, 9, 11, 1]] {
         for layout in Layout::ALL {
-            for (mask_rows, half) in [(None, false), (Some(2), true), (Some(2), false), (Some(0), false)] {
+            let masks = [
+                (None, false, false),
+                (Some(2), true, false),
+                (Some(2), false, false),
+                (Some(0), false, false),
+                (Some(0), false, true),
+            ];
+            for (mask_rows, half, with_sinks) in masks {
                 let mut case = Case::new(17);
                 let (a, mut values) = case.values(ne, Layout::Dense, 9.0, false);
                 let a = if layout == Layout::Dense {
@@ -90,7 +99,14 @@ pub(super) fn cases(battery: &mut Battery) {
                         case.f32(mask_ne, Layout::Dense, &bias)
                     }
                 });
-                let out = case.graph.soft_max(a, mask, 0.3, max_bias).unwrap();
+                let sinks: Vec<f32> = (0..ne[2]).map(|_| 2.0 * case.noise()).collect();
+                let out = match mask.filter(|_| with_sinks) {
+                    Some(mask) => {
+                        let sinks = case.f32([ne[2], 1, 1, 1], Layout::Dense, &sinks);
+                        case.graph.soft_max_with_sinks(a, mask, sinks, 0.3, max_bias).unwrap()
+                    }
+                    None => case.graph.soft_max(a, mask, 0.3, max_bias).unwrap(),
+                };
                 let mut expected = Vec::new();
                 for (r, row) in values.chunks(ne[0]).enumerate() {
                     let slope = f64::from(slope(r / ne[1] % ne[2], ne[2], max_bias));
@@ -100,8 +116,10 @@ pub(super) fn cases(battery: &mut Battery) {
                     };
                     let scores: Vec<f64> =
                         (0..ne[0]).map(|i| f64::from(row[i]) * f64::from(0.3f32) + bias(i)).collect();
-                    let top = scores.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-                    let sum: f64 = scores.iter().map(|s| (s - top).exp()).sum();
+                    let sink =
+                        if with_sinks { f64::from(sinks[r / ne[1] % ne[2]]) } else { f64::NEG_INFINITY };
+                    let top = scores.iter().copied().fold(sink, f64::max);
+                    let sum: f64 = scores.iter().map(|s| (s - top).exp()).sum::<f64>() + (sink - top).exp();
                     expected.extend(scores.iter().map(|s| (s - top).exp() / sum));
                 }
                 battery.close(&format!("soft_max {ne:?} {mask_rows:?}"), &mut case, out, &expected, 1e-11);

@@ -338,6 +338,8 @@ impl Kernel for CenterRow {
 pub(crate) struct SoftMaxRow {
     pub y: *mut f32,
     pub n: usize,
+    /// One more score, which takes its share of the sum.
+    pub sink: Option<f32>,
 }
 
 impl Kernel for SoftMaxRow {
@@ -345,8 +347,8 @@ impl Kernel for SoftMaxRow {
 
     #[inline(always)]
     unsafe fn run<const FMA: bool>(self) {
-        let SoftMaxRow { y, n } = self;
-        let mut top = Lanes::splat(f32::NEG_INFINITY);
+        let SoftMaxRow { y, n, sink } = self;
+        let mut top = Lanes::splat(sink.unwrap_or(f32::NEG_INFINITY));
         let mut i = 0;
         // SAFETY: the row holds `n` floats, and `i + len <= n`.
         unsafe {
@@ -355,8 +357,10 @@ impl Kernel for SoftMaxRow {
                 top = load(y.add(i), len, f32::NEG_INFINITY).larger(top);
                 i += N;
             }
-            map_into::<FMA, _>(ExpMinus(top.max()), y, y, n);
-            let scale = (1.0 / sum_f64::<false>(y, n)) as f32;
+            let top = top.max();
+            map_into::<FMA, _>(ExpMinus(top), y, y, n);
+            let of_sink = sink.map_or(0.0, |sink| f64::from((sink - top).exp()));
+            let scale = (1.0 / (sum_f64::<false>(y, n) + of_sink)) as f32;
             map_into::<FMA, _>(Scaled(scale), y, y, n);
         }
     }

@@ -3,7 +3,7 @@
 use quipu_quant::DType;
 
 use super::Op;
-use super::rule::{Broken, Form, OpRule, Outcome, ensure, f32_rows, fresh};
+use super::rule::{Broken, Form, OpRule, Outcome, ensure, f32_rows, fresh, is_vector};
 use crate::error::Error;
 use crate::graph::Graph;
 use crate::tensor::{Tensor, TensorId};
@@ -11,7 +11,7 @@ use crate::tensor::{Tensor, TensorId};
 pub(super) static RULE: OpRule = OpRule {
     name: "SOFT_MAX",
     ggml_id: 46,
-    n_src: 1..=2,
+    n_src: 1..=3,
     can_inplace: true,
     overwrites: &[0, 1],
     form: Form::Computed(rule),
@@ -26,6 +26,10 @@ fn rule(_op: Op, src: &[&Tensor]) -> Result<Outcome, Broken> {
             && (2..4).all(|i| mask.ne[i] != 0 && a.ne[i].is_multiple_of(mask.ne[i]));
         let is_mask = matches!(mask.dtype, DType::F16 | DType::F32) && mask.is_contiguous();
         ensure(fits && is_mask, Broken::two(0, 1, "a contiguous f16 or f32 mask that covers a"))?;
+    }
+    if let Some(sinks) = src.get(2) {
+        let fits = is_vector(sinks, DType::F32) && sinks.ne[0] == a.ne[2];
+        ensure(fits, Broken::two(0, 2, "one f32 sink for each head"))?;
     }
     fresh(DType::F32, a.ne)
 }
@@ -48,5 +52,21 @@ impl Graph {
             Some(mask) => self.node(op, &[a, mask]),
             None => self.node(op, &[a]),
         }
+    }
+
+    /// As [`Graph::soft_max`]; each head's `sinks` entry (f32 `[n_head]`) is one more score that takes its share of the sum and of nothing
+    /// else (`ggml_soft_max_add_sinks`).
+    ///
+    /// # Errors
+    /// As [`Graph::soft_max`], and if there is not one sink for each head (`a.ne[2]`).
+    pub fn soft_max_with_sinks(
+        &mut self,
+        a: TensorId,
+        mask: TensorId,
+        sinks: TensorId,
+        scale: f32,
+        max_bias: f32,
+    ) -> Result<TensorId, Error> {
+        self.node(Op::SoftMax { scale, max_bias }, &[a, mask, sinks])
     }
 }

@@ -108,6 +108,7 @@ impl Layer {
             let ffn = self.ffn.forward(b, cur)?;
             b.name(ffn, "ffn_out", il);
             let out = b.graph.add(ffn, ffn_inp)?;
+            let out = b.steered(il, out)?;
             b.name(out, "l_out", il);
             return Ok(out);
         }
@@ -117,6 +118,7 @@ impl Layer {
             if self.residual == Residual::ParallelMixedFirst { [mixed, x] } else { [x, mixed] };
         let out = b.graph.add(ffn, first)?;
         let out = b.graph.add(out, second)?;
+        let out = b.steered(il, out)?;
         b.name(out, "l_out", il);
         Ok(out)
     }
@@ -136,6 +138,7 @@ impl Layer {
             let cur = beside.forward(b, cur)?;
             out = b.graph.add(cur, out)?;
         }
+        let out = b.steered(il, out)?;
         b.name(out, "l_out", il);
         norm(b, self.out_norm.as_ref(), out, "loop_norm", il)
     }

@@ -80,21 +80,18 @@ impl Linear {
 
     /// `scale * (w x) + b`, the order outside feed-forward networks.
     pub fn forward(&self, b: &mut Builder<'_>, x: TensorId) -> Result<TensorId, Error> {
-        let product = self.product(b, x)?;
+        let w = b.weight(&self.w)?;
+        let product = b.graph.mul_mat(w, x)?;
         let scaled = self.apply_scale(b, product)?;
-        self.add_bias(b, scaled)
+        let adapted = b.adapted(&self.w, x, scaled)?;
+        self.add_bias(b, adapted)
     }
 
     /// `scale * (w x + b)`, the order inside feed-forward networks (`build_ffn`).
     pub fn forward_in_ffn(&self, b: &mut Builder<'_>, x: TensorId) -> Result<TensorId, Error> {
-        let product = self.product(b, x)?;
+        let product = b.mul_mat(&self.w, x)?;
         let shifted = self.add_bias(b, product)?;
         self.apply_scale(b, shifted)
-    }
-
-    fn product(&self, b: &mut Builder<'_>, x: TensorId) -> Result<TensorId, Error> {
-        let w = b.weight(&self.w)?;
-        Ok(b.graph.mul_mat(w, x)?)
     }
 
     fn apply_scale(&self, b: &mut Builder<'_>, x: TensorId) -> Result<TensorId, Error> {

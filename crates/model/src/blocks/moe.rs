@@ -163,8 +163,7 @@ impl Moe {
     /// The chosen experts of each token, i32 `[n_used, n_tokens]`, and their weights, f32 `[1, n_used, n_tokens]`.
     fn route(&self, b: &mut Builder<'_>, x: TensorId) -> Result<[TensorId; 2], Error> {
         let Experts { n, n_used, .. } = self.experts;
-        let router = b.weight(&self.router)?;
-        let logits = b.graph.mul_mat(router, x)?;
+        let logits = b.mul_mat(&self.router, x)?;
         b.name(logits, "ffn_moe_logits", self.il);
         let probs = match self.gating {
             Gating::Softmax => b.graph.soft_max(logits, None, 1.0, 0.0)?,
@@ -311,13 +310,14 @@ impl ExpertMatrices {
     fn product(&self, b: &mut Builder<'_>, x: TensorId, chosen: TensorId) -> Result<TensorId, Error> {
         let w = b.weight(&self.w)?;
         let out = b.graph.mul_mat_id(w, x, chosen)?;
-        let Some(scale) = &self.scale else { return Ok(out) };
+        let Some(scale) = &self.scale else { return b.adapted_by_id(&self.w, x, chosen, out) };
         let (n, n_tokens) = (scale.ne[0], b.graph[x].ne[2]);
         let scale = b.weight(scale)?;
         let scale = b.graph.reshape(scale, [1, n, 1, 1])?;
         let scale = b.graph.repeat(scale, [1, n, n_tokens, 1])?;
         let scale = b.graph.get_rows(scale, chosen)?;
-        Ok(b.graph.mul(out, scale)?)
+        let scaled = b.graph.mul(out, scale)?;
+        b.adapted_by_id(&self.w, x, chosen, scaled)
     }
 }
 

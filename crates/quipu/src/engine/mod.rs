@@ -403,7 +403,8 @@ impl Engine {
 
 /// The parameters of an engine's context. What the file says of pooling is asked only where embeddings are.
 fn context_params(model: &Model, options: &EngineOptions) -> Result<ContextParams, Error> {
-    let SessionOptions { n_ctx, n_batch, n_ubatch, n_threads, pooling, embeddings, rope } = options.context;
+    let SessionOptions { n_ctx, n_batch, n_ubatch, n_threads, pooling, embeddings, flash_attn, rope } =
+        options.context;
     let hparams = model.hparams();
     let pooling = match pooling {
         None if embeddings => {
@@ -429,6 +430,7 @@ fn context_params(model: &Model, options: &EngineOptions) -> Result<ContextParam
         n_threads_batch: n_threads,
         embeddings,
         pooling,
+        flash_attn,
         rope,
         ..ContextParams::default()
     })

@@ -111,17 +111,17 @@ fn compressed(checkout: &GemmaCheckout, sbs: &SbsFile, path: &Path, dir: &Path) 
     let fail = Error::engine::<quipu_gemma::Error>("the model");
     let raw = dir.join("raw");
     std::fs::create_dir_all(&raw).map_err(Error::io(&raw))?;
-    let mut order = String::new();
+    let mut order = Vec::new();
     for mat in sbs.mats() {
         let values = sbs.values(&mat.name, 0, mat.n_values() as usize).map_err(&fail)?;
         let bytes: Vec<u8> = values.iter().flat_map(|x| x.to_le_bytes()).collect();
         let file = raw.join(format!("{}.f32", mat.name));
         std::fs::write(&file, bytes).map_err(Error::io(&file))?;
-        order += &format!("{} {}\n", mat.name, mat.dtype);
+        order.push(format!("{} {}\n", mat.name, mat.dtype));
     }
     let names = ["order.txt", "tokenizer.model"].map(|name| raw.join(name));
     let tokenizer = sbs.tokenizer().map_err(&fail)?.unwrap_or_default();
-    for (file, bytes) in names.iter().zip([order.into_bytes(), tokenizer]) {
+    for (file, bytes) in names.iter().zip([order.concat().into_bytes(), tokenizer]) {
         std::fs::write(file, bytes).map_err(Error::io(file))?;
     }
     let theirs = dir.join("theirs.sbs");
@@ -148,15 +148,14 @@ fn as_gemma_cpp(file: &GgufFile) -> Result<GgufFile, Error> {
     writer.metadata.set("gemma3.rope.freq_base", Value::F32(10_000.0));
     let mut sources = Vec::new();
     for (i, info) in file.tensors().iter().enumerate() {
-        let dims: Vec<u64> =
-            info.ne[..if info.ne[1] == 1 { 1 } else { 2 }].iter().map(|n| *n as u64).collect();
+        let dims = &info.ne[..if info.ne[1] == 1 { 1 } else { 2 }];
         if info.name == "token_embd.weight" {
-            writer.add_tensor("output.weight", info.dtype, &dims).map_err(&fail)?;
+            writer.add_tensor("output.weight", info.dtype, dims).map_err(&fail)?;
             sources.push((i, false));
-            writer.add_tensor(&info.name, DType::F32, &dims).map_err(&fail)?;
+            writer.add_tensor(&info.name, DType::F32, dims).map_err(&fail)?;
             sources.push((i, true));
         } else {
-            writer.add_tensor(&info.name, info.dtype, &dims).map_err(&fail)?;
+            writer.add_tensor(&info.name, info.dtype, dims).map_err(&fail)?;
             sources.push((i, false));
         }
     }

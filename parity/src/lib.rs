@@ -14,6 +14,7 @@ mod commands;
 pub mod convert;
 pub mod engine;
 mod error;
+pub mod gemma;
 pub mod generation;
 pub mod gguf;
 mod golden_files;

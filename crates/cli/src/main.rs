@@ -13,6 +13,7 @@ mod generation;
 mod input;
 mod options;
 mod output;
+mod questions;
 mod sampling;
 mod signals;
 mod transcripts;
@@ -69,6 +70,8 @@ enum Command {
     Merge(commands::merge::Args),
     /// Replay logged generations and say whether this model would have said the same.
     AuditLog(commands::audit_log::Args),
+    /// Ask questions with expected answers and count the right ones.
+    Eval(commands::eval::Args),
     /// Measure tokens per second, with llama-bench's tests, columns and units.
     Bench(commands::bench::Args),
     /// Turn a Hugging Face model directory into a GGUF file, as convert_hf_to_gguf.py does; or GGUF into gemma.cpp's .sbs, and back.
@@ -128,6 +131,7 @@ fn command() -> ExitCode {
         Command::Split(args) => commands::split::run(&args),
         Command::Merge(args) => commands::merge::run(&args),
         Command::AuditLog(args) => commands::audit_log::run(&args),
+        Command::Eval(args) => commands::eval::run(&args),
         Command::Bench(args) => commands::bench::run(&args),
         Command::Convert(args) => commands::convert::run(&args),
         Command::Sbs(args) => commands::sbs::run(&args),

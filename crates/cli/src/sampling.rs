@@ -159,6 +159,11 @@ impl SamplingArgs {
         })
     }
 
+    /// Whether a flag asks for tokens to be drawn.
+    pub fn is_random(&self) -> bool {
+        self.temp.is_some() || self.seed.is_some() || self.mirostat.is_some()
+    }
+
     /// What can only be told with the vocabulary: whether the grammar makes sense.
     pub fn check_grammar(options: &GenerateOptions, model: &Model) -> Result<(), Failure> {
         match &options.sampling.grammar {

@@ -59,6 +59,7 @@ mod chat;
 mod embed;
 mod engine;
 mod error;
+mod eval;
 mod generate;
 mod generation;
 mod gpu;
@@ -80,6 +81,7 @@ pub use bench::{BenchTest, run_bench};
 pub use chat::{open_chat_template, template_for as chat_template_for};
 pub use engine::{Engine, SequenceKey};
 pub use error::Error;
+pub use eval::{Answer, AnswerMatch, EvalReport};
 pub use generate::{
     CancelToken, ContextFull, Event, EventRef, Flow, GenerateOptions, Outcome, StopReason, TokenLogprobs,
     TopToken,

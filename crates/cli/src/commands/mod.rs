@@ -6,6 +6,7 @@ pub(crate) mod chat;
 pub(crate) mod convert;
 pub(crate) mod detokenize;
 pub(crate) mod embed;
+pub(crate) mod eval;
 pub(crate) mod grammar_check;
 pub(crate) mod imatrix;
 pub(crate) mod inspect;

@@ -72,6 +72,11 @@ impl<'a> AttentionGraph<'a> {
         self.part(part).mask
     }
 
+    /// Whether layers attend over a cache, and not over the ubatch itself.
+    pub fn is_cached(&self, part: KvPart) -> bool {
+        self.part(part).cache.is_some()
+    }
+
     /// Streams that the queries are for, at least 1: each has the same number of the ubatch's tokens, side by side.
     pub fn n_stream(&self, part: KvPart) -> usize {
         self.part(part).n_stream
@@ -116,7 +121,7 @@ impl<'a> AttentionGraph<'a> {
         v_cur: TensorId,
     ) -> Result<[TensorId; 2], Error> {
         let Some((kv, _, view)) = &mut self.part_mut(part).cache else {
-            return Ok([of_ubatch(graph, k_cur)?, of_ubatch(graph, v_cur)?]);
+            return Ok([as_half(graph, k_cur)?, as_half(graph, v_cur)?]);
         };
         let [d_k, n_head_kv, ..] = graph[k_cur].ne;
         let d_v = graph[v_cur].ne[0];
@@ -163,8 +168,12 @@ impl<'a> Attended<'a> {
     }
 }
 
-/// Keys or values of the ubatch as attention takes them, in f16 as a cache would hold them (`build_attn_mha`).
-fn of_ubatch(graph: &mut Graph, cur: TensorId) -> Result<TensorId, Error> {
+/// Keys or values `[n_embd_head, n_head_kv, n]` that are in no cache as attention takes them, in f16 as a cache would hold them
+/// (`build_attn_mha`).
+///
+/// # Errors
+/// Shapes that cannot be copied.
+pub fn as_half(graph: &mut Graph, cur: TensorId) -> Result<TensorId, Error> {
     let rows = graph.permute(cur, [0, 2, 1, 3])?;
     let half = graph.leaf("", DType::F16, graph[rows].ne)?;
     Ok(graph.cpy(rows, half)?)

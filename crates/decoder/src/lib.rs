@@ -37,6 +37,7 @@
 
 mod callbacks;
 mod context;
+mod encode;
 mod error;
 mod output;
 mod params;

@@ -83,6 +83,11 @@ impl<'a> AttentionGraph<'a> {
         self.part(part).mask
     }
 
+    /// Whether layers attend over a cache, and not over the ubatch itself.
+    pub fn is_cached(&self, part: KvPart) -> bool {
+        self.part(part).cache.is_some()
+    }
+
     /// Streams that the queries are for, at least 1: each has the same number of the ubatch's tokens, side by side.
     pub fn n_stream(&self, part: KvPart) -> usize {
         self.part(part).n_stream
@@ -137,7 +142,7 @@ impl<'a> AttentionGraph<'a> {
         let Attended { cache, flash, .. } = self.part_mut(part);
         let Some((kv, _, view)) = cache else {
             if *flash {
-                return Ok([of_ubatch(graph, k_cur)?, of_ubatch(graph, v_cur)?]);
+                return Ok([as_half(graph, k_cur)?, as_half(graph, v_cur)?]);
             }
             return Ok([graph.permute(k_cur, [0, 2, 1, 3])?, graph.permute(v_cur, [0, 2, 1, 3])?]);
         };
@@ -220,8 +225,12 @@ fn mask_type(kind: AttentionKind) -> DType {
     if kind.flash { DType::F16 } else { DType::F32 }
 }
 
-/// Keys or values of the ubatch as attention takes them, in f16 as a cache would hold them (`build_attn_mha`).
-fn of_ubatch(graph: &mut Graph, cur: TensorId) -> Result<TensorId, Error> {
+/// Keys or values `[n_embd_head, n_head_kv, n]` that are in no cache as attention takes them, in f16 as a cache would hold them
+/// (`build_attn_mha`).
+///
+/// # Errors
+/// Shapes that cannot be copied.
+pub fn as_half(graph: &mut Graph, cur: TensorId) -> Result<TensorId, Error> {
     let rows = graph.permute(cur, [0, 2, 1, 3])?;
     let half = graph.leaf("", DType::F16, graph[rows].ne)?;
     Ok(graph.cpy(rows, half)?)

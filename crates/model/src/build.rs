@@ -2,6 +2,8 @@
 //!
 //! Answers to `llm_graph_context`. Names given to tensors are the reference's, `{name}-{layer}`.
 
+mod relative;
+
 use std::collections::HashMap;
 
 use quipu_graph::{DType, Graph, TensorId, UnaryOp};
@@ -33,6 +35,10 @@ pub(crate) struct Builder<'a> {
     leafs: HashMap<*const Weight, TensorId>,
     /// Factors of queries by position, once a layer asked for them.
     temperature: Option<TensorId>,
+    /// Biases by distance, once a layer asked for them.
+    by_distance: Option<(*const Weight, TensorId)>,
+    /// What an encoder left and who sees it, once a layer asked for them.
+    cross: Option<[TensorId; 2]>,
 }
 
 /// Queries, keys and values of a ubatch: `[head size, heads, n_tokens]`.
@@ -94,6 +100,8 @@ impl<'a> Builder<'a> {
             out_ids,
             leafs: HashMap::new(),
             temperature: None,
+            by_distance: None,
+            cross: None,
         })
     }
 
@@ -110,6 +118,15 @@ impl<'a> Builder<'a> {
             self.graph.build_forward_expand(logits);
             outputs.logits = Some(logits);
         }
+        BuiltGraph { graph: self.graph, params: *self.params, inputs: self.inputs, outputs }
+    }
+
+    /// Closes the graph over the final rows of a model that has no logits.
+    pub fn finish_rows(mut self, embd: TensorId) -> BuiltGraph {
+        self.graph.set_name(embd, "result_norm");
+        self.graph.set_output(embd);
+        self.graph.build_forward_expand(embd);
+        let outputs = GraphOutputs { logits: None, embd, pooled: None };
         BuiltGraph { graph: self.graph, params: *self.params, inputs: self.inputs, outputs }
     }
 
@@ -178,6 +195,11 @@ impl<'a> Builder<'a> {
         Ok(x)
     }
 
+    /// What the graph is for.
+    pub fn kind(&self) -> GraphKind {
+        self.params.kind
+    }
+
     /// Rotary parameters of the context.
     pub fn rope_config(&self) -> &'a RopeConfig {
         &self.params.rope
@@ -199,10 +221,15 @@ impl<'a> Builder<'a> {
     pub fn keep_outputs<const N: usize>(
         &mut self,
         il: usize,
-        mut rows: [TensorId; N],
+        rows: [TensorId; N],
     ) -> Result<[TensorId; N], Error> {
         let last = il + 1 == self.hparams.n_layer();
-        if let Some(ids) = self.out_ids.filter(|_| last) {
+        if last { self.keep_rows(rows) } else { Ok(rows) }
+    }
+
+    /// Keeps only the rows whose logits are wanted.
+    pub fn keep_rows<const N: usize>(&mut self, mut rows: [TensorId; N]) -> Result<[TensorId; N], Error> {
+        if let Some(ids) = self.out_ids {
             for row in &mut rows {
                 *row = self.graph.get_rows(*row, ids)?;
             }

@@ -16,13 +16,14 @@ enum PoolingArg {
     Mean,
     Cls,
     Last,
+    Rank,
 }
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     #[command(flatten)]
     model: ModelArgs,
-    /// How the rows of a text's tokens become one; with none every token's row is written [default: as the model's file
+    /// How the rows of a text's tokens become one; with none every token's row is written, with rank a reranker's scores [default: as the model's file
     /// says, none where it does not].
     #[arg(long, value_enum)]
     pooling: Option<PoolingArg>,
@@ -53,12 +54,14 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
         PoolingArg::Mean => Pooling::Mean,
         PoolingArg::Cls => Pooling::Cls,
         PoolingArg::Last => Pooling::Last,
+        PoolingArg::Rank => Pooling::Rank,
     });
     let options = SessionOptions { embeddings: true, pooling, ..args.context.session() };
     let mut session = model.session(&options)?;
-    let n_embd = model.hparams().n_embd;
     // The session was made: the file's pooling is one that there is.
-    let is_pooled = pooling.or_else(|| model.hparams().pooling().ok()).is_some_and(|p| p != Pooling::None);
+    let pooling = pooling.or_else(|| model.hparams().pooling().ok()).unwrap_or_default();
+    let is_pooled = pooling != Pooling::None;
+    let n_embd = model.n_pooled(pooling)?;
     let mut stdout = BufWriter::new(std::io::stdout().lock());
     for (i, line) in text.lines().enumerate() {
         let rows = match session.embed(line, !args.no_normalize) {

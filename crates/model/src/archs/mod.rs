@@ -6,6 +6,7 @@ mod arctic;
 mod baichuan;
 mod bailingmoe;
 mod bailingmoe2;
+mod bert;
 mod bitnet;
 mod bloom;
 mod chatglm;
@@ -15,14 +16,17 @@ mod dbrx;
 mod deci;
 mod deepseek;
 mod dots1;
+mod dream;
 mod ernie4_5;
 mod ernie4_5_moe;
+mod eurobert;
 mod exaone;
 mod exaone4;
 mod falcon;
 mod gemma;
 mod gemma2;
 mod gemma3;
+mod gemma_embedding;
 mod glm4;
 mod glm4moe;
 mod gpt2;
@@ -35,15 +39,24 @@ mod hy_v3;
 mod internlm2;
 mod jais;
 mod jais2;
+mod jina_bert_v2;
+mod jina_bert_v3;
+mod llada;
+mod llada_moe;
 mod llama;
+mod llama_embed;
 mod maincoder;
 mod minicpm;
 mod minicpm3;
 mod minimax_m2;
 mod mistral3;
+mod modern_bert;
 mod mpt;
 mod nanbeige;
 mod nemotron;
+mod neo_bert;
+mod nomic_bert;
+mod nomic_bert_moe;
 mod olmo;
 mod olmo2;
 mod olmoe;
@@ -60,11 +73,14 @@ mod qwen2moe;
 mod qwen3;
 mod qwen3moe;
 mod refact;
+mod rnd1;
 mod seed_oss;
 mod smollm3;
 mod stablelm;
 mod starcoder;
 mod starcoder2;
+mod t5;
+mod t5encoder;
 mod talkie;
 mod xverse;
 
@@ -90,13 +106,14 @@ pub(crate) struct Architecture {
 }
 
 /// The architectures this crate runs.
-const TABLE: [Architecture; 67] = [
+const TABLE: [Architecture; 83] = [
     apertus::ARCH,
     arcee::ARCH,
     arctic::ARCH,
     baichuan::ARCH,
     bailingmoe::ARCH,
     bailingmoe2::ARCH,
+    bert::ARCH,
     bitnet::ARCH,
     bloom::ARCH,
     chatglm::ARCH,
@@ -106,12 +123,15 @@ const TABLE: [Architecture; 67] = [
     deci::ARCH,
     deepseek::ARCH,
     dots1::ARCH,
+    dream::ARCH,
     ernie4_5::ARCH,
     ernie4_5_moe::ARCH,
+    eurobert::ARCH,
     exaone::ARCH,
     exaone4::ARCH,
     falcon::ARCH,
     gemma::ARCH,
+    gemma_embedding::ARCH,
     gemma2::ARCH,
     gemma3::ARCH,
     glm4::ARCH,
@@ -126,15 +146,24 @@ const TABLE: [Architecture; 67] = [
     internlm2::ARCH,
     jais::ARCH,
     jais2::ARCH,
+    jina_bert_v2::ARCH,
+    jina_bert_v3::ARCH,
+    llada::ARCH,
+    llada_moe::ARCH,
     llama::ARCH,
+    llama_embed::ARCH,
     maincoder::ARCH,
     minicpm::ARCH,
     minicpm3::ARCH,
     minimax_m2::ARCH,
     mistral3::ARCH,
+    modern_bert::ARCH,
     mpt::ARCH,
     nanbeige::ARCH,
     nemotron::ARCH,
+    neo_bert::ARCH,
+    nomic_bert::ARCH,
+    nomic_bert_moe::ARCH,
     olmo::ARCH,
     olmo2::ARCH,
     olmoe::ARCH,
@@ -151,11 +180,14 @@ const TABLE: [Architecture; 67] = [
     qwen3::ARCH,
     qwen3moe::ARCH,
     refact::ARCH,
+    rnd1::ARCH,
     seed_oss::ARCH,
     smollm3::ARCH,
     stablelm::ARCH,
     starcoder::ARCH,
     starcoder2::ARCH,
+    t5::ARCH,
+    t5encoder::ARCH,
     talkie::ARCH,
     xverse::ARCH,
 ];

@@ -39,6 +39,8 @@ pub(crate) enum QkNorm {
     Weightless,
     /// Of all heads together. The projections are three.
     Whole,
+    /// The same with a bias; may be absent, and is where there is one projection.
+    OptionalWhole,
 }
 
 /// How scores are scaled: by 1 / sqrt(head size) unless it is said otherwise.
@@ -76,6 +78,8 @@ pub(crate) struct AttentionSpec {
     pub sub_norm: bool,
     /// A bias on the result.
     pub out_bias: Bias,
+    /// Keys and values stay for later tokens; else a ubatch attends over itself.
+    pub remembers: bool,
 }
 
 impl Default for AttentionSpec {
@@ -92,6 +96,7 @@ impl Default for AttentionSpec {
             temperature: None,
             sub_norm: false,
             out_bias: Bias::Never,
+            remembers: true,
         }
     }
 }
@@ -113,6 +118,7 @@ pub(crate) struct Attention {
     temperature: Option<Temperature>,
     sub_norm: Option<Norm>,
     wo: Linear,
+    remembers: bool,
 }
 
 /// The projections to queries, keys and values: one matrix or three.
@@ -136,6 +142,7 @@ impl Attention {
         check(hparams, il)?;
         let qkv = Qkv::load(loader, hparams, il, spec)?;
         let (d, n_head, n_head_kv) = (shape.n_embd_head_k, shape.n_head, shape.n_head_kv);
+        let is_fused = matches!(qkv, Qkv::Fused(_));
         let mut norm = |name: &str, n_head: usize| -> Result<Option<Norm>, Error> {
             let is_key = name == "attn_k_norm";
             let name = block(il, name);
@@ -148,6 +155,10 @@ impl Attention {
                 QkNorm::Weightless if is_key => Some(Norm::weightless(hparams)),
                 QkNorm::Weightless => Some(Norm::load(loader, hparams, &name, &[1, n_head], Bias::Never)?),
                 QkNorm::Whole => Some(Norm::load(loader, hparams, &name, &[d * n_head], Bias::Never)?),
+                QkNorm::OptionalWhole if is_fused => None,
+                QkNorm::OptionalWhole => {
+                    Norm::optional(loader, hparams, &name, &[d * n_head], Bias::Optional)?
+                }
             };
             Ok(match spec.qk_norm_kind {
                 Some((kind, eps)) => norm.map(|norm| norm.of_kind(kind, eps)),
@@ -178,6 +189,7 @@ impl Attention {
             temperature: spec.temperature,
             sub_norm,
             wo: Linear::load(loader, &block(il, "attn_output"), wo_ne, spec.out_bias)?,
+            remembers: spec.remembers,
         })
     }
 
@@ -188,7 +200,7 @@ impl Attention {
 
     /// Queries, keys and values of `x`, before norms of heads and rotation.
     fn heads(&self, b: &mut Builder<'_>, x: TensorId) -> Result<Heads, Error> {
-        let whole = self.qk_norm == QkNorm::Whole;
+        let whole = self.norms_whole();
         let heads = match &self.qkv {
             Qkv::Fused(fused) => self.fused_heads(b, fused, x)?,
             Qkv::Separate { q, k, v } => {
@@ -212,9 +224,14 @@ impl Attention {
         Ok(heads)
     }
 
+    /// Queries and keys are normed before they are seen as heads.
+    fn norms_whole(&self) -> bool {
+        matches!(self.qk_norm, QkNorm::Whole | QkNorm::OptionalWhole)
+    }
+
     /// Norms of heads, where there are such.
     fn norm_heads(&self, b: &mut Builder<'_>, heads: &mut Heads) -> Result<(), Error> {
-        if self.qk_norm == QkNorm::Whole {
+        if self.norms_whole() {
             return Ok(());
         }
         let norms =
@@ -285,13 +302,16 @@ impl Block for Attention {
     }
 
     fn memory(&self) -> LayerMemory {
+        if !self.remembers {
+            return LayerMemory::None;
+        }
         let shape =
             KvLayerShape { n_embd_k_gqa: self.shape.n_embd_k_gqa(), n_embd_v_gqa: self.shape.n_embd_v_gqa() };
         LayerMemory::Attention { shape, window: self.shape.window }
     }
 
     fn key_rotation(&self) -> Option<KeyRotation<'_>> {
-        let rope = self.rope.as_ref()?;
+        let rope = self.rope.as_ref().filter(|_| self.remembers)?;
         Some(KeyRotation::new(rope, self.shape.n_embd_head_k, self.shape.n_head_kv))
     }
 }

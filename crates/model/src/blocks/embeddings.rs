@@ -1,6 +1,6 @@
 //! Both ends of the residual stream: embeddings in, logits out.
 
-use quipu_backend::WeightUse::GetRows;
+use quipu_backend::WeightUse::{Elementwise, GetRows};
 use quipu_graph::{TensorId, UnaryOp};
 
 use super::{Bias, Linear, Norm};
@@ -16,6 +16,8 @@ const TOKENS: &str = "token_embd.weight";
 #[derive(Debug)]
 pub(crate) struct Embeddings {
     tokens: Weight,
+    /// Kinds of tokens, `[n_embd, n_token_types]`; every token is of the first.
+    types: Option<Weight>,
     /// Learned positions, `[n_embd, n_ctx_train]`.
     positions: Option<Weight>,
     scale: Option<f32>,
@@ -28,7 +30,26 @@ impl Embeddings {
     /// The table of tokens.
     pub fn load(loader: &mut Loader<'_>, hparams: &Hparams) -> Result<Embeddings, Error> {
         let tokens = loader.require(TOKENS, &[hparams.n_embd, hparams.n_vocab], GetRows)?;
-        Ok(Embeddings { tokens, positions: None, scale: None, tokens_only: false, norm: None })
+        Ok(Embeddings::of(tokens))
+    }
+
+    fn of(tokens: Weight) -> Embeddings {
+        Embeddings { tokens, types: None, positions: None, scale: None, tokens_only: false, norm: None }
+    }
+
+    /// With what is added to every token for being of the first kind, if the file has such a table.
+    ///
+    /// # Errors
+    /// A file that does not say how many kinds there are.
+    pub fn with_types(self, loader: &mut Loader<'_>, hparams: &Hparams) -> Result<Embeddings, Error> {
+        let n_types = hparams.encoder.n_token_types;
+        if n_types == 0 {
+            let key = "tokenizer.ggml.token_type_count".to_owned();
+            let expected = "the number of kinds of tokens".to_owned();
+            return Err(Error::Hparam { key, found: "missing or 0".to_owned(), expected });
+        }
+        let types = loader.optional("token_types.weight", &[hparams.n_embd, n_types], Elementwise)?;
+        Ok(Embeddings { types, ..self })
     }
 
     /// The table of tokens, or else the output matrix in its place.
@@ -38,7 +59,7 @@ impl Embeddings {
             Some(tokens) => tokens,
             None => loader.require("output.weight", &ne, GetRows)?,
         };
-        Ok(Embeddings { tokens, positions: None, scale: None, tokens_only: false, norm: None })
+        Ok(Embeddings::of(tokens))
     }
 
     /// With a table of positions, if the file has one.
@@ -79,6 +100,12 @@ impl Embeddings {
         if let Some(scale) = self.scale.filter(|_| !skips) {
             x = b.graph.scale(x, scale, 0.0)?;
             b.graph.set_name(x, "inp_scaled");
+        }
+        if let Some(types) = &self.types {
+            let table = b.weight(types)?;
+            let ([n_embd, ..], nb) = (b.graph[table].ne, b.graph[table].nb);
+            let first = b.graph.view(table, [n_embd, 1, 1, 1], [nb[1], nb[1], nb[1]], 0)?;
+            x = b.graph.add(x, first)?;
         }
         if let Some(positions) = &self.positions {
             let table = b.weight(positions)?;

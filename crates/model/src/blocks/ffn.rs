@@ -15,6 +15,8 @@ use crate::weight::Weight;
 pub(crate) enum Activation {
     Silu,
     Gelu,
+    /// What is positive.
+    Relu,
     /// The square of what is positive.
     ReluSquared,
     /// Two polynomials and an exponential, with numbers of the layer (`ggml_xielu`).
@@ -43,7 +45,9 @@ pub(crate) struct FfnSpec {
     pub scales: Scales,
     /// Its width, if it is not the layer's `n_ff`.
     pub n_ff: Option<usize>,
-    /// What follows the names of its matrices.
+    /// What stands before the names of its matrices.
+    pub prefix: &'static str,
+    /// What follows them.
     pub suffix: &'static str,
     /// Divisors of the bent rows (`ffn.act.scales`), which may be absent.
     pub act_divisors: bool,
@@ -68,6 +72,7 @@ impl Default for FfnSpec {
             bias: Bias::Never,
             scales: Scales::Unused,
             n_ff: None,
+            prefix: "",
             suffix: "",
             act_divisors: false,
             sub_norm: false,
@@ -103,7 +108,7 @@ impl Ffn {
             let expected = "the width of the feed-forward network";
             return Err(hparams.error("feed_forward_length", &found, expected));
         }
-        let name = |part: &str| block(il, &format!("{part}{}", spec.suffix));
+        let name = |part: &str| format!("{}{}{}", spec.prefix, block(il, part), spec.suffix);
         let mut load = |part: &str, ne: [usize; 2]| -> Result<Linear, Error> {
             let linear = Linear::load(loader, &name(part), ne, spec.bias)?;
             let honoured = spec.scales == Scales::All || (spec.scales == Scales::Down && part == "ffn_down");
@@ -166,7 +171,7 @@ impl Activation {
         let op = match self {
             Activation::Silu => UnaryOp::Silu,
             Activation::Gelu => UnaryOp::Gelu,
-            Activation::ReluSquared => UnaryOp::Relu,
+            Activation::Relu | Activation::ReluSquared => UnaryOp::Relu,
             Activation::Xielu(xielu) => xielu_op(xielu),
         };
         let bent = b.graph.unary(op, x)?;
@@ -178,6 +183,7 @@ impl Activation {
         match self {
             Activation::Silu => Some(GluOp::Swiglu),
             Activation::Gelu => Some(GluOp::Geglu),
+            Activation::Relu => Some(GluOp::Reglu),
             Activation::ReluSquared | Activation::Xielu(_) => None,
         }
     }

@@ -7,12 +7,15 @@
 mod attention;
 mod decoder;
 mod embeddings;
+mod encoder;
 mod ffn;
+mod head;
 mod layer;
 mod linear;
 mod mla;
 mod moe;
 mod norm;
+mod relative;
 mod rope;
 mod transformer;
 
@@ -28,12 +31,15 @@ use crate::memory::LayerMemory;
 pub(crate) use attention::{Attention, AttentionSpec, Projections, QkNorm, Scale};
 pub(crate) use decoder::{Decoder, Factors, MoeLayers, Norms};
 pub(crate) use embeddings::{Embeddings, Output, OutputSpec, Tied};
+pub(crate) use encoder::Encoder;
 pub(crate) use ffn::{Activation, Ffn, FfnSpec, Gate, Scales};
+pub(crate) use head::{Head, HeadSpec, Headed};
 pub(crate) use layer::{Layer, Residual};
 pub(crate) use linear::{Bias, Linear};
 pub(crate) use mla::{Mla, MlaSpec};
 pub(crate) use moe::{Moe, MoeSpec, Shared};
 pub(crate) use norm::Norm;
+pub(crate) use relative::{CrossAttention, RelativeAttention};
 pub(crate) use rope::{KeyRotation, Rope, RopeFactors};
 pub(crate) use transformer::Transformer;
 
@@ -63,4 +69,9 @@ pub(crate) trait Network: Debug + Send + Sync {
 
     /// How the remembered keys of layer `il` follow their tokens to other positions.
     fn key_rotation(&self, il: usize) -> Option<KeyRotation<'_>>;
+
+    /// What scores texts and what stands behind their pooled rows, if there is such.
+    fn head(&self) -> Option<&Head> {
+        None
+    }
 }

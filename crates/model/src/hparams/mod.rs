@@ -3,6 +3,7 @@
 //! What differs between layers is per layer ([`LayerHparams`]), also where most models have one value for all. Numbers that only one
 //! family has are read by its architecture's file. What a shape must be so that a block can compute with it, the block checks.
 
+mod encoder;
 mod experts;
 mod extras;
 mod keys;
@@ -17,6 +18,7 @@ use quipu_graph::RopeMode;
 use crate::error::Error;
 use crate::pooling::Pooling;
 
+pub use encoder::EncoderHparams;
 pub use experts::{Experts, Gating};
 pub(crate) use extras::Temperature;
 pub use extras::Xielu;
@@ -29,8 +31,6 @@ pub use window::{Window, WindowKind};
 const MAX_LAYERS: u32 = 512;
 /// Bound on widths and lengths: beyond any model, small enough that products of three stay in 64 bits.
 const MAX_DIM: u32 = 1 << 20;
-/// The pooling of rerankers (`LLAMA_POOLING_TYPE_RANK`).
-const RANK: u32 = 4;
 /// Bound on vocabularies and head sizes.
 const MAX_LENGTH: u32 = 1 << 30;
 
@@ -90,6 +90,8 @@ pub struct Hparams {
     pub norms_between_loops: bool,
     /// Mixtures of experts.
     pub experts: Experts,
+    /// What only encoders and encoder-decoders have.
+    pub encoder: EncoderHparams,
     /// A token sees only what is before it, unless the file says otherwise (`attention.causal`).
     pub causal_attn: bool,
     /// `pooling_type` as the file has it; [`Hparams::pooling`] says what it means.
@@ -178,14 +180,13 @@ impl Hparams {
     /// (`llama_context` with `LLAMA_POOLING_TYPE_UNSPECIFIED`).
     ///
     /// # Errors
-    /// A number that is no pooling, and `rank`, for which there is no classification head here.
+    /// A number that is no pooling.
     pub fn pooling(&self) -> Result<Pooling, Error> {
         // The reference keeps the number in an enum in which -1 is "unspecified".
         let Some(id) = self.pooling_type.filter(|id| *id != u32::MAX) else { return Ok(Pooling::None) };
         Pooling::from_id(id).ok_or_else(|| {
-            let name = if id == RANK { " (rank)" } else { "" };
-            let expected = "0 (none), 1 (mean), 2 (cls) or 3 (last), or a pooling that the caller names";
-            self.error("pooling_type", &format!("{id}{name}"), expected)
+            let expected = "0 (none), 1 (mean), 2 (cls), 3 (last) or 4 (rank)";
+            self.error("pooling_type", &id, expected)
         })
     }
 
@@ -228,6 +229,7 @@ impl Hparams {
             n_loops: 1,
             norms_between_loops: false,
             experts: Experts::default(),
+            encoder: EncoderHparams::default(),
             causal_attn: true,
             pooling_type: None,
             layers: Vec::new(),
@@ -307,6 +309,7 @@ impl Hparams {
                 .optional_u32("rope.scaling.original_context_length")?
                 .unwrap_or(n_ctx_train),
             experts: Experts::read(keys)?,
+            encoder: EncoderHparams::read(keys)?,
             causal_attn: keys.bool("attention.causal")?.unwrap_or(true),
             pooling_type: keys.metadata.optional(&keys.key("pooling_type"))?,
             layers: (0..n_layer).map(layer).collect(),
@@ -348,6 +351,17 @@ impl Hparams {
         self.has_one_head_size()
     }
 
+    /// Refuses groups of queries, where one projection has as many heads of each kind.
+    pub(crate) fn has_ungrouped_heads(self) -> Result<Hparams, Error> {
+        for layer in &self.layers {
+            if layer.n_head_kv != layer.n_head {
+                let expected = format!("the {} heads of queries", layer.n_head);
+                return Err(self.error("attention.head_count_kv", &layer.n_head_kv, expected));
+            }
+        }
+        Ok(self)
+    }
+
     /// The error of a key whose value `found` breaks the rule `expected`.
     pub(crate) fn error(&self, name: &str, found: &dyn Display, expected: impl Into<String>) -> Error {
         let key = format!("{}.{name}", self.architecture);
@@ -379,15 +393,13 @@ mod tests {
     #[test]
     fn poolings_are_what_the_file_says() {
         let pooling = |id| read(&[("x.pooling_type", Value::U32(id))]).expect("a model").pooling();
-        let known = [Pooling::None, Pooling::Mean, Pooling::Cls, Pooling::Last];
+        let known = [Pooling::None, Pooling::Mean, Pooling::Cls, Pooling::Last, Pooling::Rank];
         for (id, expected) in known.into_iter().enumerate() {
             assert_eq!(pooling(id as u32).expect("a pooling"), expected);
         }
         assert_eq!(pooling(u32::MAX).expect("unspecified"), Pooling::None);
         assert_eq!(read(&[]).expect("a model").pooling().expect("absent"), Pooling::None);
-        for (id, found) in [(4, "is 4 (rank), expected"), (5, "is 5, expected")] {
-            assert!(pooling(id).expect_err("refused").to_string().contains(found));
-        }
+        assert!(pooling(5).expect_err("refused").to_string().contains("is 5, expected"));
     }
 
     /// Keys that nothing is done with are as strict as in the reference, and may not ask for what is not done.

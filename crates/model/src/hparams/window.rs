@@ -17,6 +17,14 @@ impl Hparams {
         }
     }
 
+    /// Gives `window` to every layer but the first of each `period` (`set_swa_pattern` with `dense_first`); a period of 0 gives it to all.
+    pub(crate) fn set_windows_behind_first(&mut self, window: Window, period: usize) {
+        for (il, layer) in self.layers.iter_mut().enumerate() {
+            let sees_all = il.checked_rem(period).is_some_and(|place| place == 0);
+            layer.window = (!sees_all).then_some(window);
+        }
+    }
+
     /// Gives `window` to every layer but the last of each `period` (`set_swa_pattern`); a period of 0 gives it to all.
     pub(crate) fn set_windows(&mut self, window: Window, period: usize) {
         for (il, layer) in self.layers.iter_mut().enumerate() {
@@ -50,6 +58,13 @@ mod tests {
             hparams.layers.iter().map(|layer| layer.window.is_some()).collect::<Vec<bool>>()
         };
         assert_eq!(windowed(4), [true, true, true, false, true, true]);
+        assert_eq!(windowed(1), [false; 6]);
+        assert_eq!(windowed(0), [true; 6]);
+        let mut windowed = |period| {
+            hparams.set_windows_behind_first(window, period);
+            hparams.layers.iter().map(|layer| layer.window.is_some()).collect::<Vec<bool>>()
+        };
+        assert_eq!(windowed(3), [false, true, true, false, true, true]);
         assert_eq!(windowed(1), [false; 6]);
         assert_eq!(windowed(0), [true; 6]);
     }

@@ -102,6 +102,12 @@ impl<'a> Loader<'a> {
         self.set.position(name).is_some()
     }
 
+    /// Rows of a matrix, if the file has it.
+    pub fn n_rows(&self, name: &str) -> Option<usize> {
+        let info = self.set.tensor(self.set.position(name)?).ok()?;
+        usize::try_from(info.ne[1]).ok()
+    }
+
     /// Accepts the classification head that some files carry beside the output matrix.
     pub fn classifier(&mut self, hparams: &Hparams) -> Result<(), Error> {
         let Some(index) = self.set.position("cls.output.weight") else { return Ok(()) };

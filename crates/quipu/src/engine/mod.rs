@@ -421,7 +421,6 @@ fn context_params(model: &Model, options: &EngineOptions) -> Result<ContextParam
     let is_whole = (embeddings && pooling != Pooling::None) || !hparams.causal_attn;
     let (n_batch, n_ubatch) = if is_whole { (n_ctx, n_ctx) } else { (n_batch, n_ubatch) };
     Ok(ContextParams {
-        causal_attn: Some(hparams.causal_attn),
         n_ctx,
         n_batch,
         n_ubatch,

@@ -188,6 +188,10 @@ impl GraphInput for UbatchMask {
         source: &InputSource<'_>,
         buffers: &mut BufferTable,
     ) -> Result<(), Error> {
+        if graph[self.mask].storage.location().is_none() {
+            // No layer attends.
+            return Ok(());
+        }
         fill_ubatch_mask(source.ubatch, self.causal, self.window, &mut self.values)?;
         if self.alibi {
             let pos = &source.ubatch.pos;

@@ -5,7 +5,9 @@
 use std::collections::HashMap;
 
 use quipu_graph::{DType, Graph, TensorId};
-use quipu_kv_cache::{AttentionGraph, AttentionKind, GraphInput, KvPart, Memory};
+use quipu_kv_cache::{
+    AttentionGraph, AttentionKind, GraphInput, KvPart, Memory, RecurrentGraph, StatePart,
+};
 
 use crate::error::Error;
 use crate::graph::{BuiltGraph, GraphKind, GraphOutputs, GraphParams};
@@ -20,6 +22,8 @@ pub(crate) struct Builder<'a> {
     hparams: &'a Hparams,
     params: &'a GraphParams,
     attn: AttentionGraph<'a>,
+    /// States of recurrent layers, if the memory has such.
+    recurrent: Option<RecurrentGraph<'a>>,
     inputs: Vec<Box<dyn GraphInput>>,
     embd: EmbdInput,
     pos: TensorId,
@@ -68,6 +72,9 @@ impl<'a> Builder<'a> {
         let alibi = hparams.max_alibi_bias > 0.0;
         let kind = AttentionKind { causal: params.causal, window: hparams.window(), alibi };
         let attn = AttentionGraph::new(&mut graph, memory, shape, kind, &mut inputs)?;
+        let states = memory.and_then(|memory| memory.recurrent());
+        let recurrent =
+            states.map(|states| RecurrentGraph::new(&mut graph, states, shape, &mut inputs)).transpose()?;
         let n_outputs = shape.n_outputs;
         let mut out_ids = None;
         if n_outputs < n_tokens {
@@ -76,7 +83,7 @@ impl<'a> Builder<'a> {
             out_ids = Some(ids);
         }
         let leafs = HashMap::new();
-        Ok(Builder { graph, hparams, params, attn, inputs, embd, pos, out_ids, leafs, temperature: None })
+        Ok(Builder { graph, hparams, params, attn, recurrent, inputs, embd, pos, out_ids, leafs, temperature: None })
     }
 
     /// Closes the graph over the final normalised rows and the logits.
@@ -136,6 +143,47 @@ impl<'a> Builder<'a> {
     pub fn keep_if_last(&mut self, il: usize, x: TensorId) -> Result<TensorId, Error> {
         let [x] = self.keep_outputs(il, [x])?;
         Ok(x)
+    }
+
+    /// The ubatch's rows by sequence: `[n, n_tokens]` as `[n, n_seq_tokens, n_seqs]`.
+    pub fn by_sequence(&mut self, x: TensorId) -> Result<TensorId, Error> {
+        let [n, n_tokens, ..] = self.graph[x].ne;
+        let n_seqs = self.states()?.1.n_seqs();
+        Ok(self.graph.reshape(x, [n, n_tokens / n_seqs, n_seqs, 1])?)
+    }
+
+    /// The ubatch's rows in a row again: `[n, n_seq_tokens, n_seqs]` as `[n, n_tokens]`.
+    pub fn in_a_row(&mut self, x: TensorId) -> Result<TensorId, Error> {
+        let [n, n_seq_tokens, n_seqs, _] = self.graph[x].ne;
+        Ok(self.graph.reshape(x, [n, n_seq_tokens * n_seqs, 1, 1])?)
+    }
+
+    /// The states of layer `il` before the ubatch, f32 `[n_embd, n_seqs]` (`build_rs`).
+    pub fn load_state(&mut self, il: usize, part: StatePart) -> Result<TensorId, Error> {
+        let (graph, states) = self.states()?;
+        Ok(states.load(graph, il, part)?)
+    }
+
+    /// As [`Builder::load_state`], by an op that is given all rows and the numbers of those it is about.
+    pub fn load_state_with(
+        &mut self,
+        il: usize,
+        part: StatePart,
+        read: impl FnOnce(&mut Graph, TensorId, TensorId) -> Result<TensorId, Error>,
+    ) -> Result<TensorId, Error> {
+        let (graph, states) = self.states()?;
+        states.load_with(graph, il, part, read)
+    }
+
+    /// Replaces the states of layer `il` by `x`, of as many elements.
+    pub fn store_state(&mut self, il: usize, part: StatePart, x: TensorId) -> Result<(), Error> {
+        let (graph, states) = self.states()?;
+        Ok(states.store(graph, il, part, x)?)
+    }
+
+    fn states(&mut self) -> Result<(&mut Graph, &mut RecurrentGraph<'a>), Error> {
+        let states = self.recurrent.as_mut().ok_or(quipu_kv_cache::Error::NoCache)?;
+        Ok((&mut self.graph, states))
     }
 
     /// Rotary parameters of the context.

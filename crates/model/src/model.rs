@@ -176,11 +176,7 @@ impl Model {
 
     /// Shape of each layer's cache.
     pub fn kv_layers(&self) -> Vec<KvLayerShape> {
-        let shape = |memory: LayerMemory| match memory {
-            LayerMemory::Attention { shape, .. } => shape,
-            LayerMemory::None => KvLayerShape { n_embd_k_gqa: 0, n_embd_v_gqa: 0 },
-        };
-        self.memory().into_iter().map(shape).collect()
+        self.memory().into_iter().map(LayerMemory::kv_shape).collect()
     }
 
     /// Builds the graph of a ubatch over `memory` (`llama_model::build_graph`).

@@ -3,6 +3,7 @@
 mod apertus;
 mod arcee;
 mod arctic;
+mod arwkv7;
 mod baichuan;
 mod bailingmoe;
 mod bailingmoe2;
@@ -20,6 +21,7 @@ mod ernie4_5_moe;
 mod exaone;
 mod exaone4;
 mod falcon;
+mod falcon_h1;
 mod gemma;
 mod gemma2;
 mod gemma3;
@@ -28,6 +30,7 @@ mod glm4moe;
 mod gpt2;
 mod gptneox;
 mod granite;
+mod granitehybrid;
 mod granitemoe;
 mod hunyuan_dense;
 mod hunyuan_moe;
@@ -35,8 +38,13 @@ mod hy_v3;
 mod internlm2;
 mod jais;
 mod jais2;
+mod jamba;
+mod lfm2;
+mod lfm2moe;
 mod llama;
 mod maincoder;
+mod mamba;
+mod mamba2;
 mod minicpm;
 mod minicpm3;
 mod minimax_m2;
@@ -44,6 +52,8 @@ mod mistral3;
 mod mpt;
 mod nanbeige;
 mod nemotron;
+mod nemotron_h;
+mod nemotron_h_moe;
 mod olmo;
 mod olmo2;
 mod olmoe;
@@ -54,12 +64,16 @@ mod phi2;
 mod phi3;
 mod phimoe;
 mod plamo;
+mod plamo2;
 mod qwen;
 mod qwen2;
 mod qwen2moe;
 mod qwen3;
 mod qwen3moe;
 mod refact;
+mod rwkv6;
+mod rwkv6qwen2;
+mod rwkv7;
 mod seed_oss;
 mod smollm3;
 mod stablelm;
@@ -90,10 +104,11 @@ pub(crate) struct Architecture {
 }
 
 /// The architectures this crate runs.
-const TABLE: [Architecture; 67] = [
+const TABLE: [Architecture; 81] = [
     apertus::ARCH,
     arcee::ARCH,
     arctic::ARCH,
+    arwkv7::ARCH,
     baichuan::ARCH,
     bailingmoe::ARCH,
     bailingmoe2::ARCH,
@@ -111,6 +126,7 @@ const TABLE: [Architecture; 67] = [
     exaone::ARCH,
     exaone4::ARCH,
     falcon::ARCH,
+    falcon_h1::ARCH,
     gemma::ARCH,
     gemma2::ARCH,
     gemma3::ARCH,
@@ -119,6 +135,7 @@ const TABLE: [Architecture; 67] = [
     gpt2::ARCH,
     gptneox::ARCH,
     granite::ARCH,
+    granitehybrid::ARCH,
     granitemoe::ARCH,
     hunyuan_dense::ARCH,
     hunyuan_moe::ARCH,
@@ -126,8 +143,13 @@ const TABLE: [Architecture; 67] = [
     internlm2::ARCH,
     jais::ARCH,
     jais2::ARCH,
+    jamba::ARCH,
+    lfm2::ARCH,
+    lfm2moe::ARCH,
     llama::ARCH,
     maincoder::ARCH,
+    mamba::ARCH,
+    mamba2::ARCH,
     minicpm::ARCH,
     minicpm3::ARCH,
     minimax_m2::ARCH,
@@ -135,6 +157,8 @@ const TABLE: [Architecture; 67] = [
     mpt::ARCH,
     nanbeige::ARCH,
     nemotron::ARCH,
+    nemotron_h::ARCH,
+    nemotron_h_moe::ARCH,
     olmo::ARCH,
     olmo2::ARCH,
     olmoe::ARCH,
@@ -145,12 +169,16 @@ const TABLE: [Architecture; 67] = [
     phi3::ARCH,
     phimoe::ARCH,
     plamo::ARCH,
+    plamo2::ARCH,
     qwen::ARCH,
     qwen2::ARCH,
     qwen2moe::ARCH,
     qwen3::ARCH,
     qwen3moe::ARCH,
     refact::ARCH,
+    rwkv6::ARCH,
+    rwkv6qwen2::ARCH,
+    rwkv7::ARCH,
     seed_oss::ARCH,
     smollm3::ARCH,
     stablelm::ARCH,

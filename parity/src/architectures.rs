@@ -10,7 +10,8 @@ use std::path::{Path, PathBuf};
 
 use quipu_cpu_backend::CpuDevice;
 use quipu_gguf::GgufFile;
-use quipu_model::{ARCHITECTURES, LayerMemory, Model};
+use quipu_kv_cache::KvLayerShape;
+use quipu_model::{ARCHITECTURES, Model};
 use quipu_quant::DType;
 use quipu_testing::{fnv1a, nmse};
 use serde::{Deserialize, Serialize};
@@ -436,12 +437,15 @@ fn remembers(small: &Small) -> Result<String, Error> {
 
 fn memory_of(model: &Model) -> &'static str {
     let memory = model.memory();
-    let windowed = memory.iter().any(|layer| matches!(layer, LayerMemory::Attention { window: Some(_), .. }));
-    if memory.iter().all(|layer| matches!(layer, LayerMemory::None)) {
-        "nothing"
-    } else if windowed {
-        "keys and values, some within windows"
-    } else {
-        "keys and values"
+    let windowed = model.hparams().window().is_some();
+    let recurrent = memory.iter().any(|layer| layer.state().is_some());
+    let attends = memory.iter().any(|layer| layer.kv_shape() != KvLayerShape::NONE);
+    match (attends, windowed, recurrent) {
+        (false, _, false) => "nothing",
+        (false, _, true) => "states",
+        (true, false, false) => "keys and values",
+        (true, true, false) => "keys and values, some within windows",
+        (true, false, true) => "keys and values, and states",
+        (true, true, true) => "keys and values within windows, and states",
     }
 }

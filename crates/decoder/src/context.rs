@@ -9,11 +9,12 @@ use std::time::Instant;
 use quipu_backend::{Buffer, BufferTable, BufferType, Devices, Observer, Scheduler, SchedulerStats};
 use quipu_batch::{Batch, BatchLimits, CheckedBatch, SeqId, Ubatch};
 use quipu_kv_cache::{
-    CrossState, GraphShape, InputSource, KvCache, KvParams, KvPart, Memory, MemoryKey, MemoryPlan, NoMemory,
-    WindowedKvCache, WindowedKvParams,
+    CrossState, GraphShape, HybridKvParams, HybridMemory, InputSource, KvCache, KvLayerShape, KvParams, KvPart,
+    Memory, MemoryKey, MemoryPlan, NoMemory, RecurrentMemory, RecurrentParams, WindowedKvCache,
+    WindowedKvParams,
 };
 use quipu_model::{
-    Adapters, BuiltGraph, GraphKind, GraphParams, LayerHparams, LoraAdapter, Model, RopeConfig,
+    Adapters, BuiltGraph, GraphKind, GraphParams, LayerHparams, LayerMemory, LoraAdapter, Model, RopeConfig,
 };
 use tracing::field::Empty;
 
@@ -431,7 +432,7 @@ impl Context {
     }
 }
 
-/// The memory that a model's layers ask for: a cache, each layer with its weights, or a pair if some have windows
+/// The memory that a model's layers ask for, each layer's with its weights: a cache, or a pair if some have windows; states, or both
 /// (`llama_model::create_memory`).
 fn memory_for(
     model: &Model,
@@ -457,13 +458,28 @@ fn memory_for(
     let device = |il: usize| devices.get(model.layer_map().layer(il));
     let memories: Vec<_> = (0..layers.len()).map(|il| device(il).buffer_type()).collect();
     let memory = |il: usize| -> &dyn BufferType { memories[il].as_ref() };
-    let Some(window) = model.hparams().window() else {
-        return Ok(Box::new(KvCache::new_in(&full, &memory, buffers)?));
-    };
-    let windowed = layers.iter().map(|layer| layer.window.is_some()).collect();
-    let (n_ubatch, all_cells) = (params.n_ubatch, params.swa_full);
-    let pair = WindowedKvParams { full, window, windowed, n_ubatch, all_cells };
-    Ok(Box::new(WindowedKvCache::new_in(&pair, &memory, buffers)?))
+    let states: Vec<_> = model.memory().into_iter().map(LayerMemory::state).collect();
+    let recurrent = states.iter().any(Option::is_some).then(|| RecurrentParams {
+        n_seq_max: params.n_seq_max,
+        n_snapshots: 0,
+        layers: states,
+    });
+    let attends = full.layers.iter().any(|shape| *shape != KvLayerShape::NONE);
+    let attention = model.hparams().window().map_or(HybridKvParams::One(full.clone()), |window| {
+        let windowed = layers.iter().map(|layer| layer.window.is_some()).collect();
+        let (n_ubatch, all_cells) = (params.n_ubatch, params.swa_full);
+        HybridKvParams::Pair(WindowedKvParams { full, window, windowed, n_ubatch, all_cells })
+    });
+    Ok(match (recurrent, attention) {
+        (Some(states), _) if !attends => Box::new(RecurrentMemory::new_in(&states, &memory, buffers)?),
+        (Some(states), attention) => {
+            Box::new(HybridMemory::new_in(&attention, &states, &memory, buffers)?)
+        }
+        (None, HybridKvParams::One(params)) => Box::new(KvCache::new_in(&params, &memory, buffers)?),
+        (None, HybridKvParams::Pair(params)) => {
+            Box::new(WindowedKvCache::new_in(&params, &memory, buffers)?)
+        }
+    })
 }
 
 /// The number that all layers have, 0 if they differ.

@@ -33,7 +33,7 @@ mod tensor;
 pub use error::Error;
 pub use graph::Graph;
 pub use ops::{
-    Broken, Form, GluOp, MAX_SRC, Op, OpRule, Outcome, RULES, RopeAngles, RopeMode, RopeParams, SortOrder,
+    Broken, Form, GluOp, MAX_SRC, Op, OpRule, Outcome, RULES, RopeAngles, RopeMode, RopeParams, SortOrder, SsmScan,
     UnaryOp,
 };
 pub use quipu_quant::DType;

@@ -254,6 +254,10 @@ impl GraphInput for UbatchMask {
         source: &InputSource<'_>,
         buffers: &mut BufferTable,
     ) -> Result<(), Error> {
+        if graph[self.mask].storage.location().is_none() {
+            // No layer attends.
+            return Ok(());
+        }
         let AttentionKind { causal, window, alibi, flash } = self.kind;
         fill_ubatch_mask(source.ubatch, causal, window, &mut self.values)?;
         let pos = &source.ubatch.pos;

@@ -7,7 +7,9 @@ mod relative;
 use std::collections::HashMap;
 
 use quipu_graph::{DType, Graph, TensorId, UnaryOp};
-use quipu_kv_cache::{AttentionGraph, AttentionKind, GraphInput, KvPart, Memory};
+use quipu_kv_cache::{
+    AttentionGraph, AttentionKind, GraphInput, KvPart, Memory, RecurrentGraph, StatePart,
+};
 
 use crate::adapter::{Adapters, LoraFactors};
 use crate::error::Error;
@@ -26,6 +28,8 @@ pub(crate) struct Builder<'a> {
     /// Which tokens each LoRA adapter is for, once a matrix asked.
     pub(crate) lora_factors: Vec<Option<LoraFactors>>,
     attn: AttentionGraph<'a>,
+    /// States of recurrent layers, if the memory has such.
+    recurrent: Option<RecurrentGraph<'a>>,
     inputs: Vec<Box<dyn GraphInput>>,
     embd: EmbdInput,
     pos: TensorId,
@@ -80,6 +84,9 @@ impl<'a> Builder<'a> {
         let (causal, window, flash) = (params.causal, hparams.window(), params.flash_attn);
         let kind = AttentionKind { causal, window, alibi, flash };
         let attn = AttentionGraph::new(&mut graph, memory, shape, kind, &mut inputs)?;
+        let states = memory.and_then(|memory| memory.recurrent());
+        let recurrent =
+            states.map(|states| RecurrentGraph::new(&mut graph, states, shape, &mut inputs)).transpose()?;
         let n_outputs = shape.n_outputs;
         let mut out_ids = None;
         if n_outputs < n_tokens {
@@ -94,6 +101,7 @@ impl<'a> Builder<'a> {
             adapters,
             lora_factors: vec![None; adapters.loras.len()],
             attn,
+            recurrent,
             inputs,
             embd,
             pos,
@@ -198,6 +206,47 @@ impl<'a> Builder<'a> {
     /// What the graph is for.
     pub fn kind(&self) -> GraphKind {
         self.params.kind
+    }
+
+    /// The ubatch's rows by sequence: `[n, n_tokens]` as `[n, n_seq_tokens, n_seqs]`.
+    pub fn by_sequence(&mut self, x: TensorId) -> Result<TensorId, Error> {
+        let [n, n_tokens, ..] = self.graph[x].ne;
+        let n_seqs = self.states()?.1.n_seqs();
+        Ok(self.graph.reshape(x, [n, n_tokens / n_seqs, n_seqs, 1])?)
+    }
+
+    /// The ubatch's rows in a row again: `[n, n_seq_tokens, n_seqs]` as `[n, n_tokens]`.
+    pub fn in_a_row(&mut self, x: TensorId) -> Result<TensorId, Error> {
+        let [n, n_seq_tokens, n_seqs, _] = self.graph[x].ne;
+        Ok(self.graph.reshape(x, [n, n_seq_tokens * n_seqs, 1, 1])?)
+    }
+
+    /// The states of layer `il` before the ubatch, f32 `[n_embd, n_seqs]` (`build_rs`).
+    pub fn load_state(&mut self, il: usize, part: StatePart) -> Result<TensorId, Error> {
+        let (graph, states) = self.states()?;
+        Ok(states.load(graph, il, part)?)
+    }
+
+    /// As [`Builder::load_state`], by an op that is given all rows and the numbers of those it is about.
+    pub fn load_state_with(
+        &mut self,
+        il: usize,
+        part: StatePart,
+        read: impl FnOnce(&mut Graph, TensorId, TensorId) -> Result<TensorId, Error>,
+    ) -> Result<TensorId, Error> {
+        let (graph, states) = self.states()?;
+        states.load_with(graph, il, part, read)
+    }
+
+    /// Replaces the states of layer `il` by `x`, of as many elements.
+    pub fn store_state(&mut self, il: usize, part: StatePart, x: TensorId) -> Result<(), Error> {
+        let (graph, states) = self.states()?;
+        Ok(states.store(graph, il, part, x)?)
+    }
+
+    fn states(&mut self) -> Result<(&mut Graph, &mut RecurrentGraph<'a>), Error> {
+        let states = self.recurrent.as_mut().ok_or(quipu_kv_cache::Error::NoCache)?;
+        Ok((&mut self.graph, states))
     }
 
     /// Rotary parameters of the context.

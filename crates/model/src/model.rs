@@ -205,11 +205,7 @@ impl Model {
 
     /// Shape of each layer's cache.
     pub fn kv_layers(&self) -> Vec<KvLayerShape> {
-        let shape = |memory: LayerMemory| match memory {
-            LayerMemory::Attention { shape, .. } => shape,
-            LayerMemory::None | LayerMemory::Reuse { .. } => KvLayerShape::NONE,
-        };
-        self.memory().into_iter().map(shape).collect()
+        self.memory().into_iter().map(LayerMemory::kv_shape).collect()
     }
 
     /// Of each layer that reads another one's cache, which.

@@ -32,12 +32,15 @@ const SEED: u64 = 16;
 /// A kind of case: its name, and how one is made.
 pub(crate) type Kind = (&'static str, fn(&mut SplitMix) -> String);
 
-pub(crate) const KINDS: [Kind; 5] = [
+pub(crate) const KINDS: [Kind; 8] = [
     ("batches", cases::batch),
     ("unified caches", cases::unified),
     ("caches of streams", cases::streams),
     ("windows", cases::windows),
     ("pairs of caches", cases::pairs),
+    ("states", cases::states),
+    ("caches and states", cases::hybrids),
+    ("pairs of caches and states", cases::hybrid_pairs),
 ];
 
 pub(crate) fn lines(kind: &Kind, seed: u64, n: usize) -> Vec<String> {

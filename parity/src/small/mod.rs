@@ -43,6 +43,8 @@ enum Content {
     Around(f32, f32),
     /// From 1 to 8, more or less evenly in their logarithm.
     Divisors,
+    /// From -4 to -1/8, more or less evenly in their logarithm.
+    Decays,
     /// The same number everywhere.
     Same(f32),
 }
@@ -171,7 +173,10 @@ impl Small {
         let suffix = if is_whole || base.contains('.') { "" } else { ".weight" };
         let (content, part) = self.content(base, &ne);
         let n = *ne.last().unwrap_or(&1);
-        let is_matrix = ne.len() > 1 && !base.contains("norm") && !base.contains("_gate_inp");
+        let is_float =
+            ["norm", "_gate_inp", "conv1d", "shortconv.conv", "ssm_a", "ssm_d", "_lerp", "time_mix_first"];
+        let is_float = base != "ssm_dt" && is_float.iter().any(|part| base.contains(part));
+        let is_matrix = ne.len() > 1 && !is_float;
         tensors.push(Tensor { name: format!("{layer}{base}{suffix}"), ne, is_matrix, content, part });
         if has_bias {
             let content = Content::Around(0.0, 0.2);
@@ -230,6 +235,20 @@ impl Small {
             "ffn_down_exps" => (matrix(1.0), "experts"),
             "ffn_down_shexp" => (matrix(1.0), "shared expert"),
             "ffn.act.scales" => (Content::Around(1.0, 0.2), "divisors of activations"),
+            "ssm_a" => (Content::Decays, "decays of states"),
+            "ssm_d" => (Content::Around(1.0, 0.3), "what passes states by"),
+            "ssm_dt.bias" => (Content::Around(-1.0, 1.0), "steps of states"),
+            "ssm_conv1d" | "shortconv.conv.weight" => (Content::Around(0.0, 0.5), "convolution"),
+            "ssm_out" | "shortconv.out_proj.weight" => (matrix(1.0), "recurrent layers"),
+            _ if base.contains("_lerp") => (Content::Around(0.5, 0.2), "mixing with the token before"),
+            "time_mix_first" => (Content::Around(0.0, 0.5), "bonus of the token itself"),
+            "time_mix_decay" | "time_mix_w0" => (Content::Around(-1.0, 1.0), "decays of states"),
+            "time_mix_a0" | "time_mix_v0" => (Content::Around(0.0, 0.5), "rates of states"),
+            "time_mix_k_k" | "time_mix_k_a" => (Content::Around(1.0, 0.3), "what keys are multiplied with"),
+            "time_mix_r_k" => (Content::Around(0.0, 0.3), "the token's own value"),
+            "time_mix_ln" => (Content::Around(1.0, 0.2), "norms"),
+            "time_mix_output" => (matrix(1.0), "recurrent layers"),
+            "channel_mix_value" => (matrix(1.0), "feed-forward network"),
             "layer_output_scale" => (Content::Around(1.0, 0.3), "embeddings added again"),
             _ if base.strip_suffix(".scale").is_some() => (Content::Around(1.0, 0.3), "factors of matrices"),
             _ if base.contains("norm") => (Content::Around(1.0, 0.2), "norms"),
@@ -275,6 +294,7 @@ impl Tensor {
                 _ if self.part == "gate of the shared expert" => Content::Same(1e-6),
                 Content::Around(centre, _) if self.part != "embeddings added again" => Content::Same(centre),
                 Content::Divisors => Content::Same(1.0),
+                Content::Decays => Content::Same(-1.0),
                 _ => Content::Same(0.0),
             };
         }
@@ -282,6 +302,7 @@ impl Tensor {
             Content::Around(centre, spread) => centre + spread * random.normal(),
             // Halving and doubling are exact everywhere, unlike exp.
             Content::Divisors => (1u32 << random.below(3)) as f32 * (1.0 + random.below(16) as f32 / 16.0),
+            Content::Decays => -((1u32 << random.below(5)) as f32 * (1.0 + random.below(16) as f32 / 16.0) / 8.0),
             Content::Same(value) => value,
         };
         let values: Vec<f32> = (0..n).map(|_| value(random)).collect();

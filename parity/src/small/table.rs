@@ -57,6 +57,13 @@ pub const SMALL: &[Small] = &[
     small("arctic", &[ATTN, "ffn_norm ffn_gate:E,E ffn_up:E,E ffn_down:E,E ffn_norm_exps", BARE_EXPERTS])
         .wide_experts()
         .keys(MOE),
+    small("arwkv7", &["attn_norm time_mix_lerp_fused:E,1,1,5", RWKV7, GATED]).layers(3).still().keys(&[
+        key("wkv.head_size", U(32)),
+        key("token_shift_count", U(1)),
+        key("attention.decay_lora_rank", U(32)),
+        key("attention.iclr_lora_rank", U(32)),
+        key("attention.value_residual_mix_lora_rank", U(32)),
+    ]),
     small("baichuan", &[ATTN, GATED]).named("baichuan-alibi").deep(40).still(),
     small("baichuan", &[ATTN, GATED]).named("baichuan-rope").deep(32),
     small("bailingmoe", &[ATTN, EXPERTS, SHARED]).keys(&[
@@ -116,6 +123,7 @@ pub const SMALL: &[Small] = &[
         key("interleave_moe_layer_step", U(1)),
         key("leading_dense_block_count", U(1)),
     ]),
+    small("falcon-h1", &[ATTN, MAMBA2, "!ffn_norm ffn_gate ffn_up ffn_down"]).keys(SSM2),
     small("exaone", &[ATTN, GATED]).top("output_norm output rope_freqs"),
     small("exaone4", &[BARE_ATTN, HEAD_NORMS, "post_attention_norm post_ffw_norm", BARE_GATED])
         .top("output_norm output rope_freqs"),
@@ -155,6 +163,40 @@ pub const SMALL: &[Small] = &[
         live("embedding_scale", F(3.0), F(1.0)),
         live("attention.scale", F(0.3), F(0.0)),
     ]),
+    small("granitehybrid", &["attn_norm", MAMBA2, GATED])
+        .layers(3)
+        .embeddings(0.33)
+        .special(&[(1, &[ATTN, GATED])])
+        .keys(&[
+            key("attention.head_count_kv", A(&[0, 2, 0])),
+            key("ssm.conv_kernel", U(4)),
+            key("ssm.inner_size", U(256)),
+            key("ssm.state_size", U(16)),
+            key("ssm.time_step_rank", U(8)),
+            key("ssm.group_count", U(2)),
+            live("logit_scale", F(0.5), F(1.0)),
+            live("residual_scale", F(0.6), F(1.0)),
+            live("embedding_scale", F(3.0), F(1.0)),
+            live("attention.scale", F(0.3), F(0.0)),
+        ]),
+    small("granitehybrid", &["attn_norm", MAMBA2, EXPERTS, SHARED])
+        .named("granitehybrid-experts")
+        .layers(3)
+        .still()
+        .wide_experts()
+        .special(&[(1, &[ATTN, EXPERTS, SHARED])])
+        .keys(&[
+            key("attention.head_count_kv", A(&[0, 2, 0])),
+            key("ssm.conv_kernel", U(4)),
+            key("ssm.inner_size", U(256)),
+            key("ssm.state_size", U(16)),
+            key("ssm.time_step_rank", U(8)),
+            key("ssm.group_count", U(2)),
+            key("expert_count", U(8)),
+            key("expert_used_count", U(3)),
+            key("expert_shared_feed_forward_length", U(96)),
+            live("rope.scaling.finetuned", B(false), B(true)),
+        ]),
     small("hunyuan-dense", &[ATTN, HEAD_NORMS, GATED]).keys(&[live("rope.scaling.alpha", F(50.0), F(0.0))]),
     small("hunyuan-moe", &[ATTN, HEAD_NORMS, EXPERTS, SHARED]).wide_experts().keys(&[
         key("expert_count", U(8)),
@@ -179,8 +221,63 @@ pub const SMALL: &[Small] = &[
         .top(BIASED_TOP)
         .keys(&[live("attention.max_alibi_bias", F(8.0), F(0.0))]),
     small("jais2", &[ATTN_BIASED, PLAIN_BIASED]).ungrouped().top(BIASED_TOP),
+    small("jamba", &["attn_norm ssm_dt_norm:32 ssm_b_norm:16 ssm_c_norm:16", MAMBA, GATED])
+        .layers(4)
+        .still()
+        .wide_experts()
+        .special(&[
+            (1, &[ATTN, EXPERTS]),
+            (2, &["attn_norm ssm_dt_norm:32 ssm_b_norm:16 ssm_c_norm:16", MAMBA, EXPERTS]),
+        ])
+        .keys(&[
+            key("attention.head_count_kv", A(&[0, 2, 0, 0])),
+            key("ssm.conv_kernel", U(4)),
+            key("ssm.inner_size", U(256)),
+            key("ssm.state_size", U(16)),
+            key("ssm.time_step_rank", U(32)),
+            key("expert_count", U(8)),
+            key("expert_used_count", U(3)),
+        ]),
+    small("lfm2", &[SHORT_CONV, GATED])
+        .layers(4)
+        .top("token_embd_norm output")
+        .special(&[(1, &[ATTN, HEAD_NORMS, GATED]), (3, &[ATTN, HEAD_NORMS, GATED])])
+        .keys(&[key("attention.head_count_kv", A(&[0, 2, 0, 2])), key("shortconv.l_cache", U(3))]),
+    small("lfm2", &[SHORT_CONV, GATED])
+        .named("lfm2-windows")
+        .layers(4)
+        .top("token_embd_norm")
+        .special(&[(1, &[ATTN, HEAD_NORMS, GATED]), (2, &[ATTN, HEAD_NORMS, GATED])])
+        .keys(&[
+            key("attention.head_count_kv", A(&[0, 2, 2, 0])),
+            key("shortconv.l_cache", U(3)),
+            live("attention.sliding_window", U(8), U(0)),
+        ]),
+    small("lfm2moe", &[SHORT_CONV, EXPERTS, CHOICE])
+        .layers(4)
+        .top("token_embd_norm output")
+        .lead(1, &[SHORT_CONV, GATED])
+        .special(&[(1, &[ATTN, HEAD_NORMS, EXPERTS, CHOICE]), (3, &[ATTN, HEAD_NORMS, EXPERTS, CHOICE])])
+        .keys(&[
+            key("attention.head_count_kv", A(&[0, 2, 0, 2])),
+            key("shortconv.l_cache", U(3)),
+            key("expert_count", U(8)),
+            key("expert_used_count", U(3)),
+            key("expert_feed_forward_length", U(96)),
+            key("leading_dense_block_count", U(1)),
+            live("expert_gating_func", U(2), U(1)),
+        ]),
     small("llama", &[ATTN, EXPERTS]).named("llama-experts").wide_experts().keys(MOE),
     small("maincoder", &[ATTN, HEAD_NORMS, GATED]).top(TIED),
+    small("mamba", &["attn_norm", MAMBA]).still().keys(SSM),
+    small("mamba", &["attn_norm", MAMBA]).named("mamba-normed").layers(3).still().top(TIED).keys(&[
+        key("ssm.conv_kernel", U(4)),
+        key("ssm.inner_size", U(256)),
+        key("ssm.state_size", U(16)),
+        key("ssm.time_step_rank", U(32)),
+        live("ssm.dt_b_c_rms", B(true), B(false)),
+    ]),
+    small("mamba2", &["attn_norm", MAMBA2]).layers(3).still().keys(SSM2),
     small("minicpm", &[ATTN, GATED])
         .top("output_norm output rope_freqs")
         .embeddings(0.08)
@@ -226,6 +323,41 @@ pub const SMALL: &[Small] = &[
         .top("output_norm output rope_freqs")
         .keys(&[live("num_loops", U(3), U(1)), live("skip_loop_final_norm", B(false), B(true))]),
     small("nemotron", &[ATTN_BIASED, PLAIN_BIASED]).rotating(16).top(BIASED_TOP),
+    small("nemotron_h", &["attn_norm", MAMBA2])
+        .layers(4)
+        .still()
+        .special(&[(1, &[ATTN]), (2, &["attn_norm ffn_up+ ffn_down+"])])
+        .keys(&[
+            key("attention.head_count_kv", A(&[0, 2, 0, 0])),
+            key("feed_forward_length", A(&[0, 0, 192, 0])),
+            key("ssm.conv_kernel", U(4)),
+            key("ssm.inner_size", U(256)),
+            key("ssm.state_size", U(16)),
+            key("ssm.time_step_rank", U(8)),
+            key("ssm.group_count", U(2)),
+        ]),
+    small("nemotron_h_moe", &["attn_norm", MAMBA2])
+        .layers(4)
+        .still()
+        .special(&[
+            (1, &[ATTN]),
+            (2, &["attn_norm ffn_gate_inp ffn_up_exps ffn_down_exps ffn_up_shexp ffn_down_shexp", CHOICE]),
+        ])
+        .keys(&[
+            key("attention.head_count_kv", A(&[0, 2, 0, 0])),
+            key("feed_forward_length", A(&[0, 0, 192, 0])),
+            key("ssm.conv_kernel", U(4)),
+            key("ssm.inner_size", U(256)),
+            key("ssm.state_size", U(16)),
+            key("ssm.time_step_rank", U(8)),
+            key("ssm.group_count", U(2)),
+            key("expert_count", U(8)),
+            key("expert_used_count", U(3)),
+            key("expert_feed_forward_length", U(96)),
+            key("expert_shared_feed_forward_length", U(96)),
+            live("expert_weights_scale", F(1.7), F(1.0)),
+            live("expert_weights_norm", B(true), B(false)),
+        ]),
     small("olmo", &[BARE_ATTN, BARE_GATED]).top("output").keys(&[live(
         "attention.clamp_kqv",
         F(1.0),
@@ -241,6 +373,17 @@ pub const SMALL: &[Small] = &[
         .top("output_norm+ output+ rope_factors_long rope_factors_short")
         .keys(MOE),
     small("plamo", &[ATTN, BARE_GATED]),
+    small("plamo2", &["attn_norm", PLAMO_SCAN, PLAMO_FFN])
+        .layers(3)
+        .special(&[(1, &["attn_norm attn_qkv attn_output attn_q_norm:D,H attn_k_norm:D,J", PLAMO_FFN])])
+        .keys(&[
+            key("attention.head_count_kv", A(&[0, 2, 0])),
+            key("ssm.conv_kernel", U(4)),
+            key("ssm.inner_size", U(256)),
+            key("ssm.state_size", U(16)),
+            key("ssm.time_step_rank", U(8)),
+            key("ssm.group_count", U(0)),
+        ]),
     // plm: the reference stops at it, in every form it can have (values reach its cache as one long row).
     small("qwen", &["attn_norm attn_qkv+ attn_output ffn_norm ffn_gate:E,96 ffn_up:E,96 ffn_down:96,E"])
         .ungrouped(),
@@ -252,6 +395,40 @@ pub const SMALL: &[Small] = &[
     ]),
     small("qwen3moe", &[ATTN, HEAD_NORMS, EXPERTS]).top(TIED).keys(MOE_FF),
     small("refact", &[ATTN, GATED]).still(),
+    small("rwkv6", &["attn_norm+ attn_norm_2+", RWKV6, "time_mix_first:32,4 time_mix_ln+", RWKV6_FEED])
+        .layers(3)
+        .still()
+        .top("token_embd_norm+ output_norm+ output")
+        .keys(&[
+            key("wkv.head_size", U(32)),
+            key("time_mix_extra_dim", U(32)),
+            key("time_decay_extra_dim", U(64)),
+            live("rescale_every_n_layers", U(2), U(0)),
+        ]),
+    small("rwkv6qwen2", &["attn_norm", RWKV6QWEN2, GATED]).still().keys(&[
+        key("wkv.head_size", U(32)),
+        key("time_mix_extra_dim", U(32)),
+        key("time_decay_extra_dim", U(64)),
+        key("token_shift_count", U(1)),
+    ]),
+    small(
+        "rwkv7",
+        &[
+            "attn_norm+ attn_norm_2+ time_mix_ln+ time_mix_lerp_fused:E,1,1,6 time_mix_g1:E,64 time_mix_g2:64,E",
+            RWKV7,
+            "channel_mix_lerp_k channel_mix_key:E,F channel_mix_value:F,E",
+        ],
+    )
+    .layers(3)
+    .still()
+    .top("token_embd_norm+ output_norm+ output")
+    .keys(&[
+        key("wkv.head_size", U(32)),
+        key("attention.decay_lora_rank", U(32)),
+        key("attention.iclr_lora_rank", U(32)),
+        key("attention.value_residual_mix_lora_rank", U(32)),
+        key("attention.gate_lora_rank", U(64)),
+    ]),
     small("seed_oss", &[QKV_BIASED, "post_attention_norm", BARE_GATED]),
     small("smollm3", &[ATTN, GATED]).layers(5).top(TIED),
     small("starcoder", &[FUSED_BIASED, PLAIN_BIASED]).still().top("output_norm+ position_embd"),
@@ -260,6 +437,42 @@ pub const SMALL: &[Small] = &[
         .keys(&[live("logit_scale", F(0.5), F(1.0))]),
     small("xverse", &[ATTN, GATED]),
 ];
+
+/// Mamba: 256 channels, states of 16, steps of rank 32.
+const MAMBA: &str = "ssm_in:E,512 ssm_conv1d:4,256+ ssm_x:256,64 ssm_dt:32,256+ !ssm_a:16,256 !ssm_d:256 ssm_out:256,E";
+/// Mamba 2: 8 heads in two groups.
+const MAMBA2: &str =
+    "ssm_in:E,584 ssm_conv1d:4,320+ ssm_dt.bias:8 !ssm_a:1,8 !ssm_d:1,8 ssm_norm:128,2 ssm_out:256,E";
+const PLAMO_SCAN: &str = "ssm_in:E,512 ssm_conv1d:4,256 ssm_x:256,96 ssm_dt:64,8+ !ssm_a:8 !ssm_d:8 ssm_out:256,E \
+                          !ssm_dt_norm:64 !ssm_b_norm:16 !ssm_c_norm:16";
+const PLAMO_FFN: &str = "!post_attention_norm ffn_norm ffn_up:E,2F ffn_down !post_ffw_norm";
+const SHORT_CONV: &str =
+    "attn_norm shortconv.conv.weight:3,E shortconv.in_proj.weight:E,384 shortconv.out_proj.weight:E,E";
+const SSM: &[Key] = &[
+    key("ssm.conv_kernel", U(4)),
+    key("ssm.inner_size", U(256)),
+    key("ssm.state_size", U(16)),
+    key("ssm.time_step_rank", U(32)),
+];
+const SSM2: &[Key] = &[
+    key("ssm.conv_kernel", U(4)),
+    key("ssm.inner_size", U(256)),
+    key("ssm.state_size", U(16)),
+    key("ssm.time_step_rank", U(8)),
+    key("ssm.group_count", U(2)),
+];
+
+const RWKV6: &str = "time_mix_w1:E,160 time_mix_w2:32,E,5 time_mix_lerp_x time_mix_lerp_fused:E,1,1,5 time_mix_decay \
+                     time_mix_decay_w1:E,64 time_mix_decay_w2:64,E time_mix_key:E,E time_mix_value:E,E \
+                     time_mix_receptance:E,E time_mix_gate:E,E time_mix_output:E,E";
+const RWKV6_FEED: &str = "channel_mix_lerp_k channel_mix_lerp_r channel_mix_key:E,F channel_mix_value:F,E \
+                          channel_mix_receptance:E,E";
+const RWKV6QWEN2: &str = "time_mix_w1:E,160 time_mix_w2:32,E,5 time_mix_lerp_x time_mix_lerp_fused:E,1,1,5 \
+                          time_mix_decay time_mix_decay_w1:E,64 time_mix_decay_w2:64,E time_mix_key:E,K+ \
+                          time_mix_value:E,K+ time_mix_receptance:E,E+ time_mix_gate:E,E time_mix_output:E,E";
+const RWKV7: &str = "time_mix_w0 time_mix_w1:E,32 time_mix_w2:32,E time_mix_a0 time_mix_a1:E,32 time_mix_a2:32,E \
+                     time_mix_v0 time_mix_v1:E,32 time_mix_v2:32,E time_mix_k_k time_mix_k_a time_mix_r_k \
+                     time_mix_key:E,E time_mix_value:E,E time_mix_receptance:E,E time_mix_output:E,E";
 
 const MERGED: &str = "ffn_norm ffn_gate_inp ffn_gate_up_exps ffn_down_exps";
 const SCALES: &str = "!attn_q.scale:1 !attn_k.scale:1 !attn_v.scale:1 !attn_output.scale:1 !ffn_gate.scale:1 !ffn_up.scale:1 !ffn_down.scale:1";

@@ -15,8 +15,10 @@ mod battery;
 mod binary;
 mod concat;
 mod copy;
+mod delta_net;
 mod flash_attn;
 mod glu;
+mod linear_attn;
 mod mul_mat;
 mod mul_mat_id;
 mod norm;
@@ -24,6 +26,7 @@ mod rope;
 mod rows;
 mod scale;
 mod soft_max;
+mod ssm;
 mod sum_rows;
 mod unary;
 
@@ -79,6 +82,11 @@ pub(crate) fn kernel(op: Op) -> Option<&'static OpKernel> {
         Op::Concat { .. } => &concat::CONCAT,
         Op::Repeat { .. } => &concat::REPEAT,
         Op::Argsort(_) => &argsort::KERNEL,
+        Op::L2Norm { .. } => &norm::L2_NORM,
+        Op::SsmConv => &ssm::CONV,
+        Op::SsmScan => &ssm::SCAN,
+        Op::RwkvWkv6 | Op::RwkvWkv7 | Op::GatedLinearAttn { .. } => &linear_attn::KERNEL,
+        Op::GatedDeltaNet { .. } => &delta_net::KERNEL,
         Op::None | Op::Reshape | Op::View | Op::Permute | Op::Transpose => return None,
     })
 }
@@ -90,8 +98,10 @@ const CASES: &[fn(&mut battery::Battery)] = &[
     binary::cases,
     concat::cases,
     copy::cases,
+    delta_net::cases,
     flash_attn::cases,
     glu::cases,
+    linear_attn::cases,
     mul_mat::cases,
     mul_mat_id::cases,
     norm::cases,
@@ -99,6 +109,7 @@ const CASES: &[fn(&mut battery::Battery)] = &[
     rows::cases,
     scale::cases,
     soft_max::cases,
+    ssm::cases,
     sum_rows::cases,
     unary::cases,
 ];

@@ -11,8 +11,11 @@ mod cont;
 mod cpy;
 mod div;
 mod flash_attn;
+mod gated_delta_net;
+mod gated_linear_attn;
 mod get_rows;
 mod glu;
+mod l2_norm;
 mod leaky_relu;
 mod mul;
 mod mul_mat;
@@ -25,11 +28,15 @@ mod reshape;
 mod rms_norm;
 mod rope;
 mod rule;
+mod rwkv_wkv6;
+mod rwkv_wkv7;
 mod scale;
 mod set_rows;
 mod soft_max;
 mod sqr;
 mod sqrt;
+mod ssm_conv;
+mod ssm_scan;
 mod sub;
 mod sum_rows;
 mod transpose;
@@ -40,6 +47,7 @@ pub use argsort::SortOrder;
 pub use glu::GluOp;
 pub use rope::{RopeAngles, RopeMode, RopeParams};
 pub use rule::{Broken, Form, MAX_SRC, OpRule, Outcome};
+pub use ssm_scan::SsmScan;
 pub use unary::UnaryOp;
 
 use crate::tensor::MAX_DIMS;
@@ -151,6 +159,29 @@ pub enum Op {
         /// The share.
         slope: f32,
     },
+    /// Length 1 per row.
+    L2Norm {
+        /// Rows are taken to be at least this long.
+        eps: f32,
+    },
+    /// A short convolution along tokens.
+    SsmConv,
+    /// The selective scan of state space models.
+    SsmScan,
+    /// The recurrence of RWKV 6.
+    RwkvWkv6,
+    /// The recurrence of RWKV 7.
+    RwkvWkv7,
+    /// Linear attention with a gate on its state.
+    GatedLinearAttn {
+        /// Factor on the queries.
+        scale: f32,
+    },
+    /// The delta rule with a decay.
+    GatedDeltaNet {
+        /// How many of the last states the result holds.
+        n_states: usize,
+    },
 }
 
 /// Names each op's rule once, for [`Op::rule`] and for [`RULES`]: so that neither can miss one.
@@ -202,6 +233,13 @@ table! {
     Op::Repeat { .. } => repeat::RULE,
     Op::Argsort(_) => argsort::RULE,
     Op::LeakyRelu { .. } => leaky_relu::RULE,
+    Op::L2Norm { .. } => l2_norm::RULE,
+    Op::SsmConv => ssm_conv::RULE,
+    Op::SsmScan => ssm_scan::RULE,
+    Op::RwkvWkv6 => rwkv_wkv6::RULE,
+    Op::RwkvWkv7 => rwkv_wkv7::RULE,
+    Op::GatedLinearAttn { .. } => gated_linear_attn::RULE,
+    Op::GatedDeltaNet { .. } => gated_delta_net::RULE,
 }
 
 impl Op {

@@ -3,6 +3,7 @@
 mod apertus;
 mod arcee;
 mod arctic;
+mod arwkv7;
 mod baichuan;
 mod bailingmoe;
 mod bailingmoe2;
@@ -23,6 +24,7 @@ mod eurobert;
 mod exaone;
 mod exaone4;
 mod falcon;
+mod falcon_h1;
 mod gemma;
 mod gemma2;
 mod gemma3;
@@ -32,6 +34,7 @@ mod glm4moe;
 mod gpt2;
 mod gptneox;
 mod granite;
+mod granitehybrid;
 mod granitemoe;
 mod hunyuan_dense;
 mod hunyuan_moe;
@@ -43,9 +46,14 @@ mod jina_bert_v2;
 mod jina_bert_v3;
 mod llada;
 mod llada_moe;
+mod jamba;
+mod lfm2;
+mod lfm2moe;
 mod llama;
 mod llama_embed;
 mod maincoder;
+mod mamba;
+mod mamba2;
 mod minicpm;
 mod minicpm3;
 mod minimax_m2;
@@ -57,6 +65,8 @@ mod nemotron;
 mod neo_bert;
 mod nomic_bert;
 mod nomic_bert_moe;
+mod nemotron_h;
+mod nemotron_h_moe;
 mod olmo;
 mod olmo2;
 mod olmoe;
@@ -67,6 +77,7 @@ mod phi2;
 mod phi3;
 mod phimoe;
 mod plamo;
+mod plamo2;
 mod qwen;
 mod qwen2;
 mod qwen2moe;
@@ -74,6 +85,9 @@ mod qwen3;
 mod qwen3moe;
 mod refact;
 mod rnd1;
+mod rwkv6;
+mod rwkv6qwen2;
+mod rwkv7;
 mod seed_oss;
 mod smollm3;
 mod stablelm;
@@ -106,10 +120,11 @@ pub(crate) struct Architecture {
 }
 
 /// The architectures this crate runs.
-const TABLE: [Architecture; 83] = [
+const TABLE: [Architecture; 97] = [
     apertus::ARCH,
     arcee::ARCH,
     arctic::ARCH,
+    arwkv7::ARCH,
     baichuan::ARCH,
     bailingmoe::ARCH,
     bailingmoe2::ARCH,
@@ -130,6 +145,7 @@ const TABLE: [Architecture; 83] = [
     exaone::ARCH,
     exaone4::ARCH,
     falcon::ARCH,
+    falcon_h1::ARCH,
     gemma::ARCH,
     gemma_embedding::ARCH,
     gemma2::ARCH,
@@ -139,6 +155,7 @@ const TABLE: [Architecture; 83] = [
     gpt2::ARCH,
     gptneox::ARCH,
     granite::ARCH,
+    granitehybrid::ARCH,
     granitemoe::ARCH,
     hunyuan_dense::ARCH,
     hunyuan_moe::ARCH,
@@ -150,9 +167,14 @@ const TABLE: [Architecture; 83] = [
     jina_bert_v3::ARCH,
     llada::ARCH,
     llada_moe::ARCH,
+    jamba::ARCH,
+    lfm2::ARCH,
+    lfm2moe::ARCH,
     llama::ARCH,
     llama_embed::ARCH,
     maincoder::ARCH,
+    mamba::ARCH,
+    mamba2::ARCH,
     minicpm::ARCH,
     minicpm3::ARCH,
     minimax_m2::ARCH,
@@ -164,6 +186,8 @@ const TABLE: [Architecture; 83] = [
     neo_bert::ARCH,
     nomic_bert::ARCH,
     nomic_bert_moe::ARCH,
+    nemotron_h::ARCH,
+    nemotron_h_moe::ARCH,
     olmo::ARCH,
     olmo2::ARCH,
     olmoe::ARCH,
@@ -174,6 +198,7 @@ const TABLE: [Architecture; 83] = [
     phi3::ARCH,
     phimoe::ARCH,
     plamo::ARCH,
+    plamo2::ARCH,
     qwen::ARCH,
     qwen2::ARCH,
     qwen2moe::ARCH,
@@ -181,6 +206,9 @@ const TABLE: [Architecture; 83] = [
     qwen3moe::ARCH,
     refact::ARCH,
     rnd1::ARCH,
+    rwkv6::ARCH,
+    rwkv6qwen2::ARCH,
+    rwkv7::ARCH,
     seed_oss::ARCH,
     smollm3::ARCH,
     stablelm::ARCH,

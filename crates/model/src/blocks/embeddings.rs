@@ -136,6 +136,8 @@ pub(crate) enum Tied {
 /// What an architecture has behind its last layer. The default is what most have.
 #[derive(Clone, Debug)]
 pub(crate) struct OutputSpec {
+    /// Name of the final norm.
+    pub norm: &'static str,
     /// The final norm has a weight.
     pub norm_weight: bool,
     /// A bias of the final norm.
@@ -152,6 +154,7 @@ pub(crate) struct OutputSpec {
 impl Default for OutputSpec {
     fn default() -> Self {
         OutputSpec {
+            norm: "output_norm",
             norm_weight: true,
             norm_bias: Bias::Never,
             tied: Tied::Otherwise,
@@ -177,7 +180,7 @@ impl Output {
     /// The final norm, and the matrix of the file or a second use of the token embeddings.
     pub fn load(loader: &mut Loader<'_>, hparams: &Hparams, spec: &OutputSpec) -> Result<Output, Error> {
         let norm = if spec.norm_weight {
-            Norm::load(loader, hparams, "output_norm", &[hparams.n_embd], spec.norm_bias)?
+            Norm::load(loader, hparams, spec.norm, &[hparams.n_embd], spec.norm_bias)?
         } else {
             Norm::weightless(hparams)
         };

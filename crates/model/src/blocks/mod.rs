@@ -12,11 +12,18 @@ mod ffn;
 mod head;
 mod layer;
 mod linear;
+mod mamba;
+mod mamba2;
 mod mla;
 mod moe;
 mod norm;
 mod relative;
 mod rope;
+mod rwkv;
+mod short_conv;
+mod single;
+mod time_mix6;
+mod time_mix7;
 mod transformer;
 
 use std::fmt::Debug;
@@ -36,11 +43,18 @@ pub(crate) use ffn::{Activation, Ffn, FfnSpec, Gate, Scales};
 pub(crate) use head::{Head, HeadSpec, Headed};
 pub(crate) use layer::{Layer, Residual};
 pub(crate) use linear::{Bias, Linear};
+pub(crate) use mamba::{Conv, Mamba, columns, parts, scan};
+pub(crate) use mamba2::Mamba2;
 pub(crate) use mla::{Mla, MlaSpec};
 pub(crate) use moe::{Moe, MoeSpec, Shared};
 pub(crate) use norm::Norm;
 pub(crate) use relative::{CrossAttention, RelativeAttention};
 pub(crate) use rope::{KeyRotation, Rope, RopeFactors};
+pub(crate) use rwkv::{ChannelMix, Feed, Rwkv, RwkvLayer, TimeMix};
+pub(crate) use short_conv::ShortConv;
+pub(crate) use single::{Single, Singles};
+pub(crate) use time_mix6::TimeMix6;
+pub(crate) use time_mix7::TimeMix7;
 pub(crate) use transformer::Transformer;
 
 /// A part of a layer: rows of the residual stream in, rows of the same width out.

@@ -8,7 +8,9 @@ mod experts;
 mod extras;
 mod keys;
 mod rope;
+mod rwkv;
 mod size;
+mod ssm;
 mod window;
 
 use std::fmt::Display;
@@ -25,6 +27,8 @@ pub use extras::Xielu;
 pub(crate) use keys::Keys;
 pub use rope::{LayerRope, RopeScaling, Yarn};
 pub(crate) use size::SizeFacts;
+pub use rwkv::Rwkv;
+pub use ssm::Ssm;
 pub use window::{Window, WindowKind};
 
 /// Most layers a model may have (`LLAMA_MAX_LAYERS`).
@@ -92,6 +96,14 @@ pub struct Hparams {
     pub experts: Experts,
     /// What only encoders and encoder-decoders have.
     pub encoder: EncoderHparams,
+    /// State space models of recurrent layers.
+    pub ssm: Ssm,
+    /// Steps, and what goes in and out of states, are normed (`ssm.dt_b_c_rms`).
+    pub norms_ssm: bool,
+    /// Layers of RWKV.
+    pub rwkv: Rwkv,
+    /// Columns of short convolutions in place of attention (`n_shortconv_l_cache`).
+    pub n_short_conv: usize,
     /// A token sees only what is before it, unless the file says otherwise (`attention.causal`).
     pub causal_attn: bool,
     /// `pooling_type` as the file has it; [`Hparams::pooling`] says what it means.
@@ -230,6 +242,10 @@ impl Hparams {
             norms_between_loops: false,
             experts: Experts::default(),
             encoder: EncoderHparams::default(),
+            ssm: Ssm::default(),
+            norms_ssm: false,
+            rwkv: Rwkv::default(),
+            n_short_conv: 0,
             causal_attn: true,
             pooling_type: None,
             layers: Vec::new(),

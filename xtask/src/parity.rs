@@ -20,6 +20,9 @@ pub(crate) struct Args {
     /// layers), architectures, nodes or generation.
     #[arg(long)]
     module: Option<String>,
+    /// Only these architectures (module architectures).
+    #[arg(long, value_name = "NAME")]
+    architecture: Vec<String>,
     /// Audit every GGUF file of this folder, and nothing else unless --module names it: tokens, predictions, perplexity, chats.
     #[arg(long, value_name = "DIR")]
     models: Option<PathBuf>,
@@ -140,7 +143,8 @@ pub(crate) fn run(args: &Args) -> Result<(), String> {
     if wanted("architectures") {
         report.rows.extend(match checkout {
             Some(checkout) => {
-                architectures::audit(checkout, &mut |case| eprintln!("{case}")).map_err(text)?
+                let progress = &mut |case: &str| eprintln!("{case}");
+                architectures::audit(checkout, &args.architecture, progress).map_err(text)?
             }
             None => architectures::replay().map_err(text)?,
         });

@@ -29,6 +29,8 @@ pub(crate) struct Builder<'a> {
     leafs: HashMap<*const Weight, TensorId>,
     /// Factors of queries by position, once a layer asked for them.
     temperature: Option<TensorId>,
+    /// Keys and values of the ubatch, by the layer that remembers them.
+    stored: HashMap<usize, [TensorId; 2]>,
 }
 
 /// Queries, keys and values of a ubatch: `[head size, heads, n_tokens]`.
@@ -48,6 +50,8 @@ pub(crate) struct AttentionInput {
     pub kq_scale: f32,
     /// Bound that scores are bent to; 0: none.
     pub logit_softcap: f32,
+    /// Scores without values, f32 `[n_head]`.
+    pub sinks: Option<TensorId>,
 }
 
 impl<'a> Builder<'a> {
@@ -75,8 +79,19 @@ impl<'a> Builder<'a> {
             inputs.push(Box::new(InputOutIds { out_ids: ids, n_outputs, values: Vec::new() }));
             out_ids = Some(ids);
         }
-        let leafs = HashMap::new();
-        Ok(Builder { graph, hparams, params, attn, inputs, embd, pos, out_ids, leafs, temperature: None })
+        Ok(Builder {
+            graph,
+            hparams,
+            params,
+            attn,
+            inputs,
+            embd,
+            pos,
+            out_ids,
+            leafs: HashMap::new(),
+            temperature: None,
+            stored: HashMap::new(),
+        })
     }
 
     /// Closes the graph over the final normalised rows and the logits.
@@ -172,8 +187,8 @@ impl<'a> Builder<'a> {
 
     /// Stores keys and values and attends over the layer's memory: `[d_v * n_head, n_tokens]` (`build_attn` up to the projection).
     pub fn attend(&mut self, input: &AttentionInput) -> Result<TensorId, Error> {
-        let AttentionInput { il, mut heads, kq_scale, logit_softcap } = *input;
-        let part = if self.hparams.layers[il].window.is_some() { KvPart::Window } else { KvPart::Full };
+        let AttentionInput { il, mut heads, .. } = *input;
+        let part = self.part_of(il);
         self.name(heads.q, "Qcur", il);
         self.name(heads.k, "Kcur", il);
         self.name(heads.v, "Vcur", il);
@@ -185,13 +200,40 @@ impl<'a> Builder<'a> {
         self.graph.build_forward_expand(heads.v);
         self.graph.build_forward_expand(heads.k);
         self.attn.store(&mut self.graph, part, il, heads.k, heads.v)?;
+        self.stored.insert(il, [heads.k, heads.v]);
+        self.read(il, heads.q, input)
+    }
 
-        let q = self.queries_by_stream(heads.q, self.attn.n_stream(part))?;
+    /// Attends over what layer `other` stored: `[d_v * n_head, n_tokens]`. Of the input's heads there are only queries.
+    pub fn attend_to(&mut self, other: usize, input: &AttentionInput) -> Result<TensorId, Error> {
+        self.name(input.heads.q, "Qcur", input.il);
+        let part = self.part_of(other);
+        let q = self.attn.rotate_k(&mut self.graph, part, input.heads.q)?;
+        self.graph.build_forward_expand(q);
+        self.read(other, q, input)
+    }
+
+    /// The cache that holds layer `il`.
+    fn part_of(&self, il: usize) -> KvPart {
+        if self.hparams.layers[il].window.is_some() { KvPart::Window } else { KvPart::Full }
+    }
+
+    /// Attention of queries over the keys and values of layer `from`.
+    fn read(&mut self, from: usize, q: TensorId, input: &AttentionInput) -> Result<TensorId, Error> {
+        let AttentionInput { il, kq_scale, logit_softcap, sinks, .. } = *input;
+        let max_bias = self.hparams.max_alibi_bias;
+        let part = self.part_of(from);
+        let [k_cur, v_cur] = self.stored[&from];
+        let q = self.queries_by_stream(q, self.attn.n_stream(part))?;
         let q = self.graph.permute(q, [0, 2, 1, 3])?;
-        let [k, v] = self.attn.keys_and_values(&mut self.graph, part, il, heads.k, heads.v)?;
-        let mask = Some(self.attn.mask(part));
-        let out =
-            self.graph.flash_attn(q, k, v, mask, kq_scale, self.hparams.max_alibi_bias, logit_softcap)?;
+        let [k, v] = self.attn.keys_and_values(&mut self.graph, part, from, k_cur, v_cur)?;
+        let mask = self.attn.mask(part);
+        let out = match sinks {
+            Some(sinks) => {
+                self.graph.flash_attn_with_sinks(q, k, v, mask, sinks, kq_scale, max_bias, logit_softcap)?
+            }
+            None => self.graph.flash_attn(q, k, v, Some(mask), kq_scale, max_bias, logit_softcap)?,
+        };
         let [d, heads, n_tokens, n_stream] = self.graph[out].ne;
         let out = self.graph.reshape(out, [d * heads, n_tokens * n_stream, 1, 1])?;
         self.name(out, "kqv_out", il);

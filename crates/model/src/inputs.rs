@@ -99,8 +99,8 @@ impl GraphInput for InputTemperature {
         source: &InputSource<'_>,
         buffers: &mut BufferTable,
     ) -> Result<(), Error> {
-        let Temperature { scale, floor } = self.temperature;
-        let factor = |pos: &i32| (((*pos as f32) / floor as f32).floor() + 1.0).ln() * scale + 1.0;
+        let Temperature { scale, floor, offset } = self.temperature;
+        let factor = |pos: &i32| (((*pos as f32 + offset) / floor as f32).floor() + 1.0).ln() * scale + 1.0;
         self.values.clear();
         self.values.extend(source.ubatch.pos.iter().map(factor));
         write_input(graph, self.factors, &self.values, buffers)

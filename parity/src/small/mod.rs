@@ -170,13 +170,16 @@ impl Small {
         let layer = il.map_or_else(String::new, |il| format!("blk.{il}."));
         let suffix = if is_whole || base.contains('.') { "" } else { ".weight" };
         let (content, part) = self.content(base, &ne);
-        let n = *ne.last().unwrap_or(&1);
+        let (n, n_dims) = (*ne.last().unwrap_or(&1), ne.len());
+        let of_experts = ne.get(1..).unwrap_or_default().to_vec();
         let is_matrix = ne.len() > 1 && !base.contains("norm") && !base.contains("_gate_inp");
         tensors.push(Tensor { name: format!("{layer}{base}{suffix}"), ne, is_matrix, content, part });
         if has_bias {
             let content = Content::Around(0.0, 0.2);
             let name = format!("{layer}{base}.bias");
-            tensors.push(Tensor { name, ne: vec![n], is_matrix: false, content, part: "biases" });
+            // One row for each expert.
+            let ne = if n_dims == 3 { of_experts } else { vec![n] };
+            tensors.push(Tensor { name, ne, is_matrix: false, content, part: "biases" });
         }
     }
 
@@ -210,6 +213,8 @@ impl Small {
         let matrix = |gain: f32| Content::Around(0.0, gain / (ne[0] as f32).sqrt());
         match base {
             "token_embd" => (Content::Around(0.0, self.embd), ""),
+            "attn_sinks" => (Content::Around(0.0, 1.0), "scores without values"),
+            "attn_gate" => (matrix(2.0), "gate of attention"),
             "position_embd" => (Content::Around(0.0, 0.5), "positions"),
             "token_embd_norm" => (Content::Around(1.0, 0.2), "norm of embeddings"),
             "output" => (matrix(4.0), ""),
@@ -247,6 +252,7 @@ fn shape(base: &str) -> &'static str {
         "attn_q" => "E,Q",
         "attn_k" | "attn_v" => "E,K",
         "attn_qkv" => "E,P",
+        "attn_sinks" => "H",
         "attn_output" => "Q,E",
         "attn_q_norm" | "attn_k_norm" => "D",
         "attn_sub_norm" => "Q",

@@ -43,8 +43,38 @@ const GRANITE: &[Key] = &[
     live("attention.scale", F(0.3), F(0.0)),
 ];
 
+const LAGUNA: &[Key] = &[
+    key("expert_count", U(8)),
+    key("expert_used_count", U(3)),
+    key("expert_feed_forward_length", U(96)),
+    key("leading_dense_block_count", U(1)),
+    key("attention.head_count", A(&[4, 4, 8, 4, 4])),
+    live("rope.dimension_count_swa", U(16), U(32)),
+    live("rope.freq_base_swa", F(1e3), F(1e6)),
+    live("expert_weights_scale", F(1.7), F(1.0)),
+    live("expert_weights_norm", B(true), B(false)),
+    WINDOW,
+];
+const WINDOW: Key = live("attention.sliding_window", U(8), U(512));
+const ROUND_NORMS: &str = "post_attention_norm post_ffw_norm";
+
 /// All of them, by architecture.
 pub const SMALL: &[Small] = &[
+    small("afmoe", &[ATTN, HEAD_NORMS, ROUND_NORMS, "attn_gate:E,Q", EXPERTS, SHARED, CHOICE])
+        .layers(5)
+        .embeddings(0.09)
+        .lead(1, &[ATTN, HEAD_NORMS, ROUND_NORMS, "attn_gate:E,Q", GATED])
+        .keys(&[
+            key("expert_count", U(8)),
+            key("expert_used_count", U(3)),
+            key("expert_feed_forward_length", U(96)),
+            key("expert_shared_count", U(1)),
+            key("leading_dense_block_count", U(1)),
+            live("expert_weights_scale", F(1.7), F(1.0)),
+            live("expert_weights_norm", B(true), B(false)),
+            live("rope.freq_base_swa", F(1e3), F(1e6)),
+            WINDOW,
+        ]),
     small("apertus", &[ATTN, HEAD_NORMS, "ffn_norm ffn_up ffn_down"])
         .top("output_norm output rope_freqs")
         .keys(&[
@@ -76,6 +106,35 @@ pub const SMALL: &[Small] = &[
     small("bloom", &[FUSED_BIASED, PLAIN_BIASED]).still().top("output_norm+ output token_embd_norm+"),
     small("chatglm", &[QKV_BIASED, "ffn_norm ffn_up:E,2F ffn_down"]).rotating(16),
     small("codeshell", &[ATTN_BIASED, PLAIN_BIASED]).top(BIASED_TOP),
+    small("cohere2", &[ATTN, BARE_GATED])
+        .layers(5)
+        .top(TIED)
+        .keys(&[live("logit_scale", F(0.5), F(1.0)), WINDOW]),
+    small("cohere2moe", &[ATTN, BARE_EXPERTS, SHARED]).layers(5).lead(1, &[ATTN, BARE_GATED]).keys(&[
+        key("expert_count", U(8)),
+        key("expert_used_count", U(3)),
+        key("expert_feed_forward_length", U(96)),
+        key("expert_shared_count", U(1)),
+        key("leading_dense_block_count", U(1)),
+        live("expert_weights_scale", F(1.7), F(1.0)),
+        live("expert_weights_norm", B(true), B(false)),
+        live("logit_scale", F(0.5), F(1.0)),
+        WINDOW,
+    ]),
+    small("cohere2moe", &[ATTN, "ffn_gate_inp ffn_gate_up_exps ffn_down_exps"])
+        .named("cohere2moe-layer-norm")
+        .layers(4)
+        .top(TIED)
+        .keys(&[
+            key("expert_count", U(8)),
+            key("expert_used_count", U(3)),
+            key("expert_feed_forward_length", U(96)),
+            key("leading_dense_block_count", U(0)),
+            key("attention.layer_norm_rms_epsilon", F(0.0)),
+            key("attention.sliding_window_pattern", A(&[1, 0, 1, 1])),
+            key("logit_scale", F(1.0)),
+            WINDOW,
+        ]),
     small("command-r", &[ATTN, BARE_GATED]).top(TIED).keys(&[live("logit_scale", F(0.5), F(1.0))]),
     small("command-r", &["attn_q_norm:D,H attn_k_norm:D,J", ATTN, BARE_GATED])
         .named("command-r-large")
@@ -117,8 +176,26 @@ pub const SMALL: &[Small] = &[
         key("leading_dense_block_count", U(1)),
     ]),
     small("exaone", &[ATTN, GATED]).top("output_norm output rope_freqs"),
+    small("exaone-moe", &[ATTN, HEAD_NORMS, EXPERTS, SHARED, CHOICE])
+        .layers(5)
+        .lead(1, &[ATTN, HEAD_NORMS, GATED])
+        .top("output_norm output rope_freqs")
+        .keys(&[
+            key("expert_count", U(8)),
+            key("expert_used_count", U(3)),
+            key("expert_feed_forward_length", U(96)),
+            key("leading_dense_block_count", U(1)),
+            live("expert_weights_scale", F(1.7), F(1.0)),
+            live("expert_weights_norm", B(true), B(false)),
+            live("expert_gating_func", U(2), U(1)),
+            WINDOW,
+        ]),
     small("exaone4", &[BARE_ATTN, HEAD_NORMS, "post_attention_norm post_ffw_norm", BARE_GATED])
         .top("output_norm output rope_freqs"),
+    small("exaone4", &[BARE_ATTN, HEAD_NORMS, ROUND_NORMS, BARE_GATED])
+        .named("exaone4-windows")
+        .deep(64)
+        .keys(&[WINDOW]),
     small("falcon", &["attn_norm+ attn_qkv attn_output ffn_up ffn_down"]).top("output_norm+"),
     small("falcon", &["attn_norm+ attn_norm_2+ attn_qkv attn_output ffn_up ffn_down"])
         .named("falcon-two-norms")
@@ -130,6 +207,21 @@ pub const SMALL: &[Small] = &[
         .rotating(16)
         .lead(1, &[QKV_BIASED, HEAD_NORMS, "post_attention_norm", BARE_GATED])
         .keys(GROUPED_MOE),
+    small(
+        "gpt-oss",
+        &[
+            "attn_norm attn_q+ attn_k+ attn_v+ attn_output+ attn_sinks post_attention_norm ffn_gate_inp+ \
+             ffn_gate_exps+ ffn_up_exps+ ffn_down_exps+",
+        ],
+    )
+    .layers(4)
+    .keys(&[
+        key("expert_count", U(8)),
+        key("expert_used_count", U(3)),
+        key("expert_feed_forward_length", U(96)),
+        live("rope.freq_base_swa", F(1e3), F(1e6)),
+        WINDOW,
+    ]),
     small("gptneox", &[FUSED_BIASED, PLAIN_BIASED]).rotating(8).top(BIASED_TOP).keys(&[live(
         "use_parallel_residual",
         B(true),
@@ -179,8 +271,66 @@ pub const SMALL: &[Small] = &[
         .top(BIASED_TOP)
         .keys(&[live("attention.max_alibi_bias", F(8.0), F(0.0))]),
     small("jais2", &[ATTN_BIASED, PLAIN_BIASED]).ungrouped().top(BIASED_TOP),
+    small("laguna", &[ATTN, HEAD_NORMS, "attn_gate:E,H", EXPERTS, SHARED, CHOICE])
+        .layers(5)
+        .lead(1, &[ATTN, HEAD_NORMS, "attn_gate:E,H", GATED])
+        .special(&[(
+            2,
+            &[
+                "attn_norm attn_q:E,256 attn_k attn_v attn_output:256,E attn_gate:E,8",
+                HEAD_NORMS,
+                EXPERTS,
+                SHARED,
+                CHOICE,
+            ],
+        )])
+        .keys(LAGUNA),
+    small("laguna", &[ATTN, HEAD_NORMS, "attn_gate:E,Q", EXPERTS, SHARED, CHOICE])
+        .named("laguna-elements")
+        .top(TIED)
+        .keys(&[
+            key("expert_count", U(8)),
+            key("expert_used_count", U(3)),
+            key("expert_feed_forward_length", U(96)),
+            key("leading_dense_block_count", U(0)),
+            live("expert_weights_norm", B(true), B(false)),
+        ]),
     small("llama", &[ATTN, EXPERTS]).named("llama-experts").wide_experts().keys(MOE),
+    small("llama4", &[ATTN, GATED])
+        .layers(5)
+        .special(&[(1, &[ATTN, EXPERTS, SHARED]), (3, &[ATTN, EXPERTS, SHARED])])
+        .top("output_norm output rope_freqs")
+        .keys(&[
+            key("expert_count", U(8)),
+            key("expert_used_count", U(3)),
+            key("expert_feed_forward_length", U(96)),
+            key("interleave_moe_layer_step", U(2)),
+        ]),
     small("maincoder", &[ATTN, HEAD_NORMS, GATED]).top(TIED),
+    small("mellum", &[ATTN, HEAD_NORMS, EXPERTS]).layers(5).keys(&[
+        key("expert_count", U(8)),
+        key("expert_used_count", U(3)),
+        key("expert_feed_forward_length", U(96)),
+        key("attention.sliding_window_pattern", U(2)),
+        WINDOW,
+    ]),
+    small(
+        "mimo2",
+        &["attn_norm attn_q attn_k attn_v:E,32 attn_output:64,E attn_sinks", EXPERTS, CHOICE],
+    )
+    .layers(5)
+    .rotating(16)
+    .lead(1, &["attn_norm attn_q attn_k attn_v:E,32 attn_output:64,E", GATED])
+    .keys(&[
+        key("expert_count", U(8)),
+        key("expert_used_count", U(3)),
+        key("expert_feed_forward_length", U(96)),
+        key("attention.value_length", U(16)),
+        key("attention.sliding_window_pattern", A(&[0, 1, 1, 0, 1])),
+        live("attention.value_scale", F(0.7), F(1.0)),
+        live("rope.freq_base_swa", F(1e3), F(1e6)),
+        WINDOW,
+    ]),
     small("minicpm", &[ATTN, GATED])
         .top("output_norm output rope_freqs")
         .embeddings(0.08)
@@ -241,6 +391,20 @@ pub const SMALL: &[Small] = &[
         .top("output_norm+ output+ rope_factors_long rope_factors_short")
         .keys(MOE),
     small("plamo", &[ATTN, BARE_GATED]),
+    small(
+        "plamo3",
+        &[
+            "attn_norm attn_qkv:E,224 attn_output:64,E !post_attention_norm ffn_norm ffn_up:E,2F ffn_down !post_ffw_norm",
+            HEAD_NORMS,
+        ],
+    )
+    .layers(9)
+    .rotating(16)
+    .keys(&[
+        key("attention.value_length", U(16)),
+        live("rope.freq_base_swa", F(1e3), F(1e6)),
+        WINDOW,
+    ]),
     // plm: the reference stops at it, in every form it can have (values reach its cache as one long row).
     small("qwen", &["attn_norm attn_qkv+ attn_output ffn_norm ffn_gate:E,96 ffn_up:E,96 ffn_down:96,E"])
         .ungrouped(),
@@ -253,8 +417,46 @@ pub const SMALL: &[Small] = &[
     small("qwen3moe", &[ATTN, HEAD_NORMS, EXPERTS]).top(TIED).keys(MOE_FF),
     small("refact", &[ATTN, GATED]).still(),
     small("seed_oss", &[QKV_BIASED, "post_attention_norm", BARE_GATED]),
+    small("smallthinker", &[ATTN, EXPERTS]).layers(5).top(TIED).keys(&[
+        key("expert_count", U(8)),
+        key("expert_used_count", U(3)),
+        key("expert_feed_forward_length", U(96)),
+        key("attention.sliding_window", U(8)),
+        live("expert_gating_func", U(2), U(1)),
+    ]),
     small("smollm3", &[ATTN, GATED]).layers(5).top(TIED),
     small("starcoder", &[FUSED_BIASED, PLAIN_BIASED]).still().top("output_norm+ position_embd"),
+    small(
+        "step35",
+        &[ATTN, HEAD_NORMS, "attn_gate:E,H", EXPERTS, SHARED, CHOICE],
+    )
+    .layers(4)
+    .lead(1, &[ATTN, HEAD_NORMS, "attn_gate:E,H", GATED])
+    .special(&[(
+        2,
+        &[
+            "attn_norm attn_q:E,256 attn_k attn_v attn_output:256,E attn_gate:E,8",
+            HEAD_NORMS,
+            EXPERTS,
+            SHARED,
+            CHOICE,
+        ],
+    )])
+    .top("output_norm output rope_freqs")
+    .keys(&[
+        key("expert_count", U(8)),
+        key("expert_used_count", U(3)),
+        key("expert_feed_forward_length", U(96)),
+        key("expert_shared_feed_forward_length", U(96)),
+        key("attention.head_count", A(&[4, 4, 8, 4])),
+        key("attention.sliding_window_pattern", A(&[0, 1, 1, 0])),
+        live("swiglu_clamp_exp", N(&[0.0, 0.5, 0.4, 0.3]), N(&[0.0, 0.0, 0.0, 0.0])),
+        live("swiglu_clamp_shexp", N(&[0.4, 0.3, 0.5, 0.0]), N(&[0.0, 0.0, 0.0, 0.0])),
+        live("expert_weights_scale", F(1.7), F(1.0)),
+        live("expert_weights_norm", B(true), B(false)),
+        live("rope.freq_base_swa", F(1e3), F(1e6)),
+        WINDOW,
+    ]),
     small("talkie", &[BARE_ATTN, "attn_q_norm:1,H layer_output_scale:1", BARE_GATED])
         .top("output")
         .keys(&[live("logit_scale", F(0.5), F(1.0))]),

@@ -1,5 +1,6 @@
 //! One file per architecture: what its metadata says, what it is composed of, and what else there is to know of it.
 
+mod afmoe;
 mod apertus;
 mod arcee;
 mod arctic;
@@ -10,6 +11,8 @@ mod bitnet;
 mod bloom;
 mod chatglm;
 mod codeshell;
+mod cohere2;
+mod cohere2moe;
 mod command_r;
 mod dbrx;
 mod deci;
@@ -19,6 +22,7 @@ mod ernie4_5;
 mod ernie4_5_moe;
 mod exaone;
 mod exaone4;
+mod exaone_moe;
 mod falcon;
 mod gemma;
 mod gemma2;
@@ -26,6 +30,7 @@ mod gemma3;
 mod glm4;
 mod glm4moe;
 mod gpt2;
+mod gpt_oss;
 mod gptneox;
 mod granite;
 mod granitemoe;
@@ -35,8 +40,12 @@ mod hy_v3;
 mod internlm2;
 mod jais;
 mod jais2;
+mod laguna;
 mod llama;
+mod llama4;
 mod maincoder;
+mod mellum;
+mod mimo2;
 mod minicpm;
 mod minicpm3;
 mod minimax_m2;
@@ -54,6 +63,7 @@ mod phi2;
 mod phi3;
 mod phimoe;
 mod plamo;
+mod plamo3;
 mod qwen;
 mod qwen2;
 mod qwen2moe;
@@ -61,10 +71,12 @@ mod qwen3;
 mod qwen3moe;
 mod refact;
 mod seed_oss;
+mod smallthinker;
 mod smollm3;
 mod stablelm;
 mod starcoder;
 mod starcoder2;
+mod step35;
 mod talkie;
 mod xverse;
 
@@ -90,7 +102,8 @@ pub(crate) struct Architecture {
 }
 
 /// The architectures this crate runs.
-const TABLE: [Architecture; 67] = [
+const TABLE: [Architecture; 79] = [
+    afmoe::ARCH,
     apertus::ARCH,
     arcee::ARCH,
     arctic::ARCH,
@@ -101,6 +114,8 @@ const TABLE: [Architecture; 67] = [
     bloom::ARCH,
     chatglm::ARCH,
     codeshell::ARCH,
+    cohere2::ARCH,
+    cohere2moe::ARCH,
     command_r::ARCH,
     dbrx::ARCH,
     deci::ARCH,
@@ -109,6 +124,7 @@ const TABLE: [Architecture; 67] = [
     ernie4_5::ARCH,
     ernie4_5_moe::ARCH,
     exaone::ARCH,
+    exaone_moe::ARCH,
     exaone4::ARCH,
     falcon::ARCH,
     gemma::ARCH,
@@ -116,6 +132,7 @@ const TABLE: [Architecture; 67] = [
     gemma3::ARCH,
     glm4::ARCH,
     glm4moe::ARCH,
+    gpt_oss::ARCH,
     gpt2::ARCH,
     gptneox::ARCH,
     granite::ARCH,
@@ -126,8 +143,12 @@ const TABLE: [Architecture; 67] = [
     internlm2::ARCH,
     jais::ARCH,
     jais2::ARCH,
+    laguna::ARCH,
     llama::ARCH,
+    llama4::ARCH,
     maincoder::ARCH,
+    mellum::ARCH,
+    mimo2::ARCH,
     minicpm::ARCH,
     minicpm3::ARCH,
     minimax_m2::ARCH,
@@ -145,6 +166,7 @@ const TABLE: [Architecture; 67] = [
     phi3::ARCH,
     phimoe::ARCH,
     plamo::ARCH,
+    plamo3::ARCH,
     qwen::ARCH,
     qwen2::ARCH,
     qwen2moe::ARCH,
@@ -152,10 +174,12 @@ const TABLE: [Architecture; 67] = [
     qwen3moe::ARCH,
     refact::ARCH,
     seed_oss::ARCH,
+    smallthinker::ARCH,
     smollm3::ARCH,
     stablelm::ARCH,
     starcoder::ARCH,
     starcoder2::ARCH,
+    step35::ARCH,
     talkie::ARCH,
     xverse::ARCH,
 ];

@@ -15,8 +15,14 @@ use crate::weight::Weight;
 pub(crate) enum Activation {
     Silu,
     Gelu,
+    /// What is positive.
+    Relu,
     /// The square of what is positive.
     ReluSquared,
+    /// `SiLU` with bounds, steeper, and times one more than the other operand (`ggml_swiglu_oai`).
+    SwigluOai,
+    /// `SiLU` up to a bound; what it is multiplied with lies between that and its negative.
+    SiluClamped(f32),
     /// Two polynomials and an exponential, with numbers of the layer (`ggml_xielu`).
     Xielu(Xielu),
 }
@@ -136,12 +142,7 @@ impl Block for Ffn {
             Gating::None => self.activation.bend(b, up)?,
             Gating::Parallel(gate) => {
                 let gate = gate.forward_in_ffn(b, x)?;
-                if let Some(op) = self.activation.glu() {
-                    b.graph.glu(op, gate, up)?
-                } else {
-                    let bent = self.activation.bend(b, gate)?;
-                    b.graph.mul(bent, up)?
-                }
+                self.activation.gated(b, gate, up)?
             }
             Gating::Halves => {
                 let op = self.activation.glu().unwrap_or(GluOp::Swiglu);
@@ -166,7 +167,8 @@ impl Activation {
         let op = match self {
             Activation::Silu => UnaryOp::Silu,
             Activation::Gelu => UnaryOp::Gelu,
-            Activation::ReluSquared => UnaryOp::Relu,
+            Activation::SwigluOai | Activation::SiluClamped(_) => UnaryOp::Silu,
+            Activation::Relu | Activation::ReluSquared => UnaryOp::Relu,
             Activation::Xielu(xielu) => xielu_op(xielu),
         };
         let bent = b.graph.unary(op, x)?;
@@ -178,8 +180,25 @@ impl Activation {
         match self {
             Activation::Silu => Some(GluOp::Swiglu),
             Activation::Gelu => Some(GluOp::Geglu),
-            Activation::ReluSquared | Activation::Xielu(_) => None,
+            Activation::Relu => Some(GluOp::Reglu),
+            // The numbers of the only models that have it.
+            Activation::SwigluOai => Some(GluOp::SwigluOai { alpha: 1.702, limit: 7.0 }),
+            Activation::ReluSquared | Activation::Xielu(_) | Activation::SiluClamped(_) => None,
         }
+    }
+
+    /// The bent gate times what it lets through.
+    pub(super) fn gated(self, b: &mut Builder<'_>, gate: TensorId, up: TensorId) -> Result<TensorId, Error> {
+        if let Some(op) = self.glu() {
+            return Ok(b.graph.glu(op, gate, up)?);
+        }
+        let mut bent = self.bend(b, gate)?;
+        let mut up = up;
+        if let Activation::SiluClamped(limit) = self {
+            bent = b.graph.clamp(bent, f32::NEG_INFINITY, limit)?;
+            up = b.graph.clamp(up, -limit, limit)?;
+        }
+        Ok(b.graph.mul(bent, up)?)
     }
 }
 

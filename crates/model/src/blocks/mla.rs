@@ -144,7 +144,8 @@ impl Block for Mla {
     fn forward(&self, b: &mut Builder<'_>, x: TensorId) -> Result<TensorId, Error> {
         let heads = self.heads(b, x)?;
         let kq_scale = 1.0 / (self.shape.n_embd_head_k as f32).sqrt();
-        let out = b.attend(&AttentionInput { il: self.il, heads, kq_scale, logit_softcap: 0.0 })?;
+        let out =
+            b.attend(&AttentionInput { il: self.il, heads, kq_scale, logit_softcap: 0.0, sinks: None })?;
         let out = self.wo.forward(b, out)?;
         b.name(out, "attn_out", self.il);
         Ok(out)

@@ -25,14 +25,16 @@ use crate::error::Error;
 use crate::graph::BuiltGraph;
 use crate::memory::LayerMemory;
 
-pub(crate) use attention::{Attention, AttentionSpec, Projections, QkNorm, Scale};
+pub(crate) use attention::{
+    Attention, AttentionSpec, GateSpec, GateWidth, Projections, QkNorm, Scale, Values,
+};
 pub(crate) use decoder::{Decoder, Factors, MoeLayers, Norms};
 pub(crate) use embeddings::{Embeddings, Output, OutputSpec, Tied};
 pub(crate) use ffn::{Activation, Ffn, FfnSpec, Gate, Scales};
 pub(crate) use layer::{Layer, Residual};
 pub(crate) use linear::{Bias, Linear};
 pub(crate) use mla::{Mla, MlaSpec};
-pub(crate) use moe::{Moe, MoeSpec, Shared};
+pub(crate) use moe::{Choice, Moe, MoeSpec, Shared};
 pub(crate) use norm::Norm;
 pub(crate) use rope::{KeyRotation, Rope, RopeFactors};
 pub(crate) use transformer::Transformer;
@@ -41,6 +43,16 @@ pub(crate) use transformer::Transformer;
 pub(crate) trait Block: Debug + Send + Sync {
     /// Adds the block to a graph: f32 `[n_embd, n_tokens]` to f32 `[n_embd, n_tokens]`.
     fn forward(&self, b: &mut Builder<'_>, x: TensorId) -> Result<TensorId, Error>;
+
+    /// [`Block::forward`] of a feed-forward block, most of which do not care what the layer as a whole was given.
+    fn forward_in_layer(
+        &self,
+        b: &mut Builder<'_>,
+        x: TensorId,
+        _layer_input: TensorId,
+    ) -> Result<TensorId, Error> {
+        self.forward(b, x)
+    }
 
     /// What it remembers of each token.
     fn memory(&self) -> LayerMemory {

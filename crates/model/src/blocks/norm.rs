@@ -59,6 +59,12 @@ impl Norm {
         Ok(Some(Norm { kind: hparams.norm, eps: hparams.norm_eps, weight: Some(weight), bias }))
     }
 
+    /// A norm whose weight has the name `name` alone, `[n]`.
+    pub fn named(loader: &mut Loader<'_>, hparams: &Hparams, name: &str, n: usize) -> Result<Norm, Error> {
+        let weight = Some(loader.require(name, &[n], Elementwise)?);
+        Ok(Norm { weight, ..Norm::weightless(hparams) })
+    }
+
     /// The model's norm without a weight.
     pub fn weightless(hparams: &Hparams) -> Norm {
         Norm { kind: hparams.norm, eps: hparams.norm_eps, weight: None, bias: None }

@@ -15,17 +15,24 @@ pub enum Gating {
     Softmax,
     /// Each score by itself.
     Sigmoid,
+    /// Softmax over the experts that were chosen.
+    SoftmaxOfChosen,
+    /// The root of each score's softplus.
+    SqrtSoftplus,
 }
 
 impl Gating {
     /// What `expert_gating_func` says; `otherwise` if it is absent or 0. Without either the reference stops when it builds a graph.
     pub(crate) fn read(keys: &Keys<'_>, otherwise: Option<Gating>) -> Result<Gating, Error> {
         const NAME: &str = "expert_gating_func";
+        const KNOWN: &str = "1 (softmax), 2 (sigmoid), 3 (softmax of the chosen) or 4 (root of softplus)";
         match keys.optional_u32(NAME)?.unwrap_or(0) {
-            0 => otherwise.ok_or_else(|| keys.error(NAME, &"missing", "1 (softmax) or 2 (sigmoid)")),
+            0 => otherwise.ok_or_else(|| keys.error(NAME, &"missing", KNOWN)),
             1 => Ok(Gating::Softmax),
             2 => Ok(Gating::Sigmoid),
-            other => Err(keys.error(NAME, &other, "1 (softmax) or 2 (sigmoid)")),
+            3 => Ok(Gating::SoftmaxOfChosen),
+            4 => Ok(Gating::SqrtSoftplus),
+            other => Err(keys.error(NAME, &other, KNOWN)),
         }
     }
 }

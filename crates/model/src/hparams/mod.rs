@@ -90,6 +90,8 @@ pub struct Hparams {
     pub norms_between_loops: bool,
     /// Mixtures of experts.
     pub experts: Experts,
+    /// Bounds inside each layer's networks: of experts, and of the others; 0 is none. Empty where there are no such.
+    pub clamps: Vec<Vec<f32>>,
     /// A token sees only what is before it, unless the file says otherwise (`attention.causal`).
     pub causal_attn: bool,
     /// `pooling_type` as the file has it; [`Hparams::pooling`] says what it means.
@@ -130,6 +132,8 @@ pub struct Multipliers {
     pub scores: f32,
     /// On logits, or what they are divided by.
     pub logits: f32,
+    /// On what attention gives.
+    pub values: f32,
 }
 
 /// Kinds of norms. Each has a key for its epsilon.
@@ -228,6 +232,7 @@ impl Hparams {
             n_loops: 1,
             norms_between_loops: false,
             experts: Experts::default(),
+            clamps: Vec::new(),
             causal_attn: true,
             pooling_type: None,
             layers: Vec::new(),

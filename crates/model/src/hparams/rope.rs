@@ -66,6 +66,11 @@ pub enum LayerRope {
     Context,
     /// With the context's base and without any scaling.
     Unscaled,
+    /// With a base of its own and without any scaling.
+    OwnUnscaled {
+        /// Base of the frequencies.
+        freq_base: f32,
+    },
     /// With a base and linear scale of its own; the rest is the context's (`rope_freq_base_train_swa`).
     Own {
         /// Base of the frequencies.

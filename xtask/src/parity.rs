@@ -20,7 +20,7 @@ pub(crate) struct Args {
     /// layers), architectures, nodes or generation.
     #[arg(long)]
     module: Option<String>,
-    /// Only these architectures (module architectures).
+    /// Only these architectures, without what is recorded of parts that are taken out (module architectures).
     #[arg(long, value_name = "NAME")]
     architecture: Vec<String>,
     /// Audit every GGUF file of this folder, and nothing else unless --module names it: tokens, predictions, perplexity, chats.
@@ -148,7 +148,9 @@ pub(crate) fn run(args: &Args) -> Result<(), String> {
             }
             None => architectures::replay().map_err(text)?,
         });
-        report.rows.extend(architectures::knock_outs().map_err(text)?);
+        if args.architecture.is_empty() {
+            report.rows.extend(architectures::knock_outs().map_err(text)?);
+        }
     }
     if wanted("nodes") {
         report.rows.extend(match checkout {

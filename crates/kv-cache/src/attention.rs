@@ -105,6 +105,33 @@ impl<'a> AttentionGraph<'a> {
         Ok(())
     }
 
+    /// As [`AttentionGraph::store`], of a layer that remembers keys alone.
+    pub fn store_keys(
+        &mut self,
+        graph: &mut Graph,
+        part: KvPart,
+        il: usize,
+        k_cur: TensorId,
+    ) -> Result<(), Error> {
+        let Some((kv, idxs, _)) = &mut self.part_mut(part).cache else { return Ok(()) };
+        let stored = kv.store_k(graph, il, k_cur, *idxs)?;
+        graph.build_forward_expand(stored);
+        Ok(())
+    }
+
+    /// The keys alone of [`AttentionGraph::keys_and_values`].
+    pub fn keys(
+        &mut self,
+        graph: &mut Graph,
+        part: KvPart,
+        il: usize,
+        k_cur: TensorId,
+    ) -> Result<TensorId, Error> {
+        let Some((kv, _, view)) = &mut self.part_mut(part).cache else { return of_ubatch(graph, k_cur) };
+        let [d_k, n_head_kv, ..] = graph[k_cur].ne;
+        kv.k(graph, il, *view, d_k, n_head_kv)
+    }
+
     /// The keys and values a layer attends over, `[n_embd_head, n_kv, n_head_kv, n_stream]` as `Graph::flash_attn` takes them; `k_cur` and
     /// `v_cur` are those that were stored.
     pub fn keys_and_values(

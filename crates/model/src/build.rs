@@ -10,7 +10,7 @@ use quipu_kv_cache::{AttentionGraph, AttentionKind, GraphInput, KvPart, Memory};
 use crate::error::Error;
 use crate::graph::{BuiltGraph, GraphKind, GraphOutputs, GraphParams};
 use crate::hparams::{Hparams, Temperature};
-use crate::inputs::{EmbdInput, InputEmbd, InputOutIds, InputPos, InputTemperature};
+use crate::inputs::{EmbdInput, InputConstant, InputEmbd, InputOutIds, InputPos, InputTemperature};
 use crate::rope::RopeConfig;
 use crate::weight::Weight;
 
@@ -64,10 +64,10 @@ impl<'a> Builder<'a> {
         let mut graph = Graph::new();
         let mut inputs: Vec<Box<dyn GraphInput>> = Vec::new();
         let (shape, n_tokens) = (&params.shape, params.shape.n_tokens);
-        let embd = EmbdInput::new(&mut graph, shape, hparams.n_embd)?;
+        let embd = EmbdInput::new(&mut graph, shape, hparams.n_embd_inp())?;
         inputs.push(Box::new(InputEmbd { input: embd, n_tokens }));
-        let pos = graph.input("inp_pos", DType::I32, [n_tokens, 1, 1, 1])?;
-        inputs.push(Box::new(InputPos { pos, n_tokens }));
+        let pos = graph.input("inp_pos", DType::I32, [n_tokens * hparams.n_pos(), 1, 1, 1])?;
+        inputs.push(Box::new(InputPos { pos, n_tokens, values: Vec::new() }));
         let memory = (params.kind == GraphKind::Decoder).then_some(memory);
         let alibi = hparams.max_alibi_bias > 0.0;
         let kind = AttentionKind { causal: params.causal, window: hparams.window(), alibi };
@@ -161,13 +161,44 @@ impl<'a> Builder<'a> {
     /// The ubatch's embeddings, or the rows of `table` for its tokens: `[n_embd, n_tokens]`.
     pub fn input_embeddings(&mut self, table: &Weight) -> Result<TensorId, Error> {
         let tokens = match self.embd {
-            EmbdInput::Embd(embd) => return Ok(embd),
+            EmbdInput::Embd(embd) if self.graph[embd].ne[0] == self.hparams.n_embd => return Ok(embd),
+            EmbdInput::Embd(embd) => return self.part_of_rows(embd, 0),
             EmbdInput::Tokens(tokens) => tokens,
         };
         let table = self.weight(table)?;
         let rows = self.graph.get_rows(table, tokens)?;
         self.graph.set_name(rows, "embd");
         Ok(rows)
+    }
+
+    /// Part `i` of rows that are several parts side by side: `[n_embd, n_tokens]`.
+    fn part_of_rows(&mut self, rows: TensorId, i: usize) -> Result<TensorId, Error> {
+        let ([_, n_tokens, ..], nb, n_embd) = (self.graph[rows].ne, self.graph[rows].nb, self.hparams.n_embd);
+        let strides = [nb[1], nb[2], nb[3]];
+        Ok(self.graph.view(rows, [n_embd, n_tokens, 1, 1], strides, i * n_embd * size_of::<f32>())?)
+    }
+
+    /// The residual stream before layer `il`, with what embeddings of images have for that layer. Tokens have nothing there.
+    pub fn add_deepstack(&mut self, il: usize, x: TensorId) -> Result<TensorId, Error> {
+        let part = self.hparams.deepstack.get(il).copied().flatten();
+        let (Some(part), EmbdInput::Embd(rows)) = (part, self.embd) else { return Ok(x) };
+        let part = self.part_of_rows(rows, part)?;
+        Ok(self.graph.add(x, part)?)
+    }
+
+    /// The ubatch's tokens, i32 `[n_tokens]`, unless it comes as rows.
+    pub fn tokens(&self) -> Option<TensorId> {
+        match self.embd {
+            EmbdInput::Tokens(tokens) => Some(tokens),
+            EmbdInput::Embd(_) => None,
+        }
+    }
+
+    /// Numbers that are the same for every ubatch, i32 `[1, n]`.
+    pub fn constant(&mut self, name: &str, values: Vec<i32>) -> Result<TensorId, Error> {
+        let input = self.graph.input(name, DType::I32, [1, values.len(), 1, 1])?;
+        self.inputs.push(Box::new(InputConstant { input, values }));
+        Ok(input)
     }
 
     /// Keeps only the rows whose logits are wanted, before the last feed-forward network.
@@ -202,6 +233,40 @@ impl<'a> Builder<'a> {
         self.attn.store(&mut self.graph, part, il, heads.k, heads.v)?;
         self.stored.insert(il, [heads.k, heads.v]);
         self.read(il, heads.q, input)
+    }
+
+    /// Stores keys alone, f32 `[d_k, 1, n_tokens]`, and attends with queries `[d_k, n_head, n_tokens]`; of the keys, the first `d_v`
+    /// elements are the values, which heads take each through its matrix of `v` (`[d_v, n, n_head]`): `[n * n_head, n_tokens]` (`build_attn`
+    /// over `llm_graph_input_attn_k`). Quantised caches hold such keys as they are: their beginning must be readable as values.
+    pub fn attend_latent(
+        &mut self,
+        il: usize,
+        [q, k]: [TensorId; 2],
+        v: &Weight,
+        kq_scale: f32,
+    ) -> Result<TensorId, Error> {
+        let part = self.part_of(il);
+        self.name(q, "Qcur", il);
+        self.name(k, "Kcur", il);
+        self.graph.build_forward_expand(q);
+        self.graph.build_forward_expand(k);
+        self.attn.store_keys(&mut self.graph, part, il, k)?;
+        let q = self.queries_by_stream(q, self.attn.n_stream(part))?;
+        let q = self.graph.permute(q, [0, 2, 1, 3])?;
+        let k = self.attn.keys(&mut self.graph, part, il, k)?;
+        let ([_, n_kv, n_head_kv, n_stream], nb) = (self.graph[k].ne, self.graph[k].nb);
+        let values = self.graph.view(k, [v.ne[0], n_kv, n_head_kv, n_stream], [nb[1], nb[2], nb[3]], 0)?;
+        let mask = self.attn.mask(part);
+        let out = self.graph.flash_attn(q, k, values, Some(mask), kq_scale, 0.0, 0.0)?;
+        let out = self.graph.permute(out, [0, 2, 1, 3])?;
+        let v = self.weight(v)?;
+        let out = self.graph.mul_mat(v, out)?;
+        let out = self.graph.permute(out, [0, 2, 1, 3])?;
+        let out = self.graph.cont(out)?;
+        let [d, n_head, n_tokens, n_stream] = self.graph[out].ne;
+        let out = self.graph.reshape(out, [d * n_head, n_tokens * n_stream, 1, 1])?;
+        self.name(out, "kqv_out", il);
+        Ok(out)
     }
 
     /// Attends over what layer `other` stored: `[d_v * n_head, n_tokens]`. Of the input's heads there are only queries.

@@ -50,7 +50,7 @@ pub use describe::{file_type_name, value_text};
 pub use error::{Error, LoadPhase};
 pub use graph::{BuiltGraph, GraphKind, GraphOutputs, GraphParams, ShiftGraph};
 pub use hparams::{
-    Experts, Gating, Hparams, LayerHparams, LayerRope, Multipliers, NormKind, RopeScaling, Window,
+    Chunks, Experts, Gating, Hparams, LayerHparams, LayerRope, Multipliers, NormKind, RopeScaling, Window,
     WindowKind, Xielu, Yarn,
 };
 pub use layer_map::LayerMap;

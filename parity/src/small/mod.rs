@@ -172,7 +172,9 @@ impl Small {
         let (content, part) = self.content(base, &ne);
         let (n, n_dims) = (*ne.last().unwrap_or(&1), ne.len());
         let of_experts = ne.get(1..).unwrap_or_default().to_vec();
-        let is_matrix = ne.len() > 1 && !base.contains("norm") && !base.contains("_gate_inp");
+        // Rows of less than a block cannot be quantised.
+        let has_blocks = ne[0].is_multiple_of(32);
+        let is_matrix = ne.len() > 1 && has_blocks && !base.contains("norm") && !base.contains("_gate_inp");
         tensors.push(Tensor { name: format!("{layer}{base}{suffix}"), ne, is_matrix, content, part });
         if has_bias {
             let content = Content::Around(0.0, 0.2);

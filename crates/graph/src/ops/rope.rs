@@ -166,3 +166,20 @@ impl Graph {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pairs_turn_by_the_position_of_their_section() {
+        let kinds = |sections, interleaved| {
+            let mode = RopeMode::Sections { sections, interleaved };
+            (0..7).map(|i| mode.position_of(i)).collect::<Vec<usize>>()
+        };
+        assert_eq!(kinds([2, 1, 1, 1], false), [0, 0, 1, 2, 3, 0, 0]);
+        assert_eq!(kinds([2, 2, 1, 0], true), [0, 1, 2, 0, 1, 0, 1]);
+        assert_eq!(kinds([1, 2, 1, 0], true), [0, 1, 2, 3, 0, 1, 2]);
+        assert_eq!(RopeMode::Neox.position_of(5), 0);
+    }
+}

@@ -11,12 +11,15 @@ mod bitnet;
 mod bloom;
 mod chatglm;
 mod codeshell;
+mod cogvlm;
 mod cohere2;
 mod cohere2moe;
 mod command_r;
 mod dbrx;
 mod deci;
 mod deepseek;
+mod deepseek2;
+mod deepseek2_ocr;
 mod dots1;
 mod ernie4_5;
 mod ernie4_5_moe;
@@ -27,6 +30,8 @@ mod falcon;
 mod gemma;
 mod gemma2;
 mod gemma3;
+mod gemma3n;
+mod gemma4;
 mod glm4;
 mod glm4moe;
 mod gpt2;
@@ -34,8 +39,11 @@ mod gpt_oss;
 mod gptneox;
 mod granite;
 mod granitemoe;
+mod grok;
+mod grovemoe;
 mod hunyuan_dense;
 mod hunyuan_moe;
+mod hunyuan_vl;
 mod hy_v3;
 mod internlm2;
 mod jais;
@@ -50,6 +58,7 @@ mod minicpm;
 mod minicpm3;
 mod minimax_m2;
 mod mistral3;
+mod mistral4;
 mod mpt;
 mod nanbeige;
 mod nemotron;
@@ -58,6 +67,7 @@ mod olmo2;
 mod olmoe;
 mod openelm;
 mod orion;
+mod paddleocr;
 mod pangu_embedded;
 mod phi2;
 mod phi3;
@@ -67,8 +77,11 @@ mod plamo3;
 mod qwen;
 mod qwen2;
 mod qwen2moe;
+mod qwen2vl;
 mod qwen3;
 mod qwen3moe;
+mod qwen3vl;
+mod qwen3vlmoe;
 mod refact;
 mod seed_oss;
 mod smallthinker;
@@ -102,7 +115,7 @@ pub(crate) struct Architecture {
 }
 
 /// The architectures this crate runs.
-const TABLE: [Architecture; 79] = [
+const TABLE: [Architecture; 92] = [
     afmoe::ARCH,
     apertus::ARCH,
     arcee::ARCH,
@@ -114,12 +127,15 @@ const TABLE: [Architecture; 79] = [
     bloom::ARCH,
     chatglm::ARCH,
     codeshell::ARCH,
+    cogvlm::ARCH,
     cohere2::ARCH,
     cohere2moe::ARCH,
     command_r::ARCH,
     dbrx::ARCH,
     deci::ARCH,
     deepseek::ARCH,
+    deepseek2::ARCH,
+    deepseek2_ocr::ARCH,
     dots1::ARCH,
     ernie4_5::ARCH,
     ernie4_5_moe::ARCH,
@@ -130,6 +146,8 @@ const TABLE: [Architecture; 79] = [
     gemma::ARCH,
     gemma2::ARCH,
     gemma3::ARCH,
+    gemma3n::ARCH,
+    gemma4::ARCH,
     glm4::ARCH,
     glm4moe::ARCH,
     gpt_oss::ARCH,
@@ -137,8 +155,11 @@ const TABLE: [Architecture; 79] = [
     gptneox::ARCH,
     granite::ARCH,
     granitemoe::ARCH,
+    grok::ARCH,
+    grovemoe::ARCH,
     hunyuan_dense::ARCH,
     hunyuan_moe::ARCH,
+    hunyuan_vl::ARCH,
     hy_v3::ARCH,
     internlm2::ARCH,
     jais::ARCH,
@@ -153,6 +174,7 @@ const TABLE: [Architecture; 79] = [
     minicpm3::ARCH,
     minimax_m2::ARCH,
     mistral3::ARCH,
+    mistral4::ARCH,
     mpt::ARCH,
     nanbeige::ARCH,
     nemotron::ARCH,
@@ -161,6 +183,7 @@ const TABLE: [Architecture; 79] = [
     olmoe::ARCH,
     openelm::ARCH,
     orion::ARCH,
+    paddleocr::ARCH,
     pangu_embedded::ARCH,
     phi2::ARCH,
     phi3::ARCH,
@@ -170,8 +193,11 @@ const TABLE: [Architecture; 79] = [
     qwen::ARCH,
     qwen2::ARCH,
     qwen2moe::ARCH,
+    qwen2vl::ARCH,
     qwen3::ARCH,
     qwen3moe::ARCH,
+    qwen3vl::ARCH,
+    qwen3vlmoe::ARCH,
     refact::ARCH,
     seed_oss::ARCH,
     smallthinker::ARCH,

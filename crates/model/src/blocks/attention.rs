@@ -93,6 +93,8 @@ pub(crate) enum Values {
 #[derive(Clone, Debug)]
 pub(crate) struct AttentionSpec {
     pub projections: Projections,
+    /// What stands before the names of its matrices.
+    pub prefix: &'static str,
     /// Biases of the projections.
     pub qkv_bias: Bias,
     /// Factors beside the projections are honoured.
@@ -126,6 +128,7 @@ impl Default for AttentionSpec {
     fn default() -> Self {
         AttentionSpec {
             projections: Projections::Either,
+            prefix: "",
             qkv_bias: Bias::Optional,
             qkv_scales: true,
             clamp: None,
@@ -255,7 +258,12 @@ impl Attention {
             logit_softcap: hparams.attn_logit_softcap,
             temperature: spec.temperature,
             sub_norm,
-            wo: Linear::load(loader, &block(il, "attn_output"), wo_ne, spec.out_bias)?,
+            wo: Linear::load(
+                loader,
+                &block(il, &format!("{}attn_output", spec.prefix)),
+                wo_ne,
+                spec.out_bias,
+            )?,
             sinks,
             gate,
             out_scale: spec.out_scale,
@@ -470,7 +478,7 @@ impl Qkv {
         let n_q = shape.n_embd_head_k * shape.n_head;
         let (n_k, n_v) = (shape.n_embd_k_gqa(), shape.n_embd_v_gqa());
         let scaled = |linear: Linear| if spec.qkv_scales { linear } else { linear.unscaled() };
-        let name = block(il, "attn_qkv");
+        let name = block(il, &format!("{}attn_qkv", spec.prefix));
         let ne = [n_embd, n_q + n_k + n_v];
         let mut instead = Vec::new();
         match spec.projections {

@@ -51,6 +51,8 @@ pub(crate) struct FfnSpec {
     pub n_ff: Option<usize>,
     /// What follows the names of its matrices.
     pub suffix: &'static str,
+    /// What stands at the beginning of the names of its matrices.
+    pub prefix: &'static str,
     /// Divisors of the bent rows (`ffn.act.scales`), which may be absent.
     pub act_divisors: bool,
     /// A norm before the last matrix (`ffn_sub_norm`).
@@ -75,6 +77,7 @@ impl Default for FfnSpec {
             scales: Scales::Unused,
             n_ff: None,
             suffix: "",
+            prefix: "ffn",
             act_divisors: false,
             sub_norm: false,
         }
@@ -109,20 +112,20 @@ impl Ffn {
             let expected = "the width of the feed-forward network";
             return Err(hparams.error("feed_forward_length", &found, expected));
         }
-        let name = |part: &str| block(il, &format!("{part}{}", spec.suffix));
+        let name = |part: &str| block(il, &format!("{}_{part}{}", spec.prefix, spec.suffix));
         let mut load = |part: &str, ne: [usize; 2]| -> Result<Linear, Error> {
             let linear = Linear::load(loader, &name(part), ne, spec.bias)?;
-            let honoured = spec.scales == Scales::All || (spec.scales == Scales::Down && part == "ffn_down");
+            let honoured = spec.scales == Scales::All || (spec.scales == Scales::Down && part == "down");
             Ok(if honoured { linear } else { linear.unscaled() })
         };
         let gating = match spec.gate {
             Gate::None => Gating::None,
-            Gate::Parallel => Gating::Parallel(load("ffn_gate", [n_embd, n_ff])?),
+            Gate::Parallel => Gating::Parallel(load("gate", [n_embd, n_ff])?),
             Gate::Halves => Gating::Halves,
         };
         let n_up = if spec.gate == Gate::Halves { 2 * n_ff } else { n_ff };
-        let up = load("ffn_up", [n_embd, n_up])?;
-        let down = load("ffn_down", [n_ff, n_embd])?;
+        let up = load("up", [n_embd, n_up])?;
+        let down = load("down", [n_ff, n_embd])?;
         let mut act_divisors = None;
         if spec.act_divisors {
             act_divisors = loader.optional(&block(il, "ffn.act.scales"), &[n_ff], Elementwise)?;

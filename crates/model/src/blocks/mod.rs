@@ -5,14 +5,17 @@
 //! and with which options, its file in `archs/` says.
 
 mod attention;
+mod beside;
 mod decoder;
 mod embeddings;
 mod ffn;
+mod grove;
 mod layer;
 mod linear;
 mod mla;
 mod moe;
 mod norm;
+mod per_layer;
 mod rope;
 mod transformer;
 
@@ -28,14 +31,17 @@ use crate::memory::LayerMemory;
 pub(crate) use attention::{
     Attention, AttentionSpec, GateSpec, GateWidth, Projections, QkNorm, Scale, Values,
 };
+pub(crate) use beside::{Beside, ByInput};
 pub(crate) use decoder::{Decoder, Factors, MoeLayers, Norms};
 pub(crate) use embeddings::{Embeddings, Output, OutputSpec, Tied};
 pub(crate) use ffn::{Activation, Ffn, FfnSpec, Gate, Scales};
+pub(crate) use grove::Grove;
 pub(crate) use layer::{Layer, Residual};
 pub(crate) use linear::{Bias, Linear};
 pub(crate) use mla::{Mla, MlaSpec};
 pub(crate) use moe::{Choice, Moe, MoeSpec, Shared};
 pub(crate) use norm::Norm;
+pub(crate) use per_layer::{PerLayer, PerLayerInputs, slice};
 pub(crate) use rope::{KeyRotation, Rope, RopeFactors};
 pub(crate) use transformer::Transformer;
 

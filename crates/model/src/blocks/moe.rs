@@ -33,6 +33,10 @@ pub(crate) struct MoeSpec {
     /// A factor on them; 0 and 1 are none.
     pub scale: f32,
     pub activation: Activation,
+    /// What follows the names of its matrices.
+    pub suffix: &'static str,
+    /// How many matrices there are, if not one for each expert.
+    pub n_matrices: Option<usize>,
     /// Files may do without `ffn_gate_exps`.
     pub gate_is_optional: bool,
     /// Gate and up may be one tensor, `ffn_gate_up_exps`.
@@ -83,6 +87,8 @@ impl Default for MoeSpec {
             normalised: true,
             scale: 0.0,
             activation: Activation::Silu,
+            suffix: "_exps",
+            n_matrices: None,
             gate_is_optional: false,
             may_be_merged: false,
             scales: false,
@@ -151,35 +157,37 @@ impl Moe {
                 loader.optional(&name, &[experts.n], Elementwise)?
             };
         }
+        let n_matrices = spec.n_matrices.unwrap_or(experts.n);
         let mut optional = |name: &str, n_in: usize, n_out: usize| {
-            let name = block(il, name);
-            let ne = [n_in, n_out, experts.n];
+            let name = block(il, &format!("{name}{}", spec.suffix));
+            let ne = [n_in, n_out, n_matrices];
             let Some(w) = loader.optional(&format!("{name}.weight"), &ne, MulMat)? else { return Ok(None) };
             let mut bias = None;
             if spec.biases {
                 bias = Some(loader.require(&format!("{name}.bias"), &ne[1..], Elementwise)?);
             }
-            let scale = loader.optional(&format!("{name}.scale"), &[experts.n], Elementwise)?;
+            let scale = loader.optional(&format!("{name}.scale"), &[n_matrices], Elementwise)?;
             // As beside other matrices: nothing on the processor reads them.
-            loader.optional(&format!("{name}.input_scale"), &[experts.n], Elementwise)?;
+            loader.optional(&format!("{name}.input_scale"), &[n_matrices], Elementwise)?;
             Ok::<_, Error>(Some(ExpertMatrices { w, bias, scale: scale.filter(|_| spec.scales) }))
         };
         let missing = |name: &str, n_in: usize, n_out: usize| {
-            Loader::missing(&format!("{}.weight", block(il, name)), &[n_in, n_out, experts.n], &[])
+            let name = format!("{}{}.weight", block(il, name), spec.suffix);
+            Loader::missing(&name, &[n_in, n_out, n_matrices], &[])
         };
-        let merged = if spec.may_be_merged { optional("ffn_gate_up_exps", n_embd, 2 * n_ff)? } else { None };
+        let merged = if spec.may_be_merged { optional("ffn_gate_up", n_embd, 2 * n_ff)? } else { None };
         let up = if let Some(merged) = merged {
             Up::Merged(merged)
         } else {
-            let up = optional("ffn_up_exps", n_embd, n_ff)?;
-            let gate = optional("ffn_gate_exps", n_embd, n_ff)?;
+            let up = optional("ffn_up", n_embd, n_ff)?;
+            let gate = optional("ffn_gate", n_embd, n_ff)?;
             if gate.is_none() && !spec.gate_is_optional {
-                return Err(missing("ffn_gate_exps", n_embd, n_ff));
+                return Err(missing("ffn_gate", n_embd, n_ff));
             }
-            Up::Apart { up: up.ok_or_else(|| missing("ffn_up_exps", n_embd, n_ff))?, gate }
+            Up::Apart { up: up.ok_or_else(|| missing("ffn_up", n_embd, n_ff))?, gate }
         };
-        let down = optional("ffn_down_exps", n_ff, n_embd)?;
-        let down = down.ok_or_else(|| missing("ffn_down_exps", n_ff, n_embd))?;
+        let down = optional("ffn_down", n_ff, n_embd)?;
+        let down = down.ok_or_else(|| missing("ffn_down", n_ff, n_embd))?;
         let mut shared = None;
         if let Some(spec) = &spec.shared {
             let mut gate = None;
@@ -191,9 +199,9 @@ impl Moe {
         Ok(Moe { il, experts, router, router_bias, choice_bias, spec: spec.clone(), up, down, shared })
     }
 
-    /// The chosen experts of each token, i32 `[n_used, n_tokens]`, and their weights, f32 `[1, n_used, n_tokens]`.
-    fn route(&self, b: &mut Builder<'_>, x: TensorId) -> Result<[TensorId; 2], Error> {
-        let Experts { n, n_used, .. } = self.experts;
+    /// The chosen experts of each token, i32 `[n_used, n_tokens]`, and what weights are made of, f32 `[n, n_tokens]`.
+    pub fn choose(&self, b: &mut Builder<'_>, x: TensorId) -> Result<[TensorId; 2], Error> {
+        let n_used = self.experts.n_used;
         let router = b.weight(&self.router)?;
         let mut logits = b.graph.mul_mat(router, x)?;
         b.name(logits, "ffn_moe_logits", self.il);
@@ -221,7 +229,13 @@ impl Moe {
         }
         let chosen = top(b, choice, n_used)?;
         b.name(chosen, "ffn_moe_topk", self.il);
-        let n_tokens = b.graph[x].ne[1];
+        Ok([chosen, probs])
+    }
+
+    /// The weights of chosen experts, f32 `[1, n_used, n_tokens]`.
+    pub fn weights(&self, b: &mut Builder<'_>, chosen: TensorId, probs: TensorId) -> Result<TensorId, Error> {
+        let Experts { n, n_used, .. } = self.experts;
+        let n_tokens = b.graph[probs].ne[1];
         let probs = b.graph.reshape(probs, [1, n, n_tokens, 1])?;
         let mut weights = b.graph.get_rows(probs, chosen)?;
         if self.spec.gating == Gating::SoftmaxOfChosen {
@@ -242,7 +256,7 @@ impl Moe {
         }
         b.name(weights, "ffn_moe_weights", self.il);
         b.graph.build_forward_expand(weights);
-        Ok([chosen, weights])
+        Ok(weights)
     }
 
     /// The scores of experts outside the best groups, far below all others. A group counts by the sum of its best two.
@@ -277,8 +291,19 @@ impl Moe {
 
     /// The sum of the results of the experts that `routed` leads to.
     pub fn mix(&self, b: &mut Builder<'_>, x: TensorId, routed: TensorId) -> Result<TensorId, Error> {
+        let [chosen, probs] = self.choose(b, routed)?;
+        let weights = self.weights(b, chosen, probs)?;
+        self.mix_chosen(b, x, [chosen, weights])
+    }
+
+    /// The sum of the results of these experts, with these weights.
+    pub fn mix_chosen(
+        &self,
+        b: &mut Builder<'_>,
+        x: TensorId,
+        [chosen, weights]: [TensorId; 2],
+    ) -> Result<TensorId, Error> {
         let [n_embd, n_tokens, ..] = b.graph[x].ne;
-        let [chosen, weights] = self.route(b, routed)?;
         let mut x = b.graph.reshape(x, [n_embd, 1, n_tokens, 1])?;
         if self.spec.weighs_input {
             let repeated = b.graph.repeat(x, [n_embd, self.experts.n_used, n_tokens, 1])?;

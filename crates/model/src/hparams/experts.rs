@@ -37,6 +37,17 @@ impl Gating {
     }
 }
 
+/// Smaller experts, each of which belongs to experts of neighbouring numbers.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Chunks {
+    /// Their width.
+    pub n_ff: usize,
+    /// How many experts each belongs to; 0: there are no such.
+    pub n_experts: usize,
+    /// Factor on their result.
+    pub scale: f32,
+}
+
 /// Mixtures of experts: what all architectures read alike, and what some read. No experts: a dense model.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 #[non_exhaustive]
@@ -63,6 +74,8 @@ pub struct Experts {
     pub normalised: bool,
     /// Factor on the weights; 0 and 1 are none.
     pub scale: f32,
+    /// Smaller experts behind them.
+    pub chunks: Chunks,
 }
 
 impl Experts {
@@ -118,15 +131,6 @@ impl Hparams {
             return Err(self.error(NAME, &n, expected));
         }
         self.layers.truncate(self.layers.len() - n);
-        Ok(self)
-    }
-
-    /// Refuses positions of several dimensions, which nothing rotates by yet.
-    pub(crate) fn has_one_position(self, keys: &Keys<'_>) -> Result<Hparams, Error> {
-        const NAME: &str = "rope.dimension_sections";
-        if keys.sections(NAME)?.is_some_and(|sections| sections[0] > 0 && sections[1] > 0) {
-            return Err(self.error(NAME, &"several sections", "none: positions have one dimension"));
-        }
         Ok(self)
     }
 }

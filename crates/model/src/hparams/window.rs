@@ -60,6 +60,31 @@ impl Hparams {
         Ok(())
     }
 
+    /// Lets layers from `first` on read the keys and values of the last layers before it that see as far as they do.
+    pub(crate) fn share_memory_from(&mut self, first: usize) -> Result<(), Error> {
+        self.n_layer_kv = first;
+        for il in first..self.n_layer() {
+            let source = self.memory_source(il).and_then(|source| self.layers.get(source));
+            let layer = &self.layers[il];
+            let same = source.is_some_and(|source| {
+                (source.window, source.n_embd_head_k, source.n_head_kv)
+                    == (layer.window, layer.n_embd_head_k, layer.n_head_kv)
+            });
+            if !same {
+                let found = format!("{} in a model of {first} layers that remember", self.n_layer() - first);
+                let expected = "layers before them with the same heads and the same windows";
+                return Err(self.error("attention.shared_kv_layers", &found, expected));
+            }
+        }
+        Ok(())
+    }
+
+    /// The layer whose keys and values layer `il` reads, if it has none of its own.
+    pub(crate) fn memory_source(&self, il: usize) -> Option<usize> {
+        let back = if self.layers[il].window.is_some() { 2 } else { 1 };
+        if il < self.n_layer_kv { None } else { self.n_layer_kv.checked_sub(back) }
+    }
+
     /// Rotates nothing but layers with windows.
     pub(crate) fn rotate_only_windows(&mut self) {
         for layer in self.layers.iter_mut().filter(|layer| layer.window.is_none()) {

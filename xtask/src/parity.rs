@@ -21,6 +21,9 @@ pub(crate) struct Args {
     /// layers), architectures, nodes, generation or gemma.
     #[arg(long)]
     module: Option<String>,
+    /// Only these architectures, without what is recorded of parts that are taken out (module architectures).
+    #[arg(long, value_name = "NAME")]
+    architecture: Vec<String>,
     /// Audit every GGUF file of this folder, and nothing else unless --module names it: tokens, predictions, perplexity, chats.
     #[arg(long, value_name = "DIR")]
     models: Option<PathBuf>,
@@ -160,11 +163,14 @@ pub(crate) fn run(args: &Args) -> Result<(), String> {
     if wanted("architectures") {
         report.rows.extend(match checkout {
             Some(checkout) => {
-                architectures::audit(checkout, &mut |case| eprintln!("{case}")).map_err(text)?
+                let progress = &mut |case: &str| eprintln!("{case}");
+                architectures::audit(checkout, &args.architecture, progress).map_err(text)?
             }
             None => architectures::replay().map_err(text)?,
         });
-        report.rows.extend(architectures::knock_outs().map_err(text)?);
+        if args.architecture.is_empty() {
+            report.rows.extend(architectures::knock_outs().map_err(text)?);
+        }
     }
     if let Some(checkout) = checkout.filter(|_| wanted("adapters")) {
         report.rows.extend(adapters::audit_without_flash(checkout).map_err(text)?);

@@ -149,6 +149,7 @@ fn row_table(graph: &Graph, id: TensorId) -> Option<&Tensor> {
     let src = &graph[id].src;
     let table = match graph[id].op {
         Op::GetRows | Op::MulMatId | Op::SsmScan => src.first(),
+        Op::AddId => src.get(1),
         Op::SetRows => src.get(2),
         _ => None,
     };

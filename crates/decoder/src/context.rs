@@ -291,7 +291,7 @@ impl Context {
         let hparams = self.model.hparams();
         let limits = BatchLimits {
             n_vocab: hparams.n_vocab,
-            n_embd: hparams.n_embd,
+            n_embd: hparams.n_embd_inp(),
             n_seq_max: self.params.n_seq_max,
             n_pos: hparams.n_pos(),
             output_all: self.params.embeddings || kind == GraphKind::Encoder,

@@ -129,6 +129,36 @@ impl<'a> AttentionGraph<'a> {
         Ok(())
     }
 
+    /// As [`AttentionGraph::store`], of a layer that remembers keys alone.
+    pub fn store_keys(
+        &mut self,
+        graph: &mut Graph,
+        part: KvPart,
+        il: usize,
+        k_cur: TensorId,
+    ) -> Result<(), Error> {
+        let Some((kv, idxs, _)) = &mut self.part_mut(part).cache else { return Ok(()) };
+        let stored = kv.store_k(graph, il, k_cur, *idxs)?;
+        graph.build_forward_expand(stored);
+        Ok(())
+    }
+
+    /// The keys alone of [`AttentionGraph::keys_and_values`].
+    pub fn keys(
+        &mut self,
+        graph: &mut Graph,
+        part: KvPart,
+        il: usize,
+        k_cur: TensorId,
+    ) -> Result<TensorId, Error> {
+        let Attended { cache, flash, .. } = self.part_mut(part);
+        let Some((kv, _, view)) = cache else {
+            return if *flash { as_half(graph, k_cur) } else { Ok(graph.permute(k_cur, [0, 2, 1, 3])?) };
+        };
+        let [d_k, n_head_kv, ..] = graph[k_cur].ne;
+        kv.k(graph, il, *view, d_k, n_head_kv)
+    }
+
     /// The keys and values a layer attends over, `[n_embd_head, n_kv, n_head_kv, n_stream]` as `Graph::flash_attn` takes them, but for values
     /// that are [transposed](AttentionGraph::is_transposed); `k_cur` and `v_cur` are those that were stored.
     pub fn keys_and_values(

@@ -15,7 +15,7 @@ use crate::adapter::{Adapters, LoraFactors};
 use crate::error::Error;
 use crate::graph::{BuiltGraph, GraphKind, GraphOutputs, GraphParams};
 use crate::hparams::{Hparams, Temperature};
-use crate::inputs::{EmbdInput, InputEmbd, InputOutIds, InputPos, InputTemperature};
+use crate::inputs::{EmbdInput, InputConstant, InputEmbd, InputOutIds, InputPos, InputTemperature};
 use crate::rope::RopeConfig;
 use crate::weight::Weight;
 
@@ -62,6 +62,19 @@ pub(crate) struct AttentionInput {
     pub kq_scale: f32,
     /// Bound that scores are bent to; 0: none.
     pub logit_softcap: f32,
+    /// Scores without values, f32 `[n_head]`.
+    pub sinks: Option<TensorId>,
+}
+
+/// How scores become weights of values.
+#[derive(Clone, Copy)]
+struct Scores {
+    il: usize,
+    kq_scale: f32,
+    logit_softcap: f32,
+    sinks: Option<TensorId>,
+    /// Values lie element by element.
+    is_transposed: bool,
 }
 
 impl<'a> Builder<'a> {
@@ -75,10 +88,10 @@ impl<'a> Builder<'a> {
         let mut graph = Graph::new();
         let mut inputs: Vec<Box<dyn GraphInput>> = Vec::new();
         let (shape, n_tokens) = (&params.shape, params.shape.n_tokens);
-        let embd = EmbdInput::new(&mut graph, shape, hparams.n_embd)?;
+        let embd = EmbdInput::new(&mut graph, shape, hparams.n_embd_inp())?;
         inputs.push(Box::new(InputEmbd { input: embd, n_tokens }));
-        let pos = graph.input("inp_pos", DType::I32, [n_tokens, 1, 1, 1])?;
-        inputs.push(Box::new(InputPos { pos, n_tokens }));
+        let pos = graph.input("inp_pos", DType::I32, [n_tokens * hparams.n_pos(), 1, 1, 1])?;
+        inputs.push(Box::new(InputPos { pos, n_tokens, values: Vec::new() }));
         let memory = (params.kind == GraphKind::Decoder).then_some(memory);
         let alibi = hparams.max_alibi_bias > 0.0;
         let (causal, window, flash) = (params.causal, hparams.window(), params.flash_attn);
@@ -257,13 +270,44 @@ impl<'a> Builder<'a> {
     /// The ubatch's embeddings, or the rows of `table` for its tokens: `[n_embd, n_tokens]`.
     pub fn input_embeddings(&mut self, table: &Weight) -> Result<TensorId, Error> {
         let tokens = match self.embd {
-            EmbdInput::Embd(embd) => return Ok(embd),
+            EmbdInput::Embd(embd) if self.graph[embd].ne[0] == self.hparams.n_embd => return Ok(embd),
+            EmbdInput::Embd(embd) => return self.part_of_rows(embd, 0),
             EmbdInput::Tokens(tokens) => tokens,
         };
         let leaf = self.weight(table)?;
         let rows = self.graph.get_rows(leaf, tokens)?;
         self.graph.set_name(rows, "embd");
         self.adapted_rows(table, tokens, rows)
+    }
+
+    /// Part `i` of rows that are several parts side by side: `[n_embd, n_tokens]`.
+    fn part_of_rows(&mut self, rows: TensorId, i: usize) -> Result<TensorId, Error> {
+        let ([_, n_tokens, ..], nb, n_embd) = (self.graph[rows].ne, self.graph[rows].nb, self.hparams.n_embd);
+        let strides = [nb[1], nb[2], nb[3]];
+        Ok(self.graph.view(rows, [n_embd, n_tokens, 1, 1], strides, i * n_embd * size_of::<f32>())?)
+    }
+
+    /// The residual stream before layer `il`, with what embeddings of images have for that layer. Tokens have nothing there.
+    pub fn add_deepstack(&mut self, il: usize, x: TensorId) -> Result<TensorId, Error> {
+        let part = self.hparams.deepstack.get(il).copied().flatten();
+        let (Some(part), EmbdInput::Embd(rows)) = (part, self.embd) else { return Ok(x) };
+        let part = self.part_of_rows(rows, part)?;
+        Ok(self.graph.add(x, part)?)
+    }
+
+    /// The ubatch's tokens, i32 `[n_tokens]`, unless it comes as rows.
+    pub fn tokens(&self) -> Option<TensorId> {
+        match self.embd {
+            EmbdInput::Tokens(tokens) => Some(tokens),
+            EmbdInput::Embd(_) => None,
+        }
+    }
+
+    /// Numbers that are the same for every ubatch, i32 `[1, n]`.
+    pub fn constant(&mut self, name: &str, values: Vec<i32>) -> Result<TensorId, Error> {
+        let input = self.graph.input(name, DType::I32, [1, values.len(), 1, 1])?;
+        self.inputs.push(Box::new(InputConstant { input, values }));
+        Ok(input)
     }
 
     /// Keeps only the rows whose logits are wanted, before the last feed-forward network.
@@ -289,7 +333,7 @@ impl<'a> Builder<'a> {
     /// Stores keys and values and attends over the layer's memory: `[d_v * n_head, n_tokens]` (`build_attn` up to the projection).
     pub fn attend(&mut self, input: &AttentionInput) -> Result<TensorId, Error> {
         let AttentionInput { il, mut heads, .. } = *input;
-        let part = if self.hparams.layers[il].window.is_some() { KvPart::Window } else { KvPart::Full };
+        let part = self.part_of(il);
         self.name(heads.q, "Qcur", il);
         self.name(heads.k, "Kcur", il);
         self.name(heads.v, "Vcur", il);
@@ -301,24 +345,59 @@ impl<'a> Builder<'a> {
         self.graph.build_forward_expand(heads.v);
         self.graph.build_forward_expand(heads.k);
         self.attn.store(&mut self.graph, part, il, heads.k, heads.v)?;
-
         let [k, v] = self.attn.keys_and_values(&mut self.graph, part, il, heads.k, heads.v)?;
         self.attend_over(input, part, [heads.q, k, v])
     }
 
+    /// Stores keys alone, f32 `[d_k, 1, n_tokens]`, and attends with queries `[d_k, n_head, n_tokens]`; of the keys, the first `d_v`
+    /// elements are the values, which heads take each through its matrix of `v` (`[d_v, n, n_head]`): `[n * n_head, n_tokens]` (`build_attn`
+    /// over `llm_graph_input_attn_k`). Quantised caches hold such keys as they are: their beginning must be readable as values.
+    pub fn attend_latent(
+        &mut self,
+        il: usize,
+        [q, k]: [TensorId; 2],
+        v: &Weight,
+        kq_scale: f32,
+    ) -> Result<TensorId, Error> {
+        let part = self.part_of(il);
+        self.name(q, "Qcur", il);
+        self.name(k, "Kcur", il);
+        self.graph.build_forward_expand(q);
+        self.graph.build_forward_expand(k);
+        self.attn.store_keys(&mut self.graph, part, il, k)?;
+        let k = self.attn.keys(&mut self.graph, part, il, k)?;
+        let ([_, n_kv, n_head_kv, n_stream], nb) = (self.graph[k].ne, self.graph[k].nb);
+        let values = self.graph.view(k, [v.ne[0], n_kv, n_head_kv, n_stream], [nb[1], nb[2], nb[3]], 0)?;
+        let how = Scores { il, kq_scale, logit_softcap: 0.0, sinks: None, is_transposed: false };
+        let out = self.scored(part, [q, k, values], &how)?;
+        let out = self.graph.permute(out, [0, 2, 1, 3])?;
+        let v = self.weight(v)?;
+        let out = self.graph.mul_mat(v, out)?;
+        let out = self.graph.permute(out, [0, 2, 1, 3])?;
+        let out = self.graph.cont(out)?;
+        let [d, n_head, n_tokens, n_stream] = self.graph[out].ne;
+        let out = self.graph.reshape(out, [d * n_head, n_tokens * n_stream, 1, 1])?;
+        self.name(out, "kqv_out", il);
+        Ok(out)
+    }
+
     /// Attends over what another layer stored, of which layer `il` has no own (`layer_reuse_cb`): `[d_v * n_head, n_tokens]`. Of `input.heads`
     /// only the queries count.
-    #[allow(dead_code, reason = "for architectures whose last layers share the memory of earlier ones")]
     pub fn attend_reusing(&mut self, input: &AttentionInput) -> Result<TensorId, Error> {
         let (il, mut q) = (input.il, input.heads.q);
         let layer = &self.hparams.layers[il];
-        let part = if layer.window.is_some() { KvPart::Window } else { KvPart::Full };
         let heads = [layer.n_embd_head_k, layer.n_embd_head_v, layer.n_head_kv];
+        let part = self.part_of(il);
         self.name(q, "Qcur", il);
         q = self.attn.rotate_k(&mut self.graph, part, q)?;
         self.graph.build_forward_expand(q);
         let [k, v] = self.attn.reused(&mut self.graph, part, il, heads)?;
         self.attend_over(input, part, [q, k, v])
+    }
+
+    /// The cache that holds layer `il`.
+    fn part_of(&self, il: usize) -> KvPart {
+        if self.hparams.layers[il].window.is_some() { KvPart::Window } else { KvPart::Full }
     }
 
     /// Attention of queries `[d_k, n_head, n_tokens]` over keys and values as a memory gives them.
@@ -328,29 +407,47 @@ impl<'a> Builder<'a> {
         part: KvPart,
         [q, k, v]: [TensorId; 3],
     ) -> Result<TensorId, Error> {
-        let AttentionInput { il, kq_scale, logit_softcap, .. } = *input;
-        let q = self.queries_by_stream(q, self.attn.n_stream(part))?;
-        let q = self.graph.permute(q, [0, 2, 1, 3])?;
-        let out = if self.params.flash_attn {
-            let (mask, max_bias) = (Some(self.attn.mask(part)), self.hparams.max_alibi_bias);
-            self.graph.flash_attn(q, k, v, mask, kq_scale, max_bias, logit_softcap)?
-        } else {
-            self.attend_by_scores(input, part, [q, k, v])?
-        };
+        let AttentionInput { il, kq_scale, logit_softcap, sinks, .. } = *input;
+        let is_transposed = self.attn.is_transposed(part);
+        let how = Scores { il, kq_scale, logit_softcap, sinks, is_transposed };
+        let out = self.scored(part, [q, k, v], &how)?;
         let [d, heads, n_tokens, n_stream] = self.graph[out].ne;
         let out = self.graph.reshape(out, [d * heads, n_tokens * n_stream, 1, 1])?;
         self.name(out, "kqv_out", il);
         Ok(self.attn.rotate_v(&mut self.graph, part, out)?)
     }
 
-    /// Attention with its scores as a tensor: f32 `[d_v, n_head, n_tokens, n_stream]` (`build_attn_mha` without flash attention).
-    fn attend_by_scores(
+    /// What queries `[d_k, n_head, n_tokens]` make of keys and values: f32 `[d_v, n_head, n_tokens, n_stream]` (`build_attn_mha`).
+    fn scored(
         &mut self,
-        input: &AttentionInput,
         part: KvPart,
         [q, k, v]: [TensorId; 3],
+        how: &Scores,
     ) -> Result<TensorId, Error> {
-        let AttentionInput { il, kq_scale, logit_softcap, .. } = *input;
+        let Scores { kq_scale, logit_softcap, sinks, .. } = *how;
+        let q = self.queries_by_stream(q, self.attn.n_stream(part))?;
+        let q = self.graph.permute(q, [0, 2, 1, 3])?;
+        if !self.params.flash_attn {
+            return self.scores_as_tensor(part, [q, k, v], how);
+        }
+        let (mask, max_bias) = (self.attn.mask(part), self.hparams.max_alibi_bias);
+        let out = match sinks {
+            Some(sinks) => {
+                self.graph.flash_attn_with_sinks(q, k, v, mask, sinks, kq_scale, max_bias, logit_softcap)
+            }
+            None => self.graph.flash_attn(q, k, v, Some(mask), kq_scale, max_bias, logit_softcap),
+        };
+        Ok(out?)
+    }
+
+    /// As [`Builder::scored`], without flash attention.
+    fn scores_as_tensor(
+        &mut self,
+        part: KvPart,
+        [q, k, v]: [TensorId; 3],
+        how: &Scores,
+    ) -> Result<TensorId, Error> {
+        let Scores { il, kq_scale, logit_softcap, sinks, is_transposed } = *how;
         let mut kq = self.graph.mul_mat(k, q)?;
         self.name(kq, "kq", il);
         if logit_softcap != 0.0 {
@@ -358,10 +455,13 @@ impl<'a> Builder<'a> {
             kq = self.graph.unary(UnaryOp::Tanh, kq)?;
             kq = self.graph.scale(kq, logit_softcap, 0.0)?;
         }
-        let mask = Some(self.attn.mask(part));
-        kq = self.graph.soft_max(kq, mask, kq_scale, self.hparams.max_alibi_bias)?;
+        let (mask, max_bias) = (self.attn.mask(part), self.hparams.max_alibi_bias);
+        kq = match sinks {
+            Some(sinks) => self.graph.soft_max_with_sinks(kq, Some(mask), sinks, kq_scale, max_bias)?,
+            None => self.graph.soft_max(kq, Some(mask), kq_scale, max_bias)?,
+        };
         self.name(kq, "kq_soft_max", il);
-        let v = if self.attn.is_transposed(part) {
+        let v = if is_transposed {
             v
         } else {
             let v = self.graph.transpose(v);

@@ -239,7 +239,7 @@ impl Model {
 
     /// Whether positions can be shifted after the fact: only rotary positions can.
     pub fn can_shift(&self) -> bool {
-        self.hparams.rope_mode.is_some() && self.hparams.can_shift
+        self.hparams.rope_mode.is_some() && self.hparams.n_pos() == 1 && self.hparams.can_shift
     }
 
     /// Builds the graph that rotates every cached key by its cell's shift (`build_graph_shift`); `None` for

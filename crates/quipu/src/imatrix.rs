@@ -147,6 +147,9 @@ struct SharedCollector(Arc<Mutex<Collector>>);
 impl Observer for SharedCollector {
     fn wants(&self, graph: &Graph, node: TensorId) -> bool {
         let tensor = &graph[node];
+        if tensor.op == Op::MulMatId {
+            return true;
+        }
         let (Op::MulMat, [weight, x]) = (tensor.op, tensor.src.as_slice()) else { return false };
         let (name, x) = (&graph[*weight].name, &graph[*x]);
         let process_output = || lock(&self.0).process_output;
@@ -162,11 +165,65 @@ impl Observer for SharedCollector {
         node: TensorId,
         buffers: &BufferTable,
     ) -> Result<(), quipu_backend::Error> {
-        lock(&self.0).add(graph, node, buffers)
+        let mut collector = lock(&self.0);
+        if graph[node].op == Op::MulMatId {
+            collector.add_chosen(graph, node, buffers)
+        } else {
+            collector.add(graph, node, buffers)
+        }
     }
 }
 
 impl Collector {
+    /// Squares of columns that each meet some of a weight's matrices, experts, with a count for each of these.
+    fn add_chosen(
+        &mut self,
+        graph: &Graph,
+        node: TensorId,
+        buffers: &BufferTable,
+    ) -> Result<(), quipu_backend::Error> {
+        let [weight, x, ids] = [0, 1, 2].map(|i| &graph[graph[node].src[i]]);
+        let (n_cols, n_mat) = (x.ne[0], weight.ne[2]);
+        let wrong = |found: String, expected| quipu_backend::Error::Tensor {
+            name: weight.name.clone(),
+            found,
+            expected,
+        };
+        let entry = self.imatrix.entries.entry(weight.name.clone()).or_default();
+        if entry.counts.len() == 1 {
+            // A matrix of before there were counts of experts.
+            entry.counts = vec![entry.counts[0]; n_mat];
+        }
+        if entry.sums.is_empty() {
+            *entry = ImatrixEntry { sums: vec![0.0; n_cols * n_mat], counts: vec![0; n_mat] };
+        } else if entry.sums.len() != n_cols * n_mat || entry.counts.len() != n_mat {
+            let found = format!("{} sums, {} counts collected earlier", entry.sums.len(), entry.counts.len());
+            return Err(wrong(found, "one for each column, and one for each expert"));
+        }
+        self.row.resize(n_cols * size_of::<f32>(), 0);
+        for slot in 0..ids.ne[0] {
+            for token in 0..x.ne[2] {
+                let mut number = [0; 4];
+                buffers.read_tensor(ids, token * ids.nb[1] + slot * ids.nb[0], &mut number)?;
+                let number = i32::from_le_bytes(number);
+                let expert = usize::try_from(number).ok().filter(|expert| *expert < n_mat);
+                let expert = expert.ok_or_else(|| wrong(format!("expert {number}"), "one of its experts"))?;
+                buffers.read_tensor(x, slot % x.ne[1] * x.nb[1] + token * x.nb[2], &mut self.row)?;
+                entry.counts[expert] += 1;
+                let (values, _) = self.row.as_chunks::<4>();
+                for (sum, bytes) in entry.sums[expert * n_cols..][..n_cols].iter_mut().zip(values) {
+                    let value = f32::from_le_bytes(*bytes);
+                    *sum += value * value;
+                }
+            }
+        }
+        if let Some(column) = entry.sums.iter().position(|sum| !sum.is_finite()) {
+            return Err(wrong(format!("{} as sum of column {column}", entry.sums[column]), "a finite sum"));
+        }
+        Ok(())
+    }
+
+    /// Squares of the columns that all meet the same matrices.
     fn add(
         &mut self,
         graph: &Graph,

@@ -89,7 +89,7 @@ pub use generate::{
 pub use generation::Generation;
 pub use gpu::{DeviceChoice, SplitMode, gpu_devices};
 pub use imatrix::{ImatrixOptions, ImatrixProgress};
-pub use memory::{MemoryEstimate, memory_estimate};
+pub use memory::{MemoryEstimate, memory_estimate, n_active_params};
 pub use model::Model;
 pub use options::{EngineOptions, SessionOptions};
 pub use perplexity::{BaseReader, BaseWriter, Estimate, KlDivergence, Perplexity, PerplexityOptions};

@@ -172,16 +172,21 @@ impl Small {
         let layer = il.map_or_else(String::new, |il| format!("blk.{il}."));
         let suffix = if is_whole || base.contains('.') { "" } else { ".weight" };
         let (content, part) = self.content(base, &ne);
-        let n = *ne.last().unwrap_or(&1);
+        let (n, n_dims) = (*ne.last().unwrap_or(&1), ne.len());
+        let of_experts = ne.get(1..).unwrap_or_default().to_vec();
+        // Rows of less than a block cannot be quantised.
+        let has_blocks = ne[0].is_multiple_of(32);
         let is_float =
             ["norm", "_gate_inp", "conv1d", "shortconv.conv", "ssm_a", "ssm_d", "_lerp", "time_mix_first"];
         let is_float = base != "ssm_dt" && is_float.iter().any(|part| base.contains(part));
-        let is_matrix = ne.len() > 1 && !is_float;
+        let is_matrix = ne.len() > 1 && has_blocks && !is_float;
         tensors.push(Tensor { name: format!("{layer}{base}{suffix}"), ne, is_matrix, content, part });
         if has_bias {
             let content = Content::Around(0.0, 0.2);
             let name = format!("{layer}{base}.bias");
-            tensors.push(Tensor { name, ne: vec![n], is_matrix: false, content, part: "biases" });
+            // One row for each expert.
+            let ne = if n_dims == 3 { of_experts } else { vec![n] };
+            tensors.push(Tensor { name, ne, is_matrix: false, content, part: "biases" });
         }
     }
 
@@ -215,6 +220,8 @@ impl Small {
         let matrix = |gain: f32| Content::Around(0.0, gain / (ne[0] as f32).sqrt());
         match base {
             "token_embd" => (Content::Around(0.0, self.embd), ""),
+            "attn_sinks" => (Content::Around(0.0, 1.0), "scores without values"),
+            "attn_gate" => (matrix(2.0), "gate of attention"),
             "position_embd" => (Content::Around(0.0, 0.5), "positions"),
             "token_embd_norm" => (Content::Around(1.0, 0.2), "norm of embeddings"),
             "output" => (matrix(4.0), ""),
@@ -266,6 +273,7 @@ fn shape(base: &str) -> &'static str {
         "attn_q" => "E,Q",
         "attn_k" | "attn_v" => "E,K",
         "attn_qkv" => "E,P",
+        "attn_sinks" => "H",
         "attn_output" => "Q,E",
         "attn_q_norm" | "attn_k_norm" => "D",
         "attn_sub_norm" => "Q",

@@ -5,7 +5,7 @@ use std::io::{BufWriter, Write};
 use std::path::PathBuf;
 
 use quipu::gguf::{Array, Error, GgufFile, GgufSet, SourceKind, TensorInfo, Value};
-use quipu::{MemoryEstimate, memory_estimate};
+use quipu::{MemoryEstimate, memory_estimate, n_active_params};
 use serde_json::{Map, json};
 
 use crate::fail::{Failure, writing};
@@ -120,6 +120,9 @@ fn text(out: &mut impl Write, set: &GgufSet, memory: &MemoryEstimate) -> std::io
         set.n_bytes(),
         bits_per_weight(set)
     )?;
+    if let Some(n) = n_active_params(set) {
+        writeln!(out, "active parameters: {n}, those of the experts that a token uses and all others")?;
+    }
     writeln!(out, "\nmemory:\n  weights {} bytes", memory.weights)?;
     let most = if memory.is_upper_bound { " at most" } else { "" };
     for (n_ctx, bytes) in &memory.kv_cache {
@@ -182,6 +185,7 @@ fn as_json(set: &GgufSet, memory: &MemoryEstimate) -> serde_json::Value {
         "types": types,
         "file_type": file_type(set),
         "n_params": set.n_params(),
+        "n_active_params": n_active_params(set),
         "n_bytes": set.n_bytes(),
         "bits_per_weight": bits_per_weight(set),
         "memory": {

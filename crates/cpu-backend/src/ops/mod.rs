@@ -8,6 +8,7 @@
 // All kernels of the table have one form, though few can fail.
 #![allow(clippy::unnecessary_wraps)]
 
+mod add_id;
 mod argsort;
 mod attention_tile;
 #[cfg(test)]
@@ -65,6 +66,7 @@ impl OpKernel {
 pub(crate) fn kernel(op: Op) -> Option<&'static OpKernel> {
     Some(match op {
         Op::Add | Op::Sub | Op::Mul | Op::Div => &binary::KERNEL,
+        Op::AddId => &add_id::KERNEL,
         Op::Scale { .. } => &scale::KERNEL,
         Op::MulMat => &mul_mat::KERNEL,
         Op::MulMatId => &mul_mat_id::KERNEL,
@@ -94,6 +96,7 @@ pub(crate) fn kernel(op: Op) -> Option<&'static OpKernel> {
 /// What the kernels are tried with: see [`battery`].
 #[cfg(test)]
 const CASES: &[fn(&mut battery::Battery)] = &[
+    add_id::cases,
     argsort::cases,
     binary::cases,
     concat::cases,

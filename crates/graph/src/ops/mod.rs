@@ -4,6 +4,7 @@
 //! variant of [`Op`] and its line in the table below; a backend registers a kernel for it.
 
 mod add;
+mod add_id;
 mod argsort;
 mod clamp;
 mod concat;
@@ -59,6 +60,8 @@ pub enum Op {
     None,
     /// `a + b`, `b` repeated to `a`'s shape.
     Add,
+    /// `a` and the rows of `b` that `c` names, column by column.
+    AddId,
     /// `a - b`, `b` repeated to `a`'s shape.
     Sub,
     /// `a * b`, `b` repeated to `a`'s shape.
@@ -204,6 +207,7 @@ macro_rules! table {
 table! {
     Op::None => none::RULE,
     Op::Add => add::RULE,
+    Op::AddId => add_id::RULE,
     Op::Sub => sub::RULE,
     Op::Mul => mul::RULE,
     Op::Div => div::RULE,

@@ -145,6 +145,8 @@ pub(crate) struct OutputSpec {
     pub tied: Tied,
     /// A bias on the logits.
     pub bias: Bias,
+    /// Tokens at the end of the vocabulary that have logits, if not all have: the others cannot be chosen.
+    pub n_vocab: Option<usize>,
     /// A factor on the final rows, before the matrix.
     pub row_scale: Option<f32>,
     /// A factor on the logits.
@@ -159,6 +161,7 @@ impl Default for OutputSpec {
             norm_bias: Bias::Never,
             tied: Tied::Otherwise,
             bias: Bias::Never,
+            n_vocab: None,
             row_scale: None,
             logit_scale: None,
         }
@@ -171,6 +174,8 @@ pub(crate) struct Output {
     norm: Norm,
     row_scale: Option<f32>,
     matrix: Linear,
+    /// Tokens at the beginning of the vocabulary that have no logits.
+    n_silent: usize,
     /// Bound that logits are bent to; 0: none.
     logit_softcap: f32,
     logit_scale: Option<f32>,
@@ -184,7 +189,8 @@ impl Output {
         } else {
             Norm::weightless(hparams)
         };
-        let ne = [hparams.n_embd, hparams.n_vocab];
+        let n_vocab = spec.n_vocab.unwrap_or(hparams.n_vocab);
+        let ne = [hparams.n_embd, n_vocab];
         let own = match spec.tied {
             Tied::Never => Some(Linear::load(loader, "output", ne, spec.bias)?),
             Tied::Otherwise => Linear::optional(loader, "output", ne, spec.bias)?,
@@ -195,7 +201,15 @@ impl Output {
             None => Linear::shared(loader, TOKENS, "output", ne, spec.bias)?,
         };
         let OutputSpec { row_scale, logit_scale, .. } = *spec;
-        Ok(Output { norm, row_scale, matrix, logit_scale, logit_softcap: hparams.final_logit_softcap })
+        let n_silent = hparams.n_vocab - n_vocab;
+        Ok(Output {
+            norm,
+            row_scale,
+            matrix,
+            n_silent,
+            logit_scale,
+            logit_softcap: hparams.final_logit_softcap,
+        })
     }
 
     /// The final rows, f32 `[n_embd, n_outputs]`, and their logits, f32 `[n_vocab, n_outputs]`.
@@ -208,6 +222,15 @@ impl Output {
             logits = b.graph.scale(logits, 1.0 / self.logit_softcap, 0.0)?;
             logits = b.graph.unary(UnaryOp::Tanh, logits)?;
             logits = b.graph.scale(logits, self.logit_softcap, 0.0)?;
+        }
+        if self.n_silent > 0 {
+            let n_outputs = b.graph[logits].ne[1];
+            let nb = b.graph[embd].nb;
+            // Any finite number will do.
+            let any = b.graph.view(embd, [1, n_outputs, 1, 1], [nb[1], nb[2], nb[3]], 0)?;
+            let never = b.graph.scale(any, 0.0, f32::NEG_INFINITY)?;
+            let never = b.graph.repeat(never, [self.n_silent, n_outputs, 1, 1])?;
+            logits = b.graph.concat(never, logits, 0)?;
         }
         Ok((embd, logits))
     }

@@ -19,6 +19,10 @@ pub(crate) enum Activation {
     Relu,
     /// The square of what is positive.
     ReluSquared,
+    /// `SiLU` with bounds, steeper, and times one more than the other operand (`ggml_swiglu_oai`).
+    SwigluOai,
+    /// `SiLU` up to a bound; what it is multiplied with lies between that and its negative.
+    SiluClamped(f32),
     /// Two polynomials and an exponential, with numbers of the layer (`ggml_xielu`).
     Xielu(Xielu),
 }
@@ -49,6 +53,8 @@ pub(crate) struct FfnSpec {
     pub prefix: &'static str,
     /// What follows them.
     pub suffix: &'static str,
+    /// What their names in the layer begin with.
+    pub stem: &'static str,
     /// Divisors of the bent rows (`ffn.act.scales`), which may be absent.
     pub act_divisors: bool,
     /// A norm before the last matrix (`ffn_sub_norm`).
@@ -74,6 +80,7 @@ impl Default for FfnSpec {
             n_ff: None,
             prefix: "",
             suffix: "",
+            stem: "ffn",
             act_divisors: false,
             sub_norm: false,
         }
@@ -108,20 +115,22 @@ impl Ffn {
             let expected = "the width of the feed-forward network";
             return Err(hparams.error("feed_forward_length", &found, expected));
         }
-        let name = |part: &str| format!("{}{}{}", spec.prefix, block(il, part), spec.suffix);
+        let name = |part: &str| {
+            format!("{}{}{}", spec.prefix, block(il, &format!("{}_{part}", spec.stem)), spec.suffix)
+        };
         let mut load = |part: &str, ne: [usize; 2]| -> Result<Linear, Error> {
             let linear = Linear::load(loader, &name(part), ne, spec.bias)?;
-            let honoured = spec.scales == Scales::All || (spec.scales == Scales::Down && part == "ffn_down");
+            let honoured = spec.scales == Scales::All || (spec.scales == Scales::Down && part == "down");
             Ok(if honoured { linear } else { linear.unscaled() })
         };
         let gating = match spec.gate {
             Gate::None => Gating::None,
-            Gate::Parallel => Gating::Parallel(load("ffn_gate", [n_embd, n_ff])?),
+            Gate::Parallel => Gating::Parallel(load("gate", [n_embd, n_ff])?),
             Gate::Halves => Gating::Halves,
         };
         let n_up = if spec.gate == Gate::Halves { 2 * n_ff } else { n_ff };
-        let up = load("ffn_up", [n_embd, n_up])?;
-        let down = load("ffn_down", [n_ff, n_embd])?;
+        let up = load("up", [n_embd, n_up])?;
+        let down = load("down", [n_ff, n_embd])?;
         let mut act_divisors = None;
         if spec.act_divisors {
             act_divisors = loader.optional(&block(il, "ffn.act.scales"), &[n_ff], Elementwise)?;
@@ -141,12 +150,7 @@ impl Block for Ffn {
             Gating::None => self.activation.bend(b, up)?,
             Gating::Parallel(gate) => {
                 let gate = gate.forward_in_ffn(b, x)?;
-                if let Some(op) = self.activation.glu() {
-                    b.graph.glu(op, gate, up)?
-                } else {
-                    let bent = self.activation.bend(b, gate)?;
-                    b.graph.mul(bent, up)?
-                }
+                self.activation.gated(b, gate, up)?
             }
             Gating::Halves => {
                 let op = self.activation.glu().unwrap_or(GluOp::Swiglu);
@@ -172,6 +176,7 @@ impl Activation {
             Activation::Silu => UnaryOp::Silu,
             Activation::Gelu => UnaryOp::Gelu,
             Activation::Relu | Activation::ReluSquared => UnaryOp::Relu,
+            Activation::SwigluOai | Activation::SiluClamped(_) => UnaryOp::Silu,
             Activation::Xielu(xielu) => xielu_op(xielu),
         };
         let bent = b.graph.unary(op, x)?;
@@ -184,8 +189,24 @@ impl Activation {
             Activation::Silu => Some(GluOp::Swiglu),
             Activation::Gelu => Some(GluOp::Geglu),
             Activation::Relu => Some(GluOp::Reglu),
-            Activation::ReluSquared | Activation::Xielu(_) => None,
+            // The numbers of the only models that have it.
+            Activation::SwigluOai => Some(GluOp::SwigluOai { alpha: 1.702, limit: 7.0 }),
+            Activation::ReluSquared | Activation::Xielu(_) | Activation::SiluClamped(_) => None,
         }
+    }
+
+    /// The bent gate times what it lets through.
+    pub(super) fn gated(self, b: &mut Builder<'_>, gate: TensorId, up: TensorId) -> Result<TensorId, Error> {
+        if let Some(op) = self.glu() {
+            return Ok(b.graph.glu(op, gate, up)?);
+        }
+        let mut bent = self.bend(b, gate)?;
+        let mut up = up;
+        if let Activation::SiluClamped(limit) = self {
+            bent = b.graph.clamp(bent, f32::NEG_INFINITY, limit)?;
+            up = b.graph.clamp(up, -limit, limit)?;
+        }
+        Ok(b.graph.mul(bent, up)?)
     }
 }
 

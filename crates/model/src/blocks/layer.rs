@@ -139,7 +139,7 @@ impl Layer {
         let il = self.il;
         b.name(ffn_inp, "ffn_inp", il);
         let cur = norm(b, self.ffn_norm.as_ref(), ffn_inp, "ffn_norm", il)?;
-        let cur = self.ffn.forward(b, cur)?;
+        let cur = self.ffn.forward_in_layer(b, cur, x)?;
         b.name(cur, "ffn_out", il);
         let cur = norm(b, self.ffn_post_norm.as_ref(), cur, "ffn_post_norm", il)?;
         let cur = scaled(b, cur, self.residual_scale)?;

@@ -13,9 +13,10 @@ pub struct Xielu {
     pub eps: f32,
 }
 
-/// Queries of position `p` are multiplied by `1 + scale * ln(1 + floor(p / floor))`.
+/// Queries of position `p` are multiplied by `1 + scale * ln(1 + floor((p + offset) / floor))`.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Temperature {
     pub scale: f32,
     pub floor: usize,
+    pub offset: f32,
 }

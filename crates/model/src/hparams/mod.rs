@@ -21,7 +21,7 @@ use crate::error::Error;
 use crate::pooling::Pooling;
 
 pub use encoder::EncoderHparams;
-pub use experts::{Experts, Gating};
+pub use experts::{Chunks, Experts, Gating};
 pub(crate) use extras::Temperature;
 pub use extras::Xielu;
 pub(crate) use keys::Keys;
@@ -78,6 +78,8 @@ pub struct Hparams {
     pub multipliers: Multipliers,
     /// How much queries grow with their position; 0: not at all.
     pub temperature_scale: f32,
+    /// After how many positions they grow, where files say so.
+    pub temperature_floor: usize,
     /// Remembered keys can follow their tokens to other positions.
     pub can_shift: bool,
     /// Widths of latent queries, and of latent keys and values (`n_lora_q`, `n_lora_kv`).
@@ -104,6 +106,16 @@ pub struct Hparams {
     pub rwkv: Rwkv,
     /// Columns of short convolutions in place of attention (`n_shortconv_l_cache`).
     pub n_short_conv: usize,
+    /// Which part of a row that came as an embedding is added before each layer, the first being part 0; empty where none is.
+    pub deepstack: Vec<Option<usize>>,
+    /// Sizes of keys and values of latent attention's heads, where these are not those of what is remembered; 0: they are.
+    pub n_embd_head_mla: [usize; 2],
+    /// Layers from this one on read the keys and values of earlier ones, if there are such.
+    pub n_layer_kv: usize,
+    /// Width of what each layer gets of the tokens themselves; 0: nothing.
+    pub n_embd_per_layer: usize,
+    /// Bounds inside each layer's networks: of experts, and of the others; 0 is none. Empty where there are no such.
+    pub clamps: Vec<Vec<f32>>,
     /// A token sees only what is before it, unless the file says otherwise (`attention.causal`).
     pub causal_attn: bool,
     /// `pooling_type` as the file has it; [`Hparams::pooling`] says what it means.
@@ -144,6 +156,8 @@ pub struct Multipliers {
     pub scores: f32,
     /// On logits, or what they are divided by.
     pub logits: f32,
+    /// On what attention gives.
+    pub values: f32,
 }
 
 /// Kinds of norms. Each has a key for its epsilon.
@@ -183,9 +197,15 @@ impl Hparams {
         self.layers.len()
     }
 
-    /// Positions of a token (`n_pos_per_embd`): one, as no architecture here places tokens in images.
+    /// Positions of a token (`n_pos_per_embd`): four where they place parts of images.
     pub fn n_pos(&self) -> usize {
-        1
+        self.rope_mode.map_or(1, RopeMode::n_pos)
+    }
+
+    /// Width of rows that come as embeddings: besides the first layer's there may be rows that are added later (`n_embd_inp`).
+    pub fn n_embd_inp(&self) -> usize {
+        let n_parts = self.deepstack.iter().flatten().max().map_or(1, |part| part + 1);
+        self.n_embd.saturating_mul(n_parts)
     }
 
     /// How the rows of a text are meant to become its embedding; as they are, one for each token, where the file does not say
@@ -233,6 +253,7 @@ impl Hparams {
             clamp_kqv: None,
             multipliers: Multipliers::default(),
             temperature_scale: 0.0,
+            temperature_floor: 0,
             can_shift: true,
             n_lora: [0; 2],
             xielu: Vec::new(),
@@ -246,6 +267,11 @@ impl Hparams {
             norms_ssm: false,
             rwkv: Rwkv::default(),
             n_short_conv: 0,
+            deepstack: Vec::new(),
+            n_embd_head_mla: [0; 2],
+            n_layer_kv: usize::MAX,
+            n_embd_per_layer: 0,
+            clamps: Vec::new(),
             causal_attn: true,
             pooling_type: None,
             layers: Vec::new(),

@@ -97,6 +97,12 @@ impl<'a> Loader<'a> {
         }
     }
 
+    /// The shape of a tensor, if the file has it.
+    pub fn shape(&self, name: &str) -> Result<Option<[usize; 4]>, Error> {
+        let Some(index) = self.set.position(name) else { return Ok(None) };
+        Ok(Some(shape(self.set.tensor(index)?)))
+    }
+
     /// Whether the file has a tensor of that name.
     pub fn has(&self, name: &str) -> bool {
         self.set.position(name).is_some()

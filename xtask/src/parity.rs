@@ -45,7 +45,7 @@ pub(crate) struct Args {
     record: Option<String>,
 }
 
-const MODULES: [&str; 15] = [
+const MODULES: [&str; 16] = [
     "gguf",
     "quant",
     "quantize",

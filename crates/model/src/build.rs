@@ -457,7 +457,7 @@ impl<'a> Builder<'a> {
         }
         let (mask, max_bias) = (self.attn.mask(part), self.hparams.max_alibi_bias);
         kq = match sinks {
-            Some(sinks) => self.graph.soft_max_with_sinks(kq, Some(mask), sinks, kq_scale, max_bias)?,
+            Some(sinks) => self.graph.soft_max_with_sinks(kq, mask, sinks, kq_scale, max_bias)?,
             None => self.graph.soft_max(kq, Some(mask), kq_scale, max_bias)?,
         };
         self.name(kq, "kq_soft_max", il);

@@ -49,7 +49,7 @@ pub(super) fn load(loader: &mut Loader<'_>, hparams: &Hparams) -> Result<Box<dyn
         activation: Activation::ReluSquared,
         gate_is_optional: true,
         scales: true,
-        shared: Some(Shared { ffn: shared, is_gated: false }),
+        shared: Some(Shared { ffn: shared, is_gated: false, is_averaged: false }),
         ..MoeSpec::default()
     };
     let factors = RopeFactors::none();

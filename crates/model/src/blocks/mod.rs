@@ -60,7 +60,7 @@ pub(crate) use per_layer::{PerLayer, PerLayerInputs, slice};
 pub(crate) use rope::{KeyRotation, Rope, RopeFactors};
 pub(crate) use rwkv::{ChannelMix, Feed, Rwkv, RwkvLayer, TimeMix};
 pub(crate) use short_conv::ShortConv;
-pub(crate) use single::{Single, Singles};
+pub(crate) use single::Singles;
 pub(crate) use time_mix6::TimeMix6;
 pub(crate) use time_mix7::TimeMix7;
 pub(crate) use transformer::Transformer;

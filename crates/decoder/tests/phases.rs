@@ -28,7 +28,7 @@ const RUNNING: usize = 3;
 /// The processor, which refuses what it is told to.
 #[derive(Clone, Debug)]
 struct Refusing {
-    cpu: CpuDevice,
+    cpu: Arc<CpuDevice>,
     refuses: Arc<AtomicUsize>,
 }
 
@@ -161,7 +161,10 @@ fn whatever_phase_fails_nothing_has_changed() {
     let file = GgufFile::from_vec(common::bytes(2, false)).expect("a valid file");
     for flash_attn in [FlashAttn::On, FlashAttn::Off] {
         for n_past in [0, 11] {
-            let device = Refusing { cpu: CpuDevice::default(), refuses: Arc::new(AtomicUsize::new(NOTHING)) };
+            let device = Refusing {
+                cpu: Arc::new(CpuDevice::default()),
+                refuses: Arc::new(AtomicUsize::new(NOTHING)),
+            };
             let model = Model::load(&file, &device, &mut LoadParams::default()).expect("a valid model");
             let model = Arc::new(model);
             let params = ContextParams { n_ubatch: 6, flash_attn, ..params() };

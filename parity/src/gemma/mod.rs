@@ -43,6 +43,14 @@ impl Goldens {
     pub fn read() -> Result<Goldens, Error> {
         read_json(&folder().join("gemma.json"))
     }
+
+    /// The recorded values through the codecs again.
+    ///
+    /// # Errors
+    /// A codec that refuses.
+    pub fn replay_codecs(&self) -> Result<Vec<Row>, Error> {
+        codecs::replay(&self.codecs)
+    }
 }
 
 /// Everything live.
@@ -82,7 +90,7 @@ pub fn record(checkout: &GemmaCheckout, date: &str) -> Result<(), Error> {
 /// Goldens that cannot be read, or an engine that refuses.
 pub fn replay() -> Result<Vec<Row>, Error> {
     let goldens = Goldens::read()?;
-    let mut rows = codecs::replay(&goldens.codecs)?;
+    let mut rows = goldens.replay_codecs()?;
     rows.extend(logits::replay(&goldens.logits)?);
     Ok(rows)
 }

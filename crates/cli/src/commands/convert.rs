@@ -112,8 +112,7 @@ fn to_sbs(args: &Args) -> Result<(), Failure> {
     let weight = known.into_iter().find(|dtype| dtype.name() == args.weight).ok_or_else(|| {
         Failure::Input(format!("--weight {}: no such type, expected sfp, bf16, i8, nuq or f32", args.weight))
     })?;
-    let set = GgufSet::open(&args.dir, SourceKind::Mapped)
-        .map_err(|error| Failure::Input(format!("{}: {error}", args.dir.display())))?;
+    let set = GgufSet::open(&args.dir, SourceKind::Mapped).map_err(named(&args.dir))?;
     let tokenizer = args.tokenizer.as_deref().map(read_file).transpose()?;
     let options = WriteOptions { weight, instructed: args.instructed, tokenizer: tokenizer.as_deref() };
     let output = Output::create(&args.output, &inputs(args))?;

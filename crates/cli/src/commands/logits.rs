@@ -3,9 +3,10 @@
 use std::io::Write;
 use std::path::PathBuf;
 
+use crate::context::ContextArgs;
 use crate::fail::Failure;
 use crate::input::{parse_ids, read_text};
-use crate::options::{ContextArgs, ModelArgs};
+use crate::options::ModelArgs;
 use crate::output::{Output, note};
 
 #[derive(Debug, clap::Args)]
@@ -28,11 +29,11 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     inputs.add(&args.tokens);
     let mut out = Output::create(&args.output, &inputs)?;
     let model = args.model.open()?;
-    let mut options = args.context.session();
+    let mut options = args.context.options();
     if options.n_ctx == 0 {
         options.n_ctx = ids.len().max(1);
     }
-    let mut session = model.session(&options)?;
+    let mut session = args.context.session(&model, &options)?;
     let mut written = Ok(());
     session.logits(&ids, |row| {
         for logit in row {

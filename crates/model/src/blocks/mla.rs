@@ -60,7 +60,7 @@ impl Mla {
             return Err(hparams.error("attention.head_count_kv", &found, "as many as there are heads"));
         }
         if n_rot == 0 || n_rot >= d_k {
-            let expected = format!("a part of the head size {d_k}");
+            let expected = format!("less than the head size {d_k}");
             return Err(hparams.error("rope.dimension_count", &n_rot, expected));
         }
         let mut linear = |name: &str, ne: [usize; 2]| {

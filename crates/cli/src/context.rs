@@ -7,7 +7,6 @@ use crate::output::note;
 
 /// How to compute.
 #[derive(Debug, clap::Args)]
-#[allow(clippy::struct_field_names)] // the field's names: n_ctx, n_threads, n_ubatch
 pub(crate) struct ContextArgs {
     /// Context length in tokens, rounded up to a multiple of 256; 0 = the model's, at most 4096.
     #[arg(short = 'c', long = "ctx-size", default_value_t = 0)]
@@ -117,19 +116,19 @@ struct RopeArgs {
     /// Factor of rotary positions, the inverse of --rope-scale.
     #[arg(long, value_name = "N")]
     rope_freq_scale: Option<f32>,
-    /// `YaRN`: context length the model was trained with.
+    /// YaRN: context length the model was trained with.
     #[arg(long, value_name = "N")]
     yarn_orig_ctx: Option<usize>,
-    /// `YaRN`: share of extrapolation.
+    /// YaRN: share of extrapolation.
     #[arg(long, value_name = "N", allow_negative_numbers = true)]
     yarn_ext_factor: Option<f32>,
-    /// `YaRN`: factor of attention.
+    /// YaRN: factor of attention.
     #[arg(long, value_name = "N", allow_negative_numbers = true)]
     yarn_attn_factor: Option<f32>,
-    /// `YaRN`: where the slow dimensions end.
+    /// YaRN: where the slow dimensions end.
     #[arg(long, value_name = "N", allow_negative_numbers = true)]
     yarn_beta_slow: Option<f32>,
-    /// `YaRN`: where the fast dimensions end.
+    /// YaRN: where the fast dimensions end.
     #[arg(long, value_name = "N", allow_negative_numbers = true)]
     yarn_beta_fast: Option<f32>,
 }

@@ -38,9 +38,7 @@ impl Failure {
     pub(crate) fn exit_code(&self) -> ExitCode {
         if matches!(self, Failure::Refused(_)) { ExitCode::from(2) } else { ExitCode::FAILURE }
     }
-}
 
-impl Failure {
     /// The same about what the input was to be judged by. A file that cannot be read is what it is in every command.
     pub(crate) fn refused(self) -> Failure {
         let is_unreadable = match &self {

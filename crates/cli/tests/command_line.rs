@@ -146,16 +146,12 @@ fn a_prompt_that_is_refused_is_not_shown() {
 
 #[test]
 fn counts_are_what_was_asked_for() {
-    for (n, prompt, counts) in [
-        ("32", "Once upon a time", "prompt 6 tokens, "),
-        ("0", "Once upon a time", "prompt 6 tokens, "),
-        ("1", "", "prompt 1 tokens, "),
-    ] {
+    for (n, prompt) in [("32", "Once upon a time"), ("0", "Once upon a time"), ("1", "")] {
         let output = quipu(&["run", "-m", MODEL, "-p", prompt, "-n", n, "--ignore-eos", "-s", "1"]);
         let text = stderr(&output);
         assert!(output.status.success(), "{text}");
-        let ids = stdout(&quipu(&["tokenize", "-p", prompt])).split_whitespace().count();
-        assert!(text.contains(&counts.replace(['1', '6'], &ids.to_string())), "{ids}: {text}");
+        let n_prompt = stdout(&quipu(&["tokenize", "-p", prompt])).split_whitespace().count();
+        assert!(text.starts_with(&format!("prompt {n_prompt} tokens, ")), "{text}");
         assert!(text.contains(&format!("| generated {n} tokens, ")), "{text}");
     }
     let output = fed(&["chat", "--seed", "1", "-n", "5", "--ignore-eos"], b"Hello\nHello\n");

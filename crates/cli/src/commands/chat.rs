@@ -62,7 +62,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     let mut stdin = std::io::stdin().lock();
     let mut first = args.prompt.clone().map(Line::Text);
     let mut counts = [0; 2];
-    while !(args.single_turn && !talk.turns.is_empty()) {
+    while !args.single_turn || talk.turns.is_empty() {
         if interactive && first.is_none() {
             let _ = write!(std::io::stderr(), "> ");
         }

@@ -9,6 +9,7 @@ use crate::options::ModelArgs;
 use crate::sampling::unescape;
 
 #[derive(Debug, clap::Args)]
+#[allow(clippy::struct_excessive_bools)] // switches of a command line
 pub(crate) struct Args {
     #[command(flatten)]
     model: ModelArgs,

@@ -79,7 +79,7 @@ impl Line<'_> {
                 continue;
             }
             let values = if flag.takes.n_values() == 1 { vec![value] } else { Vec::new() };
-            self.answer(flag, name, values)?;
+            self.answer(flag, name, &values)?;
         }
         Ok(())
     }
@@ -104,7 +104,7 @@ impl Line<'_> {
             while values.len() < flag.takes.n_values() {
                 values.push(rest.next().ok_or_else(missing)?);
             }
-            return self.answer(flag, &name, values);
+            return self.answer(flag, &name, &values);
         }
         let Some(own) = own(self.command, &name) else {
             let letters = text.strip_prefix('-').filter(|rest| !rest.starts_with('-')).unwrap_or("");
@@ -137,7 +137,7 @@ impl Line<'_> {
         }
     }
 
-    fn answer(&mut self, flag: &Flag, name: &str, values: Vec<OsString>) -> Result<(), String> {
+    fn answer(&mut self, flag: &Flag, name: &str, values: &[OsString]) -> Result<(), String> {
         match flag.answer {
             Answer::Is(long) => {
                 if !self.serves(flag) {

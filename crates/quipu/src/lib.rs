@@ -96,8 +96,9 @@ pub use perplexity::{BaseReader, BaseWriter, Estimate, KlDivergence, Perplexity,
 pub use plan::{MemoryPlan, PlanOptions};
 pub use quantize::{FileType, QuantizeParams, QuantizePlan, Quantizer, TensorPlan};
 pub use quipu_chat::{Capabilities, ChatTemplate, Conversation, Message, Variables};
-pub use quipu_decoder::{FlashAttn, LoraUse, Pooling};
+pub use quipu_decoder::{FlashAttn, LoraUse, Pooling, RopeOverrides, RopeScaling};
 pub use quipu_gguf::LoadMode;
+pub use quipu_kv_cache::CACHE_TYPES;
 pub use quipu_model::quantize::Imatrix;
 pub use quipu_model::{
     BufferOverride, ControlVector, LoadOptions, LoadParams, LoadPhase, LoadStats, LoraAdapter, Steering,

@@ -124,8 +124,7 @@ fn to_sbs(args: &Args) -> Result<(), Failure> {
     let tokenizer = tokenizer.map(read_file).transpose()?;
     let between = if args.dir.is_dir() { Some(Between::convert(args)?) } else { None };
     let from = between.as_ref().map_or(args.dir.as_path(), |between| &between.0);
-    let set = GgufSet::open(from, SourceKind::Mapped)
-        .map_err(|error| Failure::Input(format!("{}: {error}", args.dir.display())))?;
+    let set = GgufSet::open(from, SourceKind::Mapped).map_err(named(&args.dir))?;
     let options = WriteOptions { weight, instructed: args.instructed, tokenizer: tokenizer.as_deref() };
     let output = Output::create(&args.output, &inputs(args))?;
     let (output, config) = write_sbs(&set, &options, output).map_err(named(&args.dir))?;

@@ -5,10 +5,12 @@ use std::path::PathBuf;
 
 use quipu::{Pooling, SessionOptions};
 
+use crate::context::ContextArgs;
 use crate::fail::{Failure, writing};
 use crate::input::{read_stdin, read_text};
-use crate::options::{ContextArgs, ModelArgs};
+use crate::options::ModelArgs;
 use crate::output::Output;
+use crate::sampling::unescape;
 
 #[derive(Clone, Copy, Debug, clap::ValueEnum)]
 enum PoolingArg {
@@ -33,6 +35,9 @@ pub(crate) struct Args {
     /// Texts, one per line; without it stdin is read. A text without tokens, as an empty line is to some models, has a row of zeros.
     #[arg(short = 'f', long)]
     file: Option<PathBuf>,
+    /// The texts themselves, in the place of a file.
+    #[arg(short = 'p', long, overrides_with = "file")]
+    prompt: Option<String>,
     /// Output as little-endian f32; without it rows are printed as text.
     #[arg(short = 'o', long)]
     output: Option<PathBuf>,
@@ -41,9 +46,10 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: &Args) -> Result<(), Failure> {
-    let text = match &args.file {
-        Some(path) => read_text(path)?,
-        None => read_stdin()?,
+    let text = match (&args.prompt, &args.file) {
+        (Some(text), _) => unescape(text),
+        (None, Some(path)) => read_text(path)?,
+        (None, None) => read_stdin()?,
     };
     let mut inputs = args.model.inputs();
     args.file.iter().for_each(|path| inputs.add(path));
@@ -56,8 +62,8 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
         PoolingArg::Last => Pooling::Last,
         PoolingArg::Rank => Pooling::Rank,
     });
-    let options = SessionOptions { embeddings: true, pooling, ..args.context.session() };
-    let mut session = model.session(&options)?;
+    let options = SessionOptions { embeddings: true, pooling, ..args.context.options() };
+    let mut session = args.context.session(&model, &options)?;
     // The session was made: the file's pooling is one that there is.
     let pooling = pooling.or_else(|| model.hparams().pooling().ok()).unwrap_or_default();
     let is_pooled = pooling != Pooling::None;

@@ -8,9 +8,10 @@ use serde_json::json;
 
 use super::run::timing_line;
 use crate::chat_template::TemplateArgs;
+use crate::context::ContextArgs;
 use crate::fail::{Failure, writing};
 use crate::input::read_text;
-use crate::options::{ContextArgs, ModelArgs};
+use crate::options::ModelArgs;
 use crate::output::note;
 use crate::questions::{self, Question};
 use crate::sampling::SamplingArgs;
@@ -93,7 +94,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     }
     let model = args.model.open()?;
     SamplingArgs::check_grammar(&options, &model)?;
-    let mut session = model.session(&args.context.session())?;
+    let mut session = args.context.session(&model, &args.context.options())?;
     let mut report = EvalReport::default();
     let mut out = std::io::stdout().lock();
     for question in &all {

@@ -8,7 +8,7 @@ use quipu::gguf::{Array, Error, GgufFile, GgufSet, SourceKind, TensorInfo, Value
 use quipu::{MemoryEstimate, memory_estimate, n_active_params};
 use serde_json::{Map, json};
 
-use crate::fail::{Failure, writing};
+use crate::fail::{Failure, named, writing};
 
 /// Longest string and array shown in full.
 const SHOWN: usize = 64;
@@ -30,11 +30,10 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
         (Some(path), false) => path,
         (file, _) => return super::plan::run(file.as_deref(), &args.plan),
     };
-    let refused = |error: Error| Failure::Input(format!("{}: {error}", path.display()));
     let set = match GgufSet::open(path, SourceKind::Mapped) {
         // A later piece of a split model is shown by itself.
-        Err(Error::NotFirstSplit { .. }) => GgufSet::from(&GgufFile::open(path).map_err(refused)?),
-        set => set.map_err(refused)?,
+        Err(Error::NotFirstSplit { .. }) => GgufSet::from(&GgufFile::open(path).map_err(named(path))?),
+        set => set.map_err(named(path))?,
     };
     let memory = memory_estimate(&set);
     let mut out = BufWriter::new(std::io::stdout().lock());

@@ -10,6 +10,7 @@ pub(crate) mod eval;
 pub(crate) mod grammar_check;
 pub(crate) mod imatrix;
 pub(crate) mod inspect;
+pub(crate) mod list_devices;
 pub(crate) mod logits;
 pub(crate) mod merge;
 pub(crate) mod perplexity;

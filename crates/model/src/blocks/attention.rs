@@ -58,6 +58,7 @@ pub(crate) enum Scale {
 
 /// What an architecture's attention has. The default is what most have.
 #[derive(Clone, Debug)]
+#[allow(clippy::struct_excessive_bools)] // independent answers of an architecture
 pub(crate) struct AttentionSpec {
     pub projections: Projections,
     /// Biases of the projections.

@@ -17,12 +17,13 @@ use quipu_testing::{fnv1a, nmse};
 use serde::{Deserialize, Serialize};
 
 use crate::checkout::{Checkout, LogitsRequest, floats};
+use crate::encoders::{self, N_SEQ, Seen};
 use crate::engine;
 use crate::error::Error;
 use crate::golden_files::{folder, read_json, write_json};
 use crate::logits::{FLOOR, N_TOKENS, TOKEN_SEED, WEIGHT_SEED};
 use crate::report::{Row, Verdict};
-use crate::small::{N_VOCAB, SMALL, Small, TYPES};
+use crate::small::{SMALL, Small, TYPES};
 use crate::tap::TapOptions;
 use crate::toy::tokens;
 
@@ -38,7 +39,8 @@ pub struct SmallGolden {
     pub case: String,
     /// FNV-1a of its file, in hexadecimal.
     pub model_hash: String,
-    /// The largest NMSE of the reference at ubatch 512 against itself at 32 and at 1.
+    /// The largest NMSE of the reference at ubatch 512 against itself at 32 and at 1, or without fused attention where one ubatch must hold
+    /// all tokens.
     pub spread: f64,
     /// NMSE of this workspace at ubatch 512 when it was recorded.
     pub distance: f64,
@@ -99,10 +101,48 @@ fn bound(spread: f64) -> f64 {
     (10.0 * spread).max(FLOOR)
 }
 
-/// Logits of all positions by the reference.
-fn reference(checkout: &Checkout, model: &Path, n_ubatch: usize) -> Result<Vec<f32>, Error> {
+impl Small {
+    /// The ubatches that are compared; the first holds all tokens.
+    pub fn ubatches(&self) -> &'static [usize] {
+        if self.is_whole() { &[512] } else { &[512, SHORT, 1] }
+    }
+
+    /// Those of the replay.
+    pub fn replayed_ubatches(&self) -> &'static [usize] {
+        if self.is_whole() { &[512] } else { &[512, SHORT] }
+    }
+
+    /// Rows that are recorded, the last ones.
+    fn n_recorded(&self) -> usize {
+        if let Seen::Pooled(_) = self.seen { N_SEQ } else { N_RECORDED }
+    }
+}
+
+/// What of a small model is compared, by the reference at each of its ubatches, and how far it is from itself.
+fn reference(checkout: &Checkout, model: &Path, small: &Small) -> Result<(Vec<Vec<f32>>, f64), Error> {
     let tokens = tokens(TOKEN_SEED, N_TOKENS);
-    reference_of(checkout, model, n_ubatch, &tokens)
+    let mut all = Vec::new();
+    let mut others = Vec::new();
+    match small.seen {
+        Seen::Logits => {
+            for n_ubatch in small.ubatches() {
+                all.push(reference_of(checkout, model, *n_ubatch, &tokens)?);
+            }
+        }
+        Seen::LogitsAtOnce => {
+            all.push(reference_of(checkout, model, 512, &tokens)?);
+            let n_ubatch = 512;
+            let request =
+                LogitsRequest { model, tokens: &tokens, n_ubatch, prefixes: &[], flash_attn: false };
+            others.push(checkout.logits(&request)?.0);
+        }
+        seen => {
+            all.push(encoders::reference(checkout, model, &tokens, seen, true)?);
+            others.push(encoders::reference(checkout, model, &tokens, seen, false)?);
+        }
+    }
+    let spread = all[1..].iter().chain(&others).map(|other| nmse(&all[0], other)).fold(0.0, f64::max);
+    Ok((all, spread))
 }
 
 fn reference_of(
@@ -113,6 +153,15 @@ fn reference_of(
 ) -> Result<Vec<f32>, Error> {
     let request = LogitsRequest { model, tokens, n_ubatch, prefixes: &[], flash_attn: true };
     Ok(checkout.logits(&request)?.0)
+}
+
+/// What of a small model is compared, by this workspace.
+fn ours_of(case: &str, small: &Small, gguf: &GgufFile, n_ubatch: usize) -> Result<Vec<f32>, Error> {
+    let tokens = tokens(TOKEN_SEED, N_TOKENS);
+    match small.seen {
+        Seen::Logits | Seen::LogitsAtOnce => ours(case, gguf, n_ubatch, &tokens),
+        seen => encoders::ours(case, gguf, &tokens, seen),
+    }
 }
 
 /// Logits of all positions by this workspace.
@@ -158,16 +207,10 @@ fn compare(checkout: &Checkout, case: &str, small: &Small, dtype: DType) -> Resu
     let file = tempfile::NamedTempFile::new().map_err(Error::io("temporary file"))?;
     std::fs::write(file.path(), &bytes).map_err(Error::io(file.path()))?;
     let gguf = GgufFile::from_vec(bytes).map_err(Error::engine(case))?;
-    let tokens = tokens(TOKEN_SEED, N_TOKENS);
-    let sizes = [512, SHORT, 1];
-    let mut theirs = Vec::new();
-    for n_ubatch in sizes {
-        theirs.push(reference(checkout, file.path(), n_ubatch)?);
-    }
-    let spread = nmse(&theirs[0], &theirs[1]).max(nmse(&theirs[0], &theirs[2]));
+    let (theirs, spread) = reference(checkout, file.path(), small)?;
     let mut rows = Vec::new();
-    for (theirs, n_ubatch) in theirs.iter().zip(sizes) {
-        let error = nmse(theirs, &ours(case, &gguf, n_ubatch, &tokens)?);
+    for (theirs, n_ubatch) in theirs.iter().zip(small.ubatches()) {
+        let error = nmse(theirs, &ours_of(case, small, &gguf, *n_ubatch)?);
         let note = format!("NMSE {error:.1e} <= {:.1e}, spread {spread:.1e}", bound(spread));
         let name = format!("{case} ubatch {n_ubatch}");
         rows.push(Row::judged("architectures", name, error <= bound(spread), note));
@@ -213,7 +256,10 @@ fn toys(
             };
             Ok(nmse(&reference_of(checkout, &path, n_ubatch, &tokens)?, &ours))
         };
-        let distance = distance_at(512)?.max(distance_at(1)?);
+        // Where tokens see later ones, one ubatch holds all of them.
+        let is_whole =
+            engine::load(&name, &gguf, &CpuDevice::default()).is_ok_and(|model| model.remembers_nothing());
+        let distance = if is_whole { distance_at(512)? } else { distance_at(512)?.max(distance_at(1)?) };
         found.insert(name, ToyGolden { arch, distance });
     }
     Ok(found)
@@ -242,8 +288,9 @@ pub fn record(checkout: &Checkout, date: &str) -> Result<(), Error> {
     let (standing, standing_values) = Index::read().unwrap_or_default();
     let mut refused = Vec::new();
     for (case, small, dtype) in cases() {
-        if let Some((golden, recorded)) = recorded(&standing, &standing_values, &case)
-            && format!("{:016x}", fnv1a(&small.gguf(dtype, WEIGHT_SEED)?)) == golden.model_hash
+        let model_hash = format!("{:016x}", fnv1a(&small.gguf(dtype, WEIGHT_SEED)?));
+        if let Some((golden, recorded)) = recorded(&standing, &standing_values, &case, small)
+            && golden.model_hash == model_hash
         {
             index.small.push(SmallGolden { offset: values.len(), ..golden.clone() });
             values.extend_from_slice(recorded);
@@ -285,13 +332,12 @@ fn answers(
     let bytes = small.gguf(dtype, WEIGHT_SEED)?;
     let file = tempfile::NamedTempFile::new().map_err(Error::io("temporary file"))?;
     std::fs::write(file.path(), &bytes).map_err(Error::io(file.path()))?;
-    let whole = reference(checkout, file.path(), 512)?;
-    let short = nmse(&whole, &reference(checkout, file.path(), SHORT)?);
-    let spread = short.max(nmse(&whole, &reference(checkout, file.path(), 1)?));
+    let (theirs, spread) = reference(checkout, file.path(), small)?;
+    let whole = &theirs[0];
     let model_hash = format!("{:016x}", fnv1a(&bytes));
     let gguf = GgufFile::from_vec(bytes).map_err(Error::engine(case))?;
-    let distance = nmse(&whole, &ours(case, &gguf, 512, &tokens(TOKEN_SEED, N_TOKENS))?);
-    let recorded = whole[whole.len() - N_RECORDED * N_VOCAB..].to_vec();
+    let distance = nmse(whole, &ours_of(case, small, &gguf, 512)?);
+    let recorded = whole[whole.len() - small.n_recorded() * small.width()..].to_vec();
     let mut unproved = Vec::new();
     if dtype == DType::F32 {
         for (part, error) in without(case, small, &recorded)? {
@@ -313,21 +359,20 @@ fn distance(small: &Small, recorded: &[f32], ours: &[f32]) -> f64 {
     }
     let square = |(a, b): (&f32, &f32)| (f64::from(*a) - f64::from(*b)).powi(2);
     let error = |(a, b): (&[f32], &[f32])| a.iter().zip(b).map(square).sum::<f64>();
-    let errors = recorded.chunks(N_VOCAB).zip(ours.chunks(N_VOCAB)).map(error);
+    let width = small.width();
+    let errors = recorded.chunks(width).zip(ours.chunks(width)).map(error);
     let worst = errors.enumerate().max_by(|a, b| a.1.total_cmp(&b.1)).map_or(0, |(at, _)| at);
-    let without_worst =
-        |logits: &[f32]| [&logits[..worst * N_VOCAB], &logits[(worst + 1) * N_VOCAB..]].concat();
+    let without_worst = |logits: &[f32]| [&logits[..worst * width], &logits[(worst + 1) * width..]].concat();
     nmse(&without_worst(recorded), &without_worst(ours))
 }
 
 /// For each part of a small model, how far the model without it is from what was recorded of the whole one.
 fn without(case: &str, small: &Small, recorded: &[f32]) -> Result<Vec<(&'static str, f64)>, Error> {
-    let tokens = tokens(TOKEN_SEED, N_TOKENS);
     let mut found = Vec::new();
     for part in small.parts() {
         let bytes = small.gguf_without(part, DType::F32, WEIGHT_SEED)?;
         let gguf = GgufFile::from_vec(bytes).map_err(Error::engine(case))?;
-        let ours = ours(case, &gguf, 512, &tokens)?;
+        let ours = ours_of(case, small, &gguf, 512)?;
         found.push((part, distance(small, recorded, &ours)));
     }
     Ok(found)
@@ -339,10 +384,9 @@ fn without(case: &str, small: &Small, recorded: &[f32]) -> Result<Vec<(&'static 
 /// Goldens that cannot be read, or an engine that refuses.
 pub fn replay() -> Result<Vec<Row>, Error> {
     let (index, values) = Index::read()?;
-    let tokens = tokens(TOKEN_SEED, N_TOKENS);
     let mut rows = Vec::new();
     for (case, small, dtype) in cases() {
-        let Some((golden, recorded)) = recorded(&index, &values, &case) else {
+        let Some((golden, recorded)) = recorded(&index, &values, &case, small) else {
             rows.push(Row::new("architectures", case, Verdict::Skipped("not recorded".to_owned()), ""));
             continue;
         };
@@ -353,8 +397,8 @@ pub fn replay() -> Result<Vec<Row>, Error> {
             continue;
         }
         let gguf = GgufFile::from_vec(bytes).map_err(Error::engine(&case))?;
-        for n_ubatch in [512, SHORT] {
-            let ours = ours(&case, &gguf, n_ubatch, &tokens)?;
+        for n_ubatch in small.replayed_ubatches() {
+            let ours = ours_of(&case, small, &gguf, *n_ubatch)?;
             let error = distance(small, recorded, &ours);
             let bound = bound(golden.spread);
             let note = format!("NMSE {error:.1e} <= {bound:.1e}, spread {:.1e}", golden.spread);
@@ -373,7 +417,7 @@ pub fn knock_outs() -> Result<Vec<Row>, Error> {
     let (index, values) = Index::read()?;
     let mut rows = Vec::new();
     for (case, small, _) in cases().filter(|(_, _, dtype)| *dtype == DType::F32) {
-        let Some((golden, recorded)) = recorded(&index, &values, &case) else { continue };
+        let Some((golden, recorded)) = recorded(&index, &values, &case, small) else { continue };
         for (part, error) in without(&case, small, recorded)? {
             let shows = error > bound(golden.spread);
             let known = golden.unproved.iter().any(|name| name == part);
@@ -390,9 +434,14 @@ pub fn knock_outs() -> Result<Vec<Row>, Error> {
     Ok(rows)
 }
 
-fn recorded<'a>(index: &'a Index, values: &'a [f32], case: &str) -> Option<(&'a SmallGolden, &'a [f32])> {
+fn recorded<'a>(
+    index: &'a Index,
+    values: &'a [f32],
+    case: &str,
+    small: &Small,
+) -> Option<(&'a SmallGolden, &'a [f32])> {
     let golden = index.of_case(case)?;
-    Some((golden, values.get(golden.offset..golden.offset + N_RECORDED * N_VOCAB)?))
+    Some((golden, values.get(golden.offset..golden.offset + small.n_recorded() * small.width())?))
 }
 
 /// docs/architectures.md: one row for each architecture of the code's table.

@@ -12,6 +12,7 @@ pub mod cache_types;
 pub mod checkout;
 mod commands;
 pub mod convert;
+pub mod encoders;
 pub mod engine;
 mod error;
 pub mod gemma;

@@ -8,9 +8,11 @@ mod table;
 
 use std::collections::BTreeSet;
 
+use quipu_decoder::Pooling;
 use quipu_gguf::{Array, GgufWriter, Value as GgufValue};
 use quipu_quant::{DType, quantize_row};
 
+use crate::encoders::Seen;
 use crate::error::Error;
 use quipu_testing::{SplitMix, fnv1a};
 pub use recipe::Small;
@@ -69,6 +71,28 @@ impl Small {
     /// Whether tokens choose experts.
     pub fn has_experts(&self) -> bool {
         self.keys.iter().any(|key| key.name == "expert_count")
+    }
+
+    /// Elements of what is compared, for each row.
+    pub fn width(&self) -> usize {
+        match self.seen {
+            Seen::Logits | Seen::LogitsAtOnce | Seen::Decoder => N_VOCAB,
+            Seen::Pooled(Pooling::Rank) => self.n_labels(),
+            Seen::Rows | Seen::Pooled(_) => N_HEAD * self.head_size,
+        }
+    }
+
+    /// One ubatch must hold all tokens.
+    pub fn is_whole(&self) -> bool {
+        self.seen != Seen::Logits
+    }
+
+    fn n_labels(&self) -> usize {
+        let labels = self.keys.iter().find_map(|key| match key.value {
+            Value::S(labels) => Some(labels.len()),
+            _ => None,
+        });
+        labels.unwrap_or(1)
     }
 
     /// What can be taken out.
@@ -142,6 +166,8 @@ impl Small {
                     Value::B(value) => GgufValue::Bool(value),
                     Value::A(values) => GgufValue::Array(Array::U32(values.to_vec())),
                     Value::N(values) => GgufValue::Array(Array::F32(values.to_vec())),
+                    Value::T(text) => GgufValue::from(text),
+                    Value::S(texts) => GgufValue::Array(Array::String(texts.iter().copied().collect())),
                 },
             );
         }
@@ -166,18 +192,35 @@ impl Small {
     /// The tensors of a word.
     fn push(&self, word: &str, il: Option<usize>, tensors: &mut Vec<Tensor>) {
         let (word, has_bias) = word.strip_suffix('+').map_or((word, false), |word| (word, true));
+        let (half, word) = word.split_once('/').unwrap_or(("", word));
+        let half = if half.is_empty() { String::new() } else { format!("{half}.") };
         let (word, is_whole) = word.strip_prefix('!').map_or((word, false), |word| (word, true));
         let (base, shape) = word.split_once(':').unwrap_or((word, shape(word)));
         let ne: Vec<usize> = shape.split(',').map(|dim| self.dim(dim)).collect();
-        let layer = il.map_or_else(String::new, |il| format!("blk.{il}."));
+        let layer = il.map_or_else(String::new, |il| format!("{half}blk.{il}."));
         let suffix = if is_whole || base.contains('.') { "" } else { ".weight" };
-        let (content, part) = self.content(base, &ne);
+        let (mut content, part) = self.content(base, &ne);
+        if let ("queries" | "keys", Content::Around(_, spread), false) = (part, &mut content, half.is_empty())
+        {
+            // Their scores are not scaled.
+            *spread *= 0.35;
+        }
         let (n, n_dims) = (*ne.last().unwrap_or(&1), ne.len());
         let of_experts = ne.get(1..).unwrap_or_default().to_vec();
         // Rows of less than a block cannot be quantised.
         let has_blocks = ne[0].is_multiple_of(32);
-        let is_float =
-            ["norm", "_gate_inp", "conv1d", "shortconv.conv", "ssm_a", "ssm_d", "_lerp", "time_mix_first"];
+        let is_float = [
+            "norm",
+            "_gate_inp",
+            "conv1d",
+            "shortconv.conv",
+            "ssm_a",
+            "ssm_d",
+            "_lerp",
+            "time_mix_first",
+            "token_types",
+            "attn_rel_b",
+        ];
         let is_float = base != "ssm_dt" && is_float.iter().any(|part| base.contains(part));
         let is_matrix = ne.len() > 1 && has_blocks && !is_float;
         tensors.push(Tensor { name: format!("{layer}{base}{suffix}"), ne, is_matrix, content, part });
@@ -223,6 +266,14 @@ impl Small {
             "attn_sinks" => (Content::Around(0.0, 1.0), "scores without values"),
             "attn_gate" => (matrix(2.0), "gate of attention"),
             "position_embd" => (Content::Around(0.0, 0.5), "positions"),
+            "token_types" => (Content::Around(0.0, 0.5), "kinds of tokens"),
+            "attn_rel_b" => (Content::Around(0.0, 1.0), "biases by distance"),
+            "cross_attn_q" => (matrix(2.0), "queries"),
+            "cross_attn_k" => (matrix(2.0), "keys"),
+            "attn_o" => (matrix(1.0), "attention"),
+            "cross_attn_o" => (matrix(1.0), "attention over the encoder"),
+            "cls" => (matrix(1.0), "head"),
+            "dense_2" | "dense_3" => (matrix(1.0), "matrices behind pooled rows"),
             "token_embd_norm" => (Content::Around(1.0, 0.2), "norm of embeddings"),
             "output" => (matrix(4.0), ""),
             "attn_q" => (matrix(2.0), "queries"),
@@ -274,7 +325,12 @@ fn shape(base: &str) -> &'static str {
         "attn_k" | "attn_v" => "E,K",
         "attn_qkv" => "E,P",
         "attn_sinks" => "H",
-        "attn_output" => "Q,E",
+        "attn_output" | "attn_o" | "cross_attn_o" => "Q,E",
+        "cross_attn_q" => "E,Q",
+        "cross_attn_k" | "cross_attn_v" => "E,K",
+        "token_types" => "E,2",
+        "attn_rel_b" => "H,32",
+        "cls" => "E,E",
         "attn_q_norm" | "attn_k_norm" => "D",
         "attn_sub_norm" => "Q",
         "ffn_sub_norm" => "F",

@@ -1,7 +1,9 @@
 //! One line for each small model.
 
-use super::recipe::Value::{A, B, F, N, U};
+use super::recipe::Value::{A, B, F, N, S, T, U};
 use super::recipe::{Key, Small, key, live, small};
+use crate::encoders::Seen::{Decoder, LogitsAtOnce, Pooled, Rows};
+use quipu_decoder::Pooling::{Cls, Last, Mean, Rank};
 
 const ATTN: &str = "attn_norm attn_q attn_k attn_v attn_output";
 const ATTN_BIASED: &str = "attn_norm+ attn_q+ attn_k+ attn_v+ attn_output+";
@@ -20,6 +22,29 @@ const SHARED: &str = "ffn_gate_shexp ffn_up_shexp ffn_down_shexp";
 const CHOICE: &str = "exp_probs_b.bias";
 const BIASED_TOP: &str = "output_norm+ output";
 const TIED: &str = "output_norm";
+
+/// Layers of BERT and its kin: norms behind every sum.
+const SUMS: &str = "attn_output_norm+ layer_output_norm+";
+const POST_ATTN: &str = "attn_q+ attn_k+ attn_v+ attn_output+";
+const POST_FFN: &str = "ffn_up+ ffn_down+";
+const BERT_TOP: &str = "token_types token_embd_norm+";
+const TYPED: &[Key] = &[key("!tokenizer.ggml.token_type_count", U(2))];
+const LABELLED: &[Key] = &[
+    key("!tokenizer.ggml.token_type_count", U(2)),
+    key("classifier.output_labels", S(&["no", "perhaps", "yes"])),
+];
+const BOTH_SIDES: &[Key] = &[
+    live("attention.sliding_window", U(16), U(400)),
+    live("rope.freq_base_swa", F(1e2), F(1e4)),
+    key("attention.sliding_window_pattern", U(3)),
+];
+const T5_KEYS: &[Key] = &[key("attention.relative_buckets_count", U(32))];
+const ENC: &str = "enc/attn_norm enc/attn_q enc/attn_k enc/attn_v enc/attn_o enc/ffn_norm";
+const DEC: &str = "dec/attn_norm dec/attn_q dec/attn_k dec/attn_v dec/attn_o dec/cross_attn_norm dec/cross_attn_q \
+                   dec/cross_attn_k dec/cross_attn_v dec/cross_attn_o dec/ffn_norm";
+const ENC_GATED: &str = "enc/ffn_gate enc/ffn_up enc/ffn_down";
+const DEC_GATED: &str = "dec/ffn_gate dec/ffn_up dec/ffn_down";
+const T5_NORMS: &str = "!enc.output_norm.weight !dec.output_norm.weight";
 
 const MOE: &[Key] = &[key("expert_count", U(8)), key("expert_used_count", U(3))];
 const MOE_FF: &[Key] =
@@ -825,6 +850,142 @@ pub const SMALL: &[Small] = &[
         .top("output")
         .keys(&[live("logit_scale", F(0.5), F(1.0))]),
     small("xverse", &[ATTN, GATED]),
+    small("bert", &[POST_ATTN, SUMS, POST_FFN])
+        .still()
+        .top("token_types position_embd token_embd_norm+")
+        .keys(TYPED)
+        .seen(Rows),
+    small("bert", &[FUSED_QKV, SUMS, POST_FFN])
+        .named("bert-mean")
+        .still()
+        .ungrouped()
+        .top("token_types position_embd token_embd_norm+")
+        .keys(TYPED)
+        .seen(Pooled(Mean)),
+    small("bert", &[POST_ATTN, SUMS, POST_FFN])
+        .named("bert-cls")
+        .still()
+        .top("position_embd token_embd_norm+")
+        .keys(TYPED)
+        .seen(Pooled(Cls)),
+    small("bert", &[POST_ATTN, SUMS, POST_FFN])
+        .named("bert-last")
+        .still()
+        .top("position_embd token_embd_norm+")
+        .keys(TYPED)
+        .seen(Pooled(Last)),
+    small("bert", &[POST_ATTN, SUMS, POST_FFN])
+        .named("bert-rank")
+        .still()
+        .top(BERT_RANK_TOP)
+        .keys(LABELLED)
+        .seen(Pooled(Rank)),
+    small("dream", &[QKV_BIASED, GATED]).seen(LogitsAtOnce),
+    small("eurobert", &[ATTN, GATED]).top(TIED).seen(Rows),
+    small("gemma-embedding", GEMMA).layers(4).embeddings(0.088).top(TIED).keys(BOTH_SIDES).seen(Rows),
+    small("gemma-embedding", GEMMA)
+        .named("gemma-embedding-dense")
+        .embeddings(0.088)
+        .top("output_norm dense_2:E,256 dense_3:256,E")
+        .keys(&[
+            key("attention.sliding_window", U(16)),
+            key("dense_2_feat_in", U(128)),
+            key("dense_2_feat_out", U(256)),
+            key("dense_3_feat_in", U(256)),
+            key("dense_3_feat_out", U(128)),
+        ])
+        .seen(Pooled(Mean)),
+    small(
+        "jina-bert-v2",
+        &[POST_ATTN, SUMS, "attn_q_norm:Q+ attn_k_norm:K+ attn_norm_2+ ffn_up:E,2F ffn_down+"],
+    )
+    .still()
+    .ungrouped()
+    .top(BERT_TOP)
+    .keys(TYPED)
+    .seen(Rows),
+    small("jina-bert-v2", &[POST_ATTN, SUMS, "ffn_gate ffn_up ffn_down+"])
+        .named("jina-bert-v2-rank")
+        .still()
+        .top("token_types token_embd_norm+ cls:E,1+")
+        .keys(TYPED)
+        .seen(Pooled(Rank)),
+    small("jina-bert-v2", &[POST_ATTN, SUMS, POST_FFN])
+        .named("jina-bert-v2-gelu")
+        .still()
+        .top(BERT_TOP)
+        .keys(TYPED)
+        .seen(Rows),
+    small("jina-bert-v3", &[POST_ATTN, SUMS, POST_FFN]).top(BERT_TOP).keys(TYPED).seen(Rows),
+    small("llada", &[ATTN, GATED]).seen(LogitsAtOnce),
+    small("llada-moe", &[ATTN, HEAD_NORMS, EXPERTS]).keys(MOE_FF).seen(LogitsAtOnce),
+    small("llama-embed", &[ATTN, GATED])
+        .top("output_norm rope_freqs")
+        .keys(&[live("attention.causal", B(false), B(true))])
+        .seen(Rows),
+    small("modern-bert", &["attn_norm", FUSED_QKV_BARE, "ffn_norm ffn_up:E,2F ffn_down"])
+        .layers(4)
+        .ungrouped()
+        .special(&[(0, &[FUSED_QKV_BARE, "ffn_norm ffn_up:E,2F ffn_down"])])
+        .top("token_embd_norm output_norm")
+        .keys(BOTH_SIDES)
+        .seen(Rows),
+    small("modern-bert", &["attn_norm", FUSED_QKV_BARE, "ffn_norm ffn_up:E,2F ffn_down"])
+        .named("modern-bert-rank")
+        .ungrouped()
+        .top("token_embd_norm output_norm cls !cls.norm.weight !cls.output.weight:E,3 !cls.output.bias:3")
+        .keys(&[
+            live("hidden_activation", T("silu"), T("gelu")),
+            key("classifier.output_labels", S(&["no", "perhaps", "yes"])),
+        ])
+        .seen(Pooled(Rank)),
+    small("neo-bert", &["attn_norm", FUSED_QKV_BARE, "ffn_norm ffn_up:E,2F ffn_down"])
+        .top("!enc.output_norm.weight")
+        .seen(Rows),
+    small("nomic-bert", &[BARE_ATTN, SUMS, BARE_GATED]).top(BERT_TOP).keys(TYPED).seen(Rows),
+    small("nomic-bert-moe", &[POST_ATTN, SUMS, POST_FFN])
+        .wide_experts()
+        .special(&[(1, &[POST_ATTN, SUMS, "ffn_gate_inp ffn_up_exps ffn_down_exps"])])
+        .top(BERT_TOP)
+        .keys(&[
+            key("!tokenizer.ggml.token_type_count", U(2)),
+            key("expert_count", U(8)),
+            key("expert_used_count", U(3)),
+            key("moe_every_n_layers", U(2)),
+        ])
+        .seen(Rows),
+    small("rnd1", &[ATTN, HEAD_NORMS, EXPERTS]).top(TIED).keys(MOE_FF).seen(LogitsAtOnce),
+    small("t5", &[ENC, ENC_GATED, DEC, DEC_GATED])
+        .still()
+        .ungrouped()
+        .special(&[(0, &["enc/attn_rel_b dec/attn_rel_b", ENC, ENC_GATED, DEC, DEC_GATED])])
+        .top("!enc.output_norm.weight !dec.output_norm.weight output")
+        .keys(T5_KEYS)
+        .seen(Decoder),
+    small("t5", &[ENC, "enc/ffn_up enc/ffn_down", DEC, "dec/ffn_up dec/ffn_down"])
+        .named("t5-relu")
+        .still()
+        .ungrouped()
+        .special(&[(
+            0,
+            &[
+                "enc/attn_rel_b dec/attn_rel_b",
+                ENC,
+                "enc/ffn_up enc/ffn_down",
+                DEC,
+                "dec/ffn_up dec/ffn_down",
+            ],
+        )])
+        .top(T5_NORMS)
+        .keys(T5_KEYS)
+        .seen(Decoder),
+    small("t5encoder", &[ENC, ENC_GATED])
+        .still()
+        .ungrouped()
+        .special(&[(0, &["enc/attn_rel_b", ENC, ENC_GATED])])
+        .top("!enc.output_norm.weight")
+        .keys(T5_KEYS)
+        .seen(Rows),
 ];
 
 /// Mamba: 256 channels, states of 16, steps of rank 32.
@@ -862,6 +1023,12 @@ const RWKV6QWEN2: &str = "time_mix_w1:E,160 time_mix_w2:32,E,5 time_mix_lerp_x t
 const RWKV7: &str = "time_mix_w0 time_mix_w1:E,32 time_mix_w2:32,E time_mix_a0 time_mix_a1:E,32 time_mix_a2:32,E \
                      time_mix_v0 time_mix_v1:E,32 time_mix_v2:32,E time_mix_k_k time_mix_k_a time_mix_r_k \
                      time_mix_key:E,E time_mix_value:E,E time_mix_receptance:E,E time_mix_output:E,E";
+
+const FUSED_QKV: &str = "attn_qkv+ attn_output+";
+const FUSED_QKV_BARE: &str = "attn_qkv attn_output";
+const BERT_RANK_TOP: &str =
+    "token_types position_embd token_embd_norm+ cls+ !cls.output.weight:E,3 !cls.output.bias:3";
+const GEMMA: &[&str] = &[ATTN, HEAD_NORMS, "post_attention_norm", GATED, "post_ffw_norm"];
 
 const MERGED: &str = "ffn_norm ffn_gate_inp ffn_gate_up_exps ffn_down_exps";
 const SCALES: &str = "!attn_q.scale:1 !attn_k.scale:1 !attn_v.scale:1 !attn_output.scale:1 !ffn_gate.scale:1 !ffn_up.scale:1 !ffn_down.scale:1";

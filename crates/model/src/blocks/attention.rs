@@ -93,6 +93,7 @@ pub(crate) enum Values {
 
 /// What an architecture's attention has. The default is what most have.
 #[derive(Clone, Debug)]
+#[allow(clippy::struct_excessive_bools)] // independent answers of an architecture
 pub(crate) struct AttentionSpec {
     pub projections: Projections,
     /// What stands before the names of its matrices.

@@ -16,6 +16,7 @@ use crate::weight::Weight;
 
 /// What an architecture's head is. The default is BERT's.
 #[derive(Clone, Copy, Debug)]
+#[allow(clippy::struct_excessive_bools)] // independent answers of an architecture
 pub(crate) struct HeadSpec {
     /// Which row of a text is scored.
     pub rank_by: Pooling,

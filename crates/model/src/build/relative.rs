@@ -154,13 +154,12 @@ impl GraphInput for InputBuckets {
     ) -> Result<(), MemoryError> {
         let (n_buckets, both_ways) = (self.n_buckets as i64, self.is_encoder);
         let class = |of: Pos, from: Pos| bucket(of, from, n_buckets, both_ways);
-        match source.memory.kv(KvPart::Full).filter(|_| !both_ways) {
-            Some(cache) => cache.fill_buckets(source.ubatch, self.n_kv, class, &mut self.values),
-            None => {
-                let pos = &source.ubatch.pos;
-                self.values.clear();
-                self.values.extend(pos.iter().flat_map(|from| pos.iter().map(move |of| class(*of, *from))));
-            }
+        if let Some(cache) = source.memory.kv(KvPart::Full).filter(|_| !both_ways) {
+            cache.fill_buckets(source.ubatch, self.n_kv, class, &mut self.values);
+        } else {
+            let pos = &source.ubatch.pos;
+            self.values.clear();
+            self.values.extend(pos.iter().flat_map(|from| pos.iter().map(move |of| class(*of, *from))));
         }
         write_input(graph, self.buckets, &self.values, buffers)
     }

@@ -120,20 +120,25 @@ fn ours(case: &str, gguf: &GgufFile, n_ubatch: usize, tokens: &[u32]) -> Result<
     Ok(engine::logits(case, gguf, tokens, n_ubatch, TapOptions::default())?.logits)
 }
 
-/// Compares every small model with a checkout, at three ubatches, and the reference's toys.
+/// Compares every small model with a checkout, at three ubatches, and the reference's toys; or those of architectures whose names begin so.
 ///
 /// # Errors
 /// A probe failed. What this workspace refuses is a row.
-pub fn audit(checkout: &Checkout, progress: &mut dyn FnMut(&str)) -> Result<Vec<Row>, Error> {
+pub fn audit(
+    checkout: &Checkout,
+    only: Option<&str>,
+    progress: &mut dyn FnMut(&str),
+) -> Result<Vec<Row>, Error> {
+    let wanted = |arch: &str| only.is_none_or(|only| arch.starts_with(only));
     let mut rows = Vec::new();
-    for (case, small, dtype) in cases() {
+    for (case, small, dtype) in cases().filter(|(_, small, _)| wanted(small.arch)) {
         progress(&case);
         rows.extend(match compare(checkout, &case, small, dtype) {
             Ok(rows) => rows,
             Err(error) => vec![Row::judged("architectures", &case, false, error.to_string())],
         });
     }
-    for (name, toy) in toys(checkout, progress)? {
+    for (name, toy) in toys(checkout, &wanted, progress)? {
         let note = format!("NMSE {:.1e} <= {FLOOR:.1e}", toy.distance);
         rows.push(Row::judged("the reference's toys", name, toy.distance <= FLOOR, note));
     }
@@ -163,7 +168,11 @@ fn compare(checkout: &Checkout, case: &str, small: &Small, dtype: DType) -> Resu
 }
 
 /// Writes the reference's toys with its own program and compares those whose architecture there is here.
-fn toys(checkout: &Checkout, progress: &mut dyn FnMut(&str)) -> Result<BTreeMap<String, ToyGolden>, Error> {
+fn toys(
+    checkout: &Checkout,
+    wanted: &dyn Fn(&str) -> bool,
+    progress: &mut dyn FnMut(&str),
+) -> Result<BTreeMap<String, ToyGolden>, Error> {
     let mut found = BTreeMap::new();
     let program = checkout.programs().join("test-llama-archs");
     if !program.is_file() {
@@ -181,7 +190,7 @@ fn toys(checkout: &Checkout, progress: &mut dyn FnMut(&str)) -> Result<BTreeMap<
         let name = path.file_stem().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
         let gguf = GgufFile::open(&path).map_err(Error::engine(&name))?;
         let arch = gguf.metadata().str("general.architecture").map_err(Error::engine(&name))?.to_owned();
-        if !ARCHITECTURES.contains(&arch.as_str()) {
+        if !ARCHITECTURES.contains(&arch.as_str()) || !wanted(&arch) {
             continue;
         }
         progress(&name);
@@ -201,12 +210,13 @@ fn toys(checkout: &Checkout, progress: &mut dyn FnMut(&str)) -> Result<BTreeMap<
     Ok(found)
 }
 
-/// Records goldens from a checkout.
+/// Records goldens from a checkout; with `only_new` those that are not recorded yet, behind the others.
 ///
 /// # Errors
 /// A file could not be written; or models that one of the engines refuses, after all others were recorded.
-pub fn record(checkout: &Checkout, date: &str) -> Result<(), Error> {
-    let mut values: Vec<f32> = Vec::new();
+pub fn record(checkout: &Checkout, date: &str, only_new: bool) -> Result<(), Error> {
+    let (known, mut values) = if only_new { Index::read()? } else { (Index::default(), Vec::new()) };
+    let provenance = known.provenance.clone();
     let what = format!("logits of the last {N_RECORDED} of {N_TOKENS} positions, ubatch 512, repack off");
     let mut index = Index {
         provenance: BTreeMap::from([
@@ -218,10 +228,16 @@ pub fn record(checkout: &Checkout, date: &str) -> Result<(), Error> {
             ("date".to_owned(), date.to_owned()),
             ("what".to_owned(), what),
         ]),
-        ..Index::default()
+        ..known
     };
+    if only_new {
+        index.provenance = provenance;
+    }
     let mut refused = Vec::new();
     for (case, small, dtype) in cases() {
+        if index.of_case(&case).is_some() {
+            continue;
+        }
         match answers(checkout, &case, small, dtype) {
             Ok((golden, recorded)) => {
                 index.small.push(SmallGolden { offset: values.len(), ..golden });
@@ -230,7 +246,8 @@ pub fn record(checkout: &Checkout, date: &str) -> Result<(), Error> {
             Err(error) => refused.push(format!("{case}: {error}")),
         }
     }
-    index.toys = toys(checkout, &mut |_| ())?;
+    let known: Vec<String> = index.toys.values().map(|toy| toy.arch.clone()).collect();
+    index.toys.extend(toys(checkout, &|arch| !known.iter().any(|known| known == arch), &mut |_| ())?);
     let dir = Index::folder();
     std::fs::create_dir_all(&dir).map_err(Error::io(&dir))?;
     write_json(&dir.join("index.json"), &index)?;

@@ -32,6 +32,15 @@ pub(crate) struct Args {
     /// Record the goldens anew from the checkout instead of auditing; the value is the date to note.
     #[arg(long, value_name = "DATE")]
     record: Option<String>,
+    /// With --record and module architectures: leave what is recorded as it is and add what is not.
+    #[arg(long, requires = "record")]
+    only_new: bool,
+    /// Of module architectures only those whose names begin so.
+    #[arg(long, value_name = "NAME")]
+    architecture: Option<String>,
+    /// Cases of each kind in module memory.
+    #[arg(long, value_name = "N", default_value_t = memory::N_CASES)]
+    cases: usize,
 }
 
 const MODULES: [&str; 14] = [
@@ -74,7 +83,7 @@ pub(crate) fn run(args: &Args) -> Result<(), String> {
             Some("verdicts") => verdicts::record(checkout, date),
             Some("tokenizer") => tokenizer::record(checkout, date),
             Some("memory") => memory::record(checkout),
-            Some("architectures") => architectures::record(checkout, date),
+            Some("architectures") => architectures::record(checkout, date, args.only_new),
             module => goldens::record(checkout, date, module),
         }
         .map_err(text);
@@ -120,7 +129,7 @@ pub(crate) fn run(args: &Args) -> Result<(), String> {
         report.rows.extend(alloc::planner(checkout).map_err(text)?);
     }
     if wanted("memory") {
-        report.rows.extend(memory::audit(checkout).map_err(text)?);
+        report.rows.extend(memory::audit(checkout, args.cases).map_err(text)?);
         if let Some(checkout) = checkout {
             report.rows.extend(state_files::audit(checkout).map_err(text)?);
         }
@@ -140,11 +149,14 @@ pub(crate) fn run(args: &Args) -> Result<(), String> {
     if wanted("architectures") {
         report.rows.extend(match checkout {
             Some(checkout) => {
-                architectures::audit(checkout, &mut |case| eprintln!("{case}")).map_err(text)?
+                let only = args.architecture.as_deref();
+                architectures::audit(checkout, only, &mut |case| eprintln!("{case}")).map_err(text)?
             }
             None => architectures::replay().map_err(text)?,
         });
-        report.rows.extend(architectures::knock_outs().map_err(text)?);
+        if args.architecture.is_none() {
+            report.rows.extend(architectures::knock_outs().map_err(text)?);
+        }
     }
     if wanted("nodes") {
         report.rows.extend(match checkout {

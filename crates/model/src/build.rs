@@ -5,9 +5,7 @@
 use std::collections::HashMap;
 
 use quipu_graph::{DType, Graph, TensorId};
-use quipu_kv_cache::{
-    AttentionGraph, AttentionKind, GraphInput, KvPart, Memory, RecurrentGraph, StatePart,
-};
+use quipu_kv_cache::{AttentionGraph, AttentionKind, GraphInput, KvPart, Memory, RecurrentGraph, StatePart};
 
 use crate::error::Error;
 use crate::graph::{BuiltGraph, GraphKind, GraphOutputs, GraphParams};
@@ -83,7 +81,19 @@ impl<'a> Builder<'a> {
             out_ids = Some(ids);
         }
         let leafs = HashMap::new();
-        Ok(Builder { graph, hparams, params, attn, recurrent, inputs, embd, pos, out_ids, leafs, temperature: None })
+        Ok(Builder {
+            graph,
+            hparams,
+            params,
+            attn,
+            recurrent,
+            inputs,
+            embd,
+            pos,
+            out_ids,
+            leafs,
+            temperature: None,
+        })
     }
 
     /// Closes the graph over the final normalised rows and the logits.

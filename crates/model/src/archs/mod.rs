@@ -69,7 +69,10 @@ mod qwen;
 mod qwen2;
 mod qwen2moe;
 mod qwen3;
+mod qwen35;
+mod qwen35moe;
 mod qwen3moe;
+mod qwen3next;
 mod refact;
 mod rwkv6;
 mod rwkv6qwen2;
@@ -104,7 +107,7 @@ pub(crate) struct Architecture {
 }
 
 /// The architectures this crate runs.
-const TABLE: [Architecture; 81] = [
+const TABLE: [Architecture; 84] = [
     apertus::ARCH,
     arcee::ARCH,
     arctic::ARCH,
@@ -174,7 +177,10 @@ const TABLE: [Architecture; 81] = [
     qwen2::ARCH,
     qwen2moe::ARCH,
     qwen3::ARCH,
+    qwen35::ARCH,
+    qwen35moe::ARCH,
     qwen3moe::ARCH,
+    qwen3next::ARCH,
     refact::ARCH,
     rwkv6::ARCH,
     rwkv6qwen2::ARCH,

@@ -6,8 +6,10 @@
 
 mod attention;
 mod decoder;
+mod delta_net;
 mod embeddings;
 mod ffn;
+mod gated_attention;
 mod layer;
 mod linear;
 mod mamba;
@@ -34,8 +36,10 @@ use crate::memory::LayerMemory;
 
 pub(crate) use attention::{Attention, AttentionSpec, Projections, QkNorm, Scale};
 pub(crate) use decoder::{Decoder, Factors, MoeLayers, Norms};
+pub(crate) use delta_net::{DeltaNet, DeltaNetKind};
 pub(crate) use embeddings::{Embeddings, Output, OutputSpec, Tied};
 pub(crate) use ffn::{Activation, Ffn, FfnSpec, Gate, Scales};
+pub(crate) use gated_attention::GatedAttention;
 pub(crate) use layer::{Layer, Residual};
 pub(crate) use linear::{Bias, Linear};
 pub(crate) use mamba::{Conv, Mamba, columns, parts, scan};
@@ -46,7 +50,7 @@ pub(crate) use norm::Norm;
 pub(crate) use rope::{KeyRotation, Rope, RopeFactors};
 pub(crate) use rwkv::{ChannelMix, Feed, Rwkv, RwkvLayer, TimeMix};
 pub(crate) use short_conv::ShortConv;
-pub(crate) use single::{Single, Singles};
+pub(crate) use single::Singles;
 pub(crate) use time_mix6::TimeMix6;
 pub(crate) use time_mix7::TimeMix7;
 pub(crate) use transformer::Transformer;

@@ -43,6 +43,9 @@ pub(crate) struct Args {
     /// Record the goldens anew from the checkout instead of auditing; the value is the date to note.
     #[arg(long, value_name = "DATE")]
     record: Option<String>,
+    /// Cases of each kind in module memory.
+    #[arg(long, value_name = "N", default_value_t = memory::N_CASES)]
+    cases: usize,
 }
 
 const MODULES: [&str; 16] = [
@@ -143,7 +146,7 @@ pub(crate) fn run(args: &Args) -> Result<(), String> {
         report.rows.extend(alloc::planner(checkout).map_err(text)?);
     }
     if wanted("memory") {
-        report.rows.extend(memory::audit(checkout).map_err(text)?);
+        report.rows.extend(memory::audit(checkout, args.cases).map_err(text)?);
         if let Some(checkout) = checkout {
             report.rows.extend(state_files::audit(checkout).map_err(text)?);
         }

@@ -472,13 +472,9 @@ fn memory_for(
     });
     Ok(match (recurrent, attention) {
         (Some(states), _) if !attends => Box::new(RecurrentMemory::new_in(&states, &memory, buffers)?),
-        (Some(states), attention) => {
-            Box::new(HybridMemory::new_in(&attention, &states, &memory, buffers)?)
-        }
+        (Some(states), attention) => Box::new(HybridMemory::new_in(&attention, &states, &memory, buffers)?),
         (None, HybridKvParams::One(params)) => Box::new(KvCache::new_in(&params, &memory, buffers)?),
-        (None, HybridKvParams::Pair(params)) => {
-            Box::new(WindowedKvCache::new_in(&params, &memory, buffers)?)
-        }
+        (None, HybridKvParams::Pair(params)) => Box::new(WindowedKvCache::new_in(&params, &memory, buffers)?),
     })
 }
 

@@ -33,8 +33,8 @@ mod tensor;
 pub use error::Error;
 pub use graph::Graph;
 pub use ops::{
-    Broken, Form, GluOp, MAX_SRC, Op, OpRule, Outcome, RULES, RopeAngles, RopeMode, RopeParams, SortOrder, SsmScan,
-    UnaryOp,
+    Broken, Form, GluOp, MAX_SRC, Op, OpRule, Outcome, RULES, RopeAngles, RopeMode, RopeParams, SortOrder,
+    SsmScan, UnaryOp,
 };
 pub use quipu_quant::DType;
 pub use raw::{RawGraph, RawTensor};

@@ -197,7 +197,11 @@ impl RecurrentMemory {
     /// Refuses numbers that no cell belongs to.
     pub(crate) fn check_seq(&self, seq_id: SeqId) -> Result<(), Error> {
         let n_seq = self.cells.len();
-        if usize::try_from(seq_id).is_ok_and(|s| s < n_seq) { Ok(()) } else { Err(Error::SeqId { seq_id, n_seq }) }
+        if usize::try_from(seq_id).is_ok_and(|s| s < n_seq) {
+            Ok(())
+        } else {
+            Err(Error::SeqId { seq_id, n_seq })
+        }
     }
 
     /// Splits a batch into ubatches whose sequences have equally many tokens (`init_batch`).

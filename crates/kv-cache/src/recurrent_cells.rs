@@ -146,11 +146,10 @@ impl RecurrentCells {
         }
         let Ok(seq) = usize::try_from(seq_id) else {
             // Everything or nothing.
-            if whole || range.is_empty() {
-                self.remove(range, |_| SeqSet::EMPTY);
-                return true;
+            if whole {
+                self.clear();
             }
-            return false;
+            return whole || range.is_empty();
         };
         if seq >= self.len() {
             return false;
@@ -170,23 +169,19 @@ impl RecurrentCells {
                 self.cells[seq].tail = None;
             }
         }
-        self.remove(range, |mut seqs| {
-            seqs.remove(seq_id);
-            seqs
-        });
+        self.remove(seq_id, range);
         true
     }
 
-    /// Reduces the sequences of cells in a range; those that lose their last one are free.
-    fn remove(&mut self, range: PosRange, left: impl Fn(SeqSet) -> SeqSet) {
+    /// Takes a sequence out of cells in a range; those that lose their last one are free.
+    fn remove(&mut self, seq_id: SeqId, range: PosRange) {
         let mut first_freed = None;
-        for (i, cell) in self.cells.iter_mut().enumerate().filter(|(_, cell)| range.contains(cell.pos)) {
-            let seqs = left(cell.seqs);
-            if seqs == cell.seqs && !seqs.is_empty() {
+        for (i, cell) in self.cells.iter_mut().enumerate() {
+            if !range.contains(cell.pos) || !cell.seqs.contains(seq_id) {
                 continue;
             }
-            cell.seqs = seqs;
-            if seqs.is_empty() {
+            cell.seqs.remove(seq_id);
+            if cell.seqs.is_empty() {
                 self.n_used = self.n_used.saturating_sub(1);
                 cell.free();
                 first_freed.get_or_insert(i);

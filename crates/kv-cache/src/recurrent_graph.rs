@@ -64,12 +64,7 @@ impl<'a> RecurrentGraph<'a> {
 
     /// The states of the ubatch's sequences before its tokens, f32 `[n_embd, n_seqs]`. Puts into the graph's order that states of new
     /// sequences are cleared and that other cells make room.
-    pub fn load(
-        &mut self,
-        graph: &mut Graph,
-        il: usize,
-        part: StatePart,
-    ) -> Result<TensorId, Error> {
+    pub fn load(&mut self, graph: &mut Graph, il: usize, part: StatePart) -> Result<TensorId, Error> {
         self.load_with(graph, il, part, |graph, states, ids| Ok(graph.get_rows(states, ids)?))
     }
 
@@ -103,13 +98,7 @@ impl<'a> RecurrentGraph<'a> {
     }
 
     /// Puts into the graph's order that `x`, with `n_embd * n_seqs` elements, replaces the states of the ubatch's sequences.
-    pub fn store(
-        &mut self,
-        graph: &mut Graph,
-        il: usize,
-        part: StatePart,
-        x: TensorId,
-    ) -> Result<(), Error> {
+    pub fn store(&mut self, graph: &mut Graph, il: usize, part: StatePart, x: TensorId) -> Result<(), Error> {
         let states = self.leaf(graph, il, part)?;
         let to = rows_of(graph, states, self.key.head, self.key.n_seqs)?;
         let stored = graph.cpy(x, to)?;

@@ -105,11 +105,7 @@ pub(crate) fn stage(
 }
 
 /// The sequences of a cell: at least one, none that another cell has.
-fn read_seqs(
-    memory: &RecurrentMemory,
-    known: &mut SeqSet,
-    io: &mut dyn StateRead,
-) -> Result<SeqSet, Error> {
+fn read_seqs(memory: &RecurrentMemory, known: &mut SeqSet, io: &mut dyn StateRead) -> Result<SeqSet, Error> {
     let n_seq = memory.n_seq_max.min(memory.cells.len());
     let at = io.n_bytes();
     let n_seqs = read_u32(io)?;
@@ -190,5 +186,7 @@ fn read_rows(
 /// Last inputs of all recurrent layers, then states.
 fn all_rows(memory: &RecurrentMemory) -> impl Iterator<Item = StateRows> + '_ {
     let parts = [StatePart::Inputs, StatePart::State];
-    parts.into_iter().flat_map(move |part| (0..memory.n_layer()).filter_map(move |il| memory.rows(il, part).ok()))
+    parts
+        .into_iter()
+        .flat_map(move |part| (0..memory.n_layer()).filter_map(move |il| memory.rows(il, part).ok()))
 }

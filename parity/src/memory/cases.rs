@@ -209,7 +209,10 @@ fn operations(random: &mut SplitMix, shape: &Shape) -> String {
             }
             12 if one_in(random, 3) => {
                 let (p0, p1) = range(random);
-                _ = write!(out, " r -1 {p0} {p1}");
+                // Of states, the reference then takes a sequence to be where it was, and stops.
+                if kind < 3 || p0 > 0 || p1 >= 0 {
+                    _ = write!(out, " r -1 {p0} {p1}");
+                }
             }
             13 | 14 if seqs > 1 => {
                 let dst = (s + 1 + below(random, seqs - 1)) % n_seq_max;

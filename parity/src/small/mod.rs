@@ -366,7 +366,9 @@ impl Tensor {
             Content::Around(centre, spread) => centre + spread * random.normal(),
             // Halving and doubling are exact everywhere, unlike exp.
             Content::Divisors => (1u32 << random.below(3)) as f32 * (1.0 + random.below(16) as f32 / 16.0),
-            Content::Decays => -((1u32 << random.below(5)) as f32 * (1.0 + random.below(16) as f32 / 16.0) / 8.0),
+            Content::Decays => {
+                -((1u32 << random.below(5)) as f32 * (1.0 + random.below(16) as f32 / 16.0) / 8.0)
+            }
             Content::Same(value) => value,
         };
         let values: Vec<f32> = (0..n).map(|_| value(random)).collect();

@@ -124,7 +124,7 @@ pub const SMALL: &[Small] = &[
         .wide_experts()
         .keys(MOE),
     small("arwkv7", &["attn_norm time_mix_lerp_fused:E,1,1,5", RWKV7, GATED]).layers(3).still().keys(&[
-        key("wkv.head_size", U(32)),
+        key("wkv.head_size", U(64)),
         key("token_shift_count", U(1)),
         key("attention.decay_lora_rank", U(32)),
         key("attention.iclr_lora_rank", U(32)),
@@ -770,9 +770,66 @@ pub const SMALL: &[Small] = &[
         key("expert_used_count", U(3)),
         key("expert_feed_forward_length", U(96)),
     ]),
+    small("qwen35", &["attn_norm post_attention_norm", DELTA35, BARE_GATED])
+        .layers(4)
+        .rotating(16)
+        .special(&[(3, &["attn_norm post_attention_norm", GATED_ATTN, BARE_GATED])])
+        .keys(&[
+            key("ssm.conv_kernel", U(4)),
+            key("ssm.inner_size", U(128)),
+            key("ssm.state_size", U(32)),
+            key("ssm.time_step_rank", U(4)),
+            key("ssm.group_count", U(2)),
+            key("rope.dimension_sections", A(&[3, 3, 2, 0])),
+        ]),
+    small(
+        "qwen35moe",
+        &["attn_norm post_attention_norm", DELTA35, BARE_EXPERTS, SHARED, "ffn_gate_inp_shexp"],
+    )
+    .layers(2)
+    .rotating(16)
+    .special(&[(
+        1,
+        &["attn_norm post_attention_norm", GATED_ATTN, BARE_EXPERTS, SHARED, "ffn_gate_inp_shexp"],
+    )])
+    .keys(&[
+        key("ssm.conv_kernel", U(4)),
+        key("ssm.inner_size", U(128)),
+        key("ssm.state_size", U(32)),
+        key("ssm.time_step_rank", U(4)),
+        key("ssm.group_count", U(2)),
+        key("rope.dimension_sections", A(&[3, 3, 2, 0])),
+        key("full_attention_interval", U(2)),
+        key("expert_count", U(8)),
+        key("expert_used_count", U(3)),
+        key("expert_feed_forward_length", U(96)),
+        key("expert_shared_feed_forward_length", U(96)),
+    ]),
+    small(
+        "qwen3next",
+        &["attn_norm post_attention_norm", DELTA_NEXT, BARE_EXPERTS, SHARED, "ffn_gate_inp_shexp"],
+    )
+    .layers(4)
+    .rotating(16)
+    .special(&[(
+        3,
+        &["attn_norm post_attention_norm", GATED_ATTN, BARE_EXPERTS, SHARED, "ffn_gate_inp_shexp"],
+    )])
+    .keys(&[
+        key("ssm.conv_kernel", U(4)),
+        key("ssm.inner_size", U(128)),
+        key("ssm.state_size", U(32)),
+        key("ssm.time_step_rank", U(4)),
+        key("ssm.group_count", U(2)),
+        key("expert_count", U(8)),
+        key("expert_used_count", U(3)),
+        key("expert_feed_forward_length", U(96)),
+        key("expert_shared_feed_forward_length", U(96)),
+    ]),
     small("refact", &[ATTN, GATED]).still(),
     small("rwkv6", &["attn_norm+ attn_norm_2+", RWKV6, "time_mix_first:32,4 time_mix_ln+", RWKV6_FEED])
         .layers(3)
+        .ungrouped()
         .still()
         .top("token_embd_norm+ output_norm+ output")
         .keys(&[
@@ -799,7 +856,7 @@ pub const SMALL: &[Small] = &[
     .still()
     .top("token_embd_norm+ output_norm+ output")
     .keys(&[
-        key("wkv.head_size", U(32)),
+        key("wkv.head_size", U(64)),
         key("attention.decay_lora_rank", U(32)),
         key("attention.iclr_lora_rank", U(32)),
         key("attention.value_residual_mix_lora_rank", U(32)),
@@ -989,7 +1046,8 @@ pub const SMALL: &[Small] = &[
 ];
 
 /// Mamba: 256 channels, states of 16, steps of rank 32.
-const MAMBA: &str = "ssm_in:E,512 ssm_conv1d:4,256+ ssm_x:256,64 ssm_dt:32,256+ !ssm_a:16,256 !ssm_d:256 ssm_out:256,E";
+const MAMBA: &str =
+    "ssm_in:E,512 ssm_conv1d:4,256+ ssm_x:256,64 ssm_dt:32,256+ !ssm_a:16,256 !ssm_d:256 ssm_out:256,E";
 /// Mamba 2: 8 heads in two groups.
 const MAMBA2: &str =
     "ssm_in:E,584 ssm_conv1d:4,320+ ssm_dt.bias:8 !ssm_a:1,8 !ssm_d:1,8 ssm_norm:128,2 ssm_out:256,E";
@@ -1029,6 +1087,14 @@ const FUSED_QKV_BARE: &str = "attn_qkv attn_output";
 const BERT_RANK_TOP: &str =
     "token_types position_embd token_embd_norm+ cls+ !cls.output.weight:E,3 !cls.output.bias:3";
 const GEMMA: &[&str] = &[ATTN, HEAD_NORMS, "post_attention_norm", GATED, "post_ffw_norm"];
+
+/// Queries and gates, head by head.
+const GATED_ATTN: &str = "attn_q:E,256 attn_k attn_v attn_output attn_q_norm attn_k_norm";
+/// A delta net: 4 heads of 32, keys for two of them.
+const DELTA_NEXT: &str = "attn_qkv:E,256 attn_gate:E,128 ssm_ba:E,8 ssm_conv1d:4,256 ssm_dt.bias:4 !ssm_a:4 ssm_norm:32 \
+                          ssm_out:128,E";
+const DELTA35: &str = "attn_qkv:E,256 attn_gate:E,128 ssm_beta:E,4 ssm_alpha:E,4 ssm_conv1d:4,256 ssm_dt.bias:4 \
+                       !ssm_a:4 ssm_norm:32 ssm_out:128,E";
 
 const MERGED: &str = "ffn_norm ffn_gate_inp ffn_gate_up_exps ffn_down_exps";
 const SCALES: &str = "!attn_q.scale:1 !attn_k.scale:1 !attn_v.scale:1 !attn_output.scale:1 !ffn_gate.scale:1 !ffn_up.scale:1 !ffn_down.scale:1";

@@ -20,8 +20,10 @@ unsafe fn conv(step: &Step, _context: Context, part: Part, _team: &Team<'_>) -> 
             // SAFETY: indices are inside the shapes: a channel has `n_tokens + d_conv - 1` columns.
             unsafe {
                 let x = x.row([channel, s, 0]).cast_const().cast::<f32>();
-                let kernel =
-                    std::slice::from_raw_parts(kernel.row([channel, 0, 0]).cast_const().cast::<f32>(), kernel.ne[0]);
+                let kernel = std::slice::from_raw_parts(
+                    kernel.row([channel, 0, 0]).cast_const().cast::<f32>(),
+                    kernel.ne[0],
+                );
                 for t in 0..n_tokens {
                     let mut sum = 0.0;
                     for (i, k) in kernel.iter().enumerate() {
@@ -149,7 +151,8 @@ impl Kernel for ScanHead {
 
 #[cfg(test)]
 pub(super) fn cases(battery: &mut Battery) {
-    for (n_channel, n_tokens, n_seqs, d_conv) in [(1, 1, 1, 1), (7, 5, 2, 4), (70, 1, 3, 3), (33, 300, 1, 4)] {
+    for (n_channel, n_tokens, n_seqs, d_conv) in [(1, 1, 1, 1), (7, 5, 2, 4), (70, 1, 3, 3), (33, 300, 1, 4)]
+    {
         for layout in [Layout::Dense, Layout::Gaps] {
             let mut case = Case::new(21);
             let n = n_tokens + d_conv - 1;
@@ -160,12 +163,20 @@ pub(super) fn cases(battery: &mut Battery) {
             for s in 0..n_seqs {
                 for t in 0..n_tokens {
                     for c in 0..n_channel {
-                        let at = |i: usize| f64::from(vx[(s * n_channel + c) * n + t + i]) * f64::from(vk[c * d_conv + i]);
+                        let at = |i: usize| {
+                            f64::from(vx[(s * n_channel + c) * n + t + i]) * f64::from(vk[c * d_conv + i])
+                        };
                         expected.push((0..d_conv).map(at).sum());
                     }
                 }
             }
-            battery.close(&format!("ssm_conv {n_channel} {n_tokens} {n_seqs}"), &mut case, out, &expected, 1e-12);
+            battery.close(
+                &format!("ssm_conv {n_channel} {n_tokens} {n_seqs}"),
+                &mut case,
+                out,
+                &expected,
+                1e-12,
+            );
         }
     }
     for (d_state, dim, n_head, n_group, n_seq_tokens, n_seqs, one_decay) in [
@@ -206,7 +217,8 @@ pub(super) fn cases(battery: &mut Battery) {
                         for i in 0..d_state {
                             let decay = f64::from(decays[h * n_decays + i % n_decays]);
                             let at = (h * dim + d) * d_state + i;
-                            state[at] = state[at] * (step * decay).exp() + f64::from(vb[group + i]) * x * step;
+                            state[at] =
+                                state[at] * (step * decay).exp() + f64::from(vb[group + i]) * x * step;
                             y += state[at] * f64::from(vc[group + i]);
                         }
                         ys.push(y);

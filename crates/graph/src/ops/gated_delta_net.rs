@@ -27,7 +27,8 @@ fn rule(op: Op, src: &[&Tensor]) -> Result<Outcome, Broken> {
     let [size, n_head, n_tokens, n_seqs] = v.ne;
     for (i, x) in [(0, q), (1, k)] {
         let repeats = |n: usize, all: usize| n != 0 && all.is_multiple_of(n);
-        let fits = x.ne[0] == size && x.ne[2] == n_tokens && repeats(x.ne[1], n_head) && repeats(x.ne[3], n_seqs);
+        let fits =
+            x.ne[0] == size && x.ne[2] == n_tokens && repeats(x.ne[1], n_head) && repeats(x.ne[3], n_seqs);
         ensure(fits, Broken::two(2, i, "heads of the values' size, as many or a part"))?;
     }
     let decays = (g.ne[0] == 1 || g.ne[0] == size) && g.ne[1..] == [n_head, n_tokens, n_seqs];

@@ -20,7 +20,10 @@ pub(super) static RULE: OpRule = OpRule {
 fn rule(_op: Op, src: &[&Tensor]) -> Result<Outcome, Broken> {
     heads_and_states(src, &[0, 1, 2, 4], 5)?;
     let bonus = src[3].dtype == DType::F32 && src[3].is_contiguous();
-    ensure(bonus && src[3].n_elements() == src[0].ne[0] * src[0].ne[1], Broken::one(3, "a contiguous f32 row of all heads"))?;
+    ensure(
+        bonus && src[3].n_elements() == src[0].ne[0] * src[0].ne[1],
+        Broken::one(3, "a contiguous f32 row of all heads"),
+    )?;
     rows_and_states(src[0], src[5])
 }
 
@@ -29,15 +32,25 @@ fn rule(_op: Op, src: &[&Tensor]) -> Result<Outcome, Broken> {
 pub(super) fn heads_and_states(src: &[&Tensor], like: &[usize], state: usize) -> Result<(), Broken> {
     let first = src[like[0]];
     for i in like {
-        ensure(src[*i].dtype == DType::F32 && src[*i].is_contiguous(), Broken::one(*i, "a contiguous f32 tensor"))?;
-        ensure(src[*i].ne == first.ne && first.ne[3] == 1, Broken::two(like[0], *i, "equal shapes of three dimensions"))?;
+        ensure(
+            src[*i].dtype == DType::F32 && src[*i].is_contiguous(),
+            Broken::one(*i, "a contiguous f32 tensor"),
+        )?;
+        ensure(
+            src[*i].ne == first.ne && first.ne[3] == 1,
+            Broken::two(like[0], *i, "equal shapes of three dimensions"),
+        )?;
     }
     let [size, n_head, n_tokens, _] = first.ne;
     let s = src[state];
     ensure(s.dtype == DType::F32 && s.is_contiguous(), Broken::one(state, "a contiguous f32 tensor"))?;
-    let squares = s.ne[2..] == [1, 1] && size.checked_mul(size).and_then(|n| n.checked_mul(n_head)) == Some(s.ne[0]);
+    let squares =
+        s.ne[2..] == [1, 1] && size.checked_mul(size).and_then(|n| n.checked_mul(n_head)) == Some(s.ne[0]);
     let shared = s.ne[1] != 0 && n_tokens.is_multiple_of(s.ne[1]);
-    ensure(squares && shared, Broken::two(like[0], state, "a square state for each head of sequences that share the tokens"))
+    ensure(
+        squares && shared,
+        Broken::two(like[0], state, "a square state for each head of sequences that share the tokens"),
+    )
 }
 
 /// A row for each token, then the states in rows as long.

@@ -29,7 +29,11 @@ impl Graph {
     /// # Errors
     /// [`Error::Operand`] or [`Error::Shapes`] for operands that are not that.
     #[allow(clippy::many_single_char_names)] // the reference's names
-    pub fn rwkv_wkv7(&mut self, [r, w, k, v, a, b]: [TensorId; 6], state: TensorId) -> Result<TensorId, Error> {
+    pub fn rwkv_wkv7(
+        &mut self,
+        [r, w, k, v, a, b]: [TensorId; 6],
+        state: TensorId,
+    ) -> Result<TensorId, Error> {
         self.node(Op::RwkvWkv7, &[r, w, k, v, a, b, state])
     }
 }

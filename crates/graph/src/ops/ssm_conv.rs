@@ -22,7 +22,10 @@ fn rule(_op: Op, src: &[&Tensor]) -> Result<Outcome, Broken> {
     f32_rows(src, 1)?;
     let (x, kernel) = (src[0], src[1]);
     ensure(x.ne[3] == 1, Broken::one(0, "three dimensions"))?;
-    ensure(kernel.ne[2..] == [1, 1] && kernel.ne[0] > 0, Broken::one(1, "a matrix, one row for each channel"))?;
+    ensure(
+        kernel.ne[2..] == [1, 1] && kernel.ne[0] > 0,
+        Broken::one(1, "a matrix, one row for each channel"),
+    )?;
     let fits = x.ne[1] == kernel.ne[1] && x.ne[0] + 1 >= kernel.ne[0];
     ensure(fits, Broken::two(0, 1, "equally many channels, and columns for at least the kernel less one"))?;
     fresh(DType::F32, [x.ne[1], x.ne[0] + 1 - kernel.ne[0], x.ne[2], 1])

@@ -29,7 +29,10 @@ fn rule(_op: Op, src: &[&Tensor]) -> Result<Outcome, Broken> {
         ensure(dense, Broken::one(i, "heads or groups of a token side by side"))?;
     }
     ensure(x.ne[..2] == [dim, n_head], Broken::two(0, 1, "states of as many heads of that size"))?;
-    ensure(dt.ne == [n_head, n_seq_tokens, n_seqs, 1], Broken::two(1, 2, "a step for each head of each token"))?;
+    ensure(
+        dt.ne == [n_head, n_seq_tokens, n_seqs, 1],
+        Broken::two(1, 2, "a step for each head of each token"),
+    )?;
     let decays = a.ne[1..] == [n_head, 1, 1] && (a.ne[0] == 1 || a.ne[0] == d_state);
     ensure(decays, Broken::two(0, 3, "decays for each head, one or one for each element of its state"))?;
     let groups = b.ne[0] == d_state && b.ne[2..] == [n_seq_tokens, n_seqs] && b.ne[1] != 0;

@@ -15,7 +15,8 @@ fn hparams(keys: &Keys<'_>) -> Result<Hparams, Error> {
     let hparams = Hparams::read_with_experts(keys, NormKind::Rms, Some(RopeMode::Neox))?;
     let mut hparams = lfm2::read(keys, hparams.has_experts()?)?;
     let experts = &mut hparams.experts;
-    experts.n_ff = keys.width(WIDTH)?.ok_or_else(|| keys.error(WIDTH, &"missing", "the width of the experts"))?;
+    experts.n_ff =
+        keys.width(WIDTH)?.ok_or_else(|| keys.error(WIDTH, &"missing", "the width of the experts"))?;
     experts.n_dense_lead = keys.optional_dim("leading_dense_block_count")?.unwrap_or(0);
     experts.gating = Gating::read(keys, None)?;
     Ok(hparams)

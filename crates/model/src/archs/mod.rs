@@ -101,8 +101,11 @@ mod plamo;
 mod qwen2;
 mod qwen2moe;
 mod qwen2vl;
+mod qwen35;
+mod qwen35moe;
 mod qwen3;
 mod qwen3moe;
+mod qwen3next;
 mod qwen3vl;
 mod qwen3vlmoe;
 mod qwen;
@@ -145,7 +148,7 @@ pub(crate) struct Architecture {
 }
 
 /// The architectures this crate runs.
-const TABLE: [Architecture; 122] = [
+const TABLE: [Architecture; 125] = [
     afmoe::ARCH,
     apertus::ARCH,
     arcee::ARCH,
@@ -249,7 +252,10 @@ const TABLE: [Architecture; 122] = [
     qwen2moe::ARCH,
     qwen2vl::ARCH,
     qwen3::ARCH,
+    qwen35::ARCH,
+    qwen35moe::ARCH,
     qwen3moe::ARCH,
+    qwen3next::ARCH,
     qwen3vl::ARCH,
     qwen3vlmoe::ARCH,
     refact::ARCH,

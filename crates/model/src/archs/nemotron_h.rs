@@ -39,7 +39,8 @@ pub(super) fn load(loader: &mut Loader<'_>, hparams: &Hparams) -> Result<Box<dyn
         ..FfnSpec::default()
     };
     let experts = hparams.experts;
-    let shared = FfnSpec { bias: Bias::Never, n_ff: Some(experts.n_ff_shared), suffix: "_shexp", ..ffn.clone() };
+    let shared =
+        FfnSpec { bias: Bias::Never, n_ff: Some(experts.n_ff_shared), suffix: "_shexp", ..ffn.clone() };
     let moe = MoeSpec {
         n_ff: Some(experts.n_ff),
         gating: Gating::Sigmoid,

@@ -7,8 +7,8 @@ use quipu_kv_cache::RecurrentShape;
 
 use super::{Architecture, UNKNOWN_SIZE};
 use crate::blocks::{
-    Attention, AttentionSpec, Bias, Block, Conv, Embeddings, Ffn, FfnSpec, Gate, Layer, Linear, Network, Norm,
-    Output, OutputSpec, Projections, QkNorm, RopeFactors, Scale, Transformer, columns, parts, scan,
+    Attention, AttentionSpec, Bias, Block, Conv, Embeddings, Ffn, FfnSpec, Gate, Layer, Linear, Network,
+    Norm, Output, OutputSpec, Projections, QkNorm, RopeFactors, Scale, Transformer, columns, parts, scan,
 };
 use crate::build::Builder;
 use crate::error::Error;
@@ -29,7 +29,11 @@ fn hparams(keys: &Keys<'_>) -> Result<Hparams, Error> {
     }
     let Ssm { d_inner, dt_rank, .. } = hparams.ssm;
     if !d_inner.is_multiple_of(dt_rank) {
-        return Err(keys.error("ssm.time_step_rank", &dt_rank, format!("a divisor of the {d_inner} channels")));
+        return Err(keys.error(
+            "ssm.time_step_rank",
+            &dt_rank,
+            format!("a divisor of the {d_inner} channels"),
+        ));
     }
     Ok(hparams)
 }
@@ -91,7 +95,8 @@ impl Scan {
         let name = |name: &str| block(il, name);
         let mut norm = |part: &str, n| Norm::bare(loader, hparams, &name(part), &[n]);
         let norms = [norm("ssm_b_norm", d_state)?, norm("ssm_c_norm", d_state)?, norm("ssm_dt_norm", n_low)?];
-        let mut linear = |part: &str, ne, bias| Linear::load(loader, &name(part), ne, bias).map(Linear::unscaled);
+        let mut linear =
+            |part: &str, ne, bias| Linear::load(loader, &name(part), ne, bias).map(Linear::unscaled);
         let input = linear("ssm_in", [n_embd, 2 * d_inner], Bias::Never)?;
         let x = linear("ssm_x", [d_inner, n_low + 2 * d_state], Bias::Never)?;
         let dt = linear("ssm_dt", [n_low, n_head], Bias::Required)?;

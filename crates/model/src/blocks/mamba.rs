@@ -43,12 +43,7 @@ pub(crate) struct Conv {
 
 impl Conv {
     /// `ssm_conv1d` of layer `il`.
-    pub fn load(
-        loader: &mut Loader<'_>,
-        il: usize,
-        ne: [usize; 2],
-        bias: Bias,
-    ) -> Result<Conv, Error> {
+    pub fn load(loader: &mut Loader<'_>, il: usize, ne: [usize; 2], bias: Bias) -> Result<Conv, Error> {
         let name = block(il, "ssm_conv1d");
         let kernel = loader.require(&format!("{name}.weight"), &ne, Elementwise)?;
         Ok(Conv { il, kernel, bias: super::linear::load_bias(loader, &name, &ne[1..], bias)? })
@@ -87,7 +82,8 @@ pub(super) fn join(
     let turned = b.graph.transpose(x);
     let both = b.graph.concat(kept, turned, 0)?;
     let nb = b.graph[both].nb;
-    let last = b.graph.view(both, [n_kept, n_channel, n_seqs, 1], [nb[1], nb[2], nb[3]], n_seq_tokens * nb[0])?;
+    let last =
+        b.graph.view(both, [n_kept, n_channel, n_seqs, 1], [nb[1], nb[2], nb[3]], n_seq_tokens * nb[0])?;
     b.store_state(il, StatePart::Inputs, last)?;
     Ok(both)
 }
@@ -130,14 +126,23 @@ pub(crate) fn scan(b: &mut Builder<'_>, il: usize, ssm: &Ssm, mut scan: SsmScan)
 
 impl Mamba {
     /// The layer; its steps are normed by weights of their own with `has_norms`, or without weights where the model says so.
-    pub fn load(loader: &mut Loader<'_>, hparams: &Hparams, il: usize, has_norms: bool) -> Result<Mamba, Error> {
+    pub fn load(
+        loader: &mut Loader<'_>,
+        hparams: &Hparams,
+        il: usize,
+        has_norms: bool,
+    ) -> Result<Mamba, Error> {
         let (ssm, n_embd) = (hparams.ssm, hparams.n_embd);
         let Ssm { d_conv, d_inner, d_state, dt_rank, .. } = ssm;
         let name = |name: &str| block(il, name);
         let mut norms = None;
         if has_norms {
             let mut norm = |part: &str, n| Norm::load(loader, hparams, &name(part), &[n], Bias::Never);
-            norms = Some([norm("ssm_dt_norm", dt_rank)?, norm("ssm_b_norm", d_state)?, norm("ssm_c_norm", d_state)?]);
+            norms = Some([
+                norm("ssm_dt_norm", dt_rank)?,
+                norm("ssm_b_norm", d_state)?,
+                norm("ssm_c_norm", d_state)?,
+            ]);
         } else if hparams.norms_ssm {
             norms = Some([(); 3].map(|()| Norm::weightless(hparams)));
         }

@@ -7,11 +7,13 @@
 mod attention;
 mod beside;
 mod decoder;
+mod delta_net;
 mod embeddings;
 mod encoder;
 mod ffn;
 mod head;
 mod grove;
+mod gated_attention;
 mod layer;
 mod linear;
 mod mamba;
@@ -43,11 +45,13 @@ pub(crate) use attention::{
 };
 pub(crate) use beside::{Beside, ByInput};
 pub(crate) use decoder::{Decoder, Factors, MoeLayers, Norms};
+pub(crate) use delta_net::{DeltaNet, DeltaNetKind};
 pub(crate) use embeddings::{Embeddings, Output, OutputSpec, Tied};
 pub(crate) use encoder::Encoder;
 pub(crate) use ffn::{Activation, Ffn, FfnSpec, Gate, Scales};
 pub(crate) use head::{Head, HeadSpec, Headed};
 pub(crate) use grove::Grove;
+pub(crate) use gated_attention::GatedAttention;
 pub(crate) use layer::{Layer, Residual};
 pub(crate) use linear::{Bias, Linear};
 pub(crate) use mamba::{Conv, Mamba, columns, parts, scan};

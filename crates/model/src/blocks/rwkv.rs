@@ -233,10 +233,15 @@ impl ChannelMix {
     ) -> Result<ChannelMix, Error> {
         let (n_embd, n_ff) = (hparams.n_embd, hparams.n_ff());
         if n_ff == 0 {
-            return Err(hparams.error("feed_forward_length", &"missing or 0", "the width of the second block"));
+            return Err(hparams.error(
+                "feed_forward_length",
+                &"missing or 0",
+                "the width of the second block",
+            ));
         }
         let name = |part: &str| block(il, &format!("channel_mix_{part}"));
-        let mut linear = |part: &str, ne| Linear::load(loader, &name(part), ne, Bias::Never).map(Linear::unscaled);
+        let mut linear =
+            |part: &str, ne| Linear::load(loader, &name(part), ne, Bias::Never).map(Linear::unscaled);
         let key = linear("key", [n_embd, n_ff])?;
         let value = linear("value", [n_ff, n_embd])?;
         let mut receptance = None;
@@ -263,7 +268,12 @@ impl ChannelMix {
 }
 
 /// `x + change * lerp`.
-pub(super) fn mix(b: &mut Builder<'_>, x: TensorId, change: TensorId, lerp: &Weight) -> Result<TensorId, Error> {
+pub(super) fn mix(
+    b: &mut Builder<'_>,
+    x: TensorId,
+    change: TensorId,
+    lerp: &Weight,
+) -> Result<TensorId, Error> {
     let lerp = b.weight(lerp)?;
     let part = b.graph.mul(change, lerp)?;
     Ok(b.graph.add(part, x)?)
@@ -282,7 +292,12 @@ pub(super) fn plus(b: &mut Builder<'_>, x: TensorId, w: &Weight) -> Result<Tenso
 }
 
 /// Part `which` of several mixes of all tokens, `[n_embd, n_tokens]`, that lie one behind the other.
-pub(super) fn part_of(b: &mut Builder<'_>, all: TensorId, n_tokens: usize, which: usize) -> Result<TensorId, Error> {
+pub(super) fn part_of(
+    b: &mut Builder<'_>,
+    all: TensorId,
+    n_tokens: usize,
+    which: usize,
+) -> Result<TensorId, Error> {
     let n_embd = b.graph[all].ne[0];
     let row = n_embd * FLOAT;
     let ne = [n_embd, n_tokens, 1, 1];

@@ -82,7 +82,8 @@ impl TimeMix6 {
         let n_kv = n_head_kv * head_size;
         let bias = if is_own { Bias::Never } else { Bias::Optional };
         let mut linear = |part: &str, n: usize, bias| {
-            Linear::load(loader, &block(il, &format!("time_mix_{part}")), [n_embd, n], bias).map(Linear::unscaled)
+            Linear::load(loader, &block(il, &format!("time_mix_{part}")), [n_embd, n], bias)
+                .map(Linear::unscaled)
         };
         Ok(TimeMix6 {
             il,

@@ -19,7 +19,13 @@ struct Low {
 }
 
 impl Low {
-    fn load(loader: &mut Loader<'_>, il: usize, part: &str, n_embd: usize, rank: usize) -> Result<Low, Error> {
+    fn load(
+        loader: &mut Loader<'_>,
+        il: usize,
+        part: &str,
+        n_embd: usize,
+        rank: usize,
+    ) -> Result<Low, Error> {
         let name = |number| format!("time_mix_{part}{number}");
         Ok(Low {
             bias: row(loader, il, &name(0), &[n_embd])?,
@@ -72,7 +78,9 @@ impl TimeMix7 {
         let (n_embd, head_size) = (hparams.n_embd, hparams.rwkv.head_size);
         let [n_decay, n_rate, n_values, n_gate] = hparams.rwkv.ranks;
         let mut gate = None;
-        if is_own || loader.has(&block(il, "time_mix_g1.weight")) && loader.has(&block(il, "time_mix_g2.weight")) {
+        if is_own
+            || loader.has(&block(il, "time_mix_g1.weight")) && loader.has(&block(il, "time_mix_g2.weight"))
+        {
             let first = matrix(loader, il, "time_mix_g1", &[n_embd, n_gate])?;
             gate = Some([first, matrix(loader, il, "time_mix_g2", &[n_gate, n_embd])?]);
         }

@@ -26,8 +26,8 @@ pub(crate) use extras::Temperature;
 pub use extras::Xielu;
 pub(crate) use keys::Keys;
 pub use rope::{LayerRope, RopeScaling, Yarn};
-pub(crate) use size::SizeFacts;
 pub use rwkv::Rwkv;
+pub(crate) use size::SizeFacts;
 pub use ssm::Ssm;
 pub use window::{Window, WindowKind};
 

@@ -79,7 +79,7 @@ fn known_caches(set: &GgufSet) -> Option<Vec<(usize, u64)>> {
                 pair.parts().to_vec()
             }
         };
-        let bytes = parts.iter().map(|part| part.n_bytes(&|_| buffer_type.as_ref()).ok());
+        let mut bytes = parts.iter().map(|part| part.n_bytes(&|_| buffer_type.as_ref()).ok());
         let bytes = bytes.try_fold(0u64, |sum, n| sum.checked_add(n? as u64))?;
         Some((n_ctx, bytes))
     };

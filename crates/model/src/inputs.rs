@@ -109,10 +109,8 @@ impl GraphInput for InputTemperature {
         source: &InputSource<'_>,
         buffers: &mut BufferTable,
     ) -> Result<(), Error> {
-        let Temperature { scale, floor, offset } = self.temperature;
-        let factor = |pos: &i32| (((*pos as f32 + offset) / floor as f32).floor() + 1.0).ln() * scale + 1.0;
         self.values.clear();
-        self.values.extend(source.ubatch.pos.iter().take(self.n_tokens).map(factor));
+        self.values.extend(source.ubatch.pos.iter().take(self.n_tokens).map(|pos| self.temperature.at(*pos)));
         write_input(graph, self.factors, &self.values, buffers)
     }
 

@@ -273,3 +273,44 @@ impl Collector {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use quipu_backend::BufferType;
+    use quipu_cpu_backend::CpuBufferType;
+    use quipu_graph::{BufferId, Storage};
+
+    use super::*;
+
+    /// Two tokens, each with two of three experts, on columns of their own.
+    #[test]
+    fn every_expert_counts_the_columns_that_it_met() {
+        let mut graph = Graph::new();
+        let mut end = 0;
+        let mut leaf = |graph: &mut Graph, name: &str, dtype: DType, ne: [usize; 4]| {
+            let storage = Storage::External { buffer: BufferId(0), offset: end };
+            let id = graph.external(name, dtype, ne, storage).expect("a small tensor");
+            end += graph[id].n_bytes().next_multiple_of(64);
+            id
+        };
+        let weight = leaf(&mut graph, "blk.0.ffn_up_exps.weight", DType::F32, [2, 1, 3, 1]);
+        let x = leaf(&mut graph, "x", DType::F32, [2, 2, 2, 1]);
+        let ids = leaf(&mut graph, "ids", DType::I32, [2, 2, 1, 1]);
+        let node = graph.mul_mat_id(weight, x, ids).expect("matching shapes");
+        let mut buffers = BufferTable::new();
+        buffers.add_owned(CpuBufferType.allocate(end).expect("memory"));
+        let floats: [f32; 8] = [1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0];
+        let bytes: Vec<u8> = floats.iter().flat_map(|value| value.to_le_bytes()).collect();
+        buffers.write_tensor(&graph[x], &bytes).expect("in memory");
+        let numbers = |numbers: [i32; 4]| numbers.map(i32::to_le_bytes).concat();
+        buffers.write_tensor(&graph[ids], &numbers([0, 2, 2, 0])).expect("in memory");
+        let mut collector = Collector::default();
+        collector.add_chosen(&graph, node, &buffers).expect("experts that there are");
+        let entry = &collector.imatrix.entries["blk.0.ffn_up_exps.weight"];
+        assert_eq!(entry.counts, [2, 0, 2]);
+        assert_eq!(entry.sums, [50.0, 68.0, 0.0, 0.0, 34.0, 52.0]);
+        buffers.write_tensor(&graph[ids], &numbers([0, 3, 2, 0])).expect("in memory");
+        let error = collector.add_chosen(&graph, node, &buffers).expect_err("no such expert");
+        assert!(error.to_string().contains("expert 3"), "{error}");
+    }
+}

@@ -173,7 +173,7 @@ impl Activation {
     /// The function itself.
     pub(super) fn bend(self, b: &mut Builder<'_>, x: TensorId) -> Result<TensorId, Error> {
         let op = match self {
-            Activation::Silu => UnaryOp::Silu,
+            Activation::Silu | Activation::SwigluOai | Activation::SiluClamped(_) => UnaryOp::Silu,
             Activation::Gelu => UnaryOp::Gelu,
             Activation::Relu | Activation::ReluSquared => UnaryOp::Relu,
             Activation::SwigluOai | Activation::SiluClamped(_) => UnaryOp::Silu,

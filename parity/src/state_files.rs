@@ -64,7 +64,7 @@ pub fn audit(checkout: &Checkout) -> Result<Vec<Row>, Error> {
             let file = dir.path().join(kind);
             let expected = reference("save", kind, &file, flash_attn)?;
             let found = load(&ours, kind, &file, &tokens, flash_attn)?;
-            let name = format!("{}, flash attention {}", toy.name, flash_attn.name());
+            let name = format!("{name}, flash attention {}", flash_attn.name());
             let case = format!("{name}, {kind} of the reference");
             rows.push(Row::judged("state files", case, found == expected, format!("{found} / {expected}")));
             let file = dir.path().join(format!("{kind}-ours"));

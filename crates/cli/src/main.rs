@@ -85,6 +85,8 @@ enum Command {
     Bench(commands::bench::Args),
     /// Turn a Hugging Face model directory into a GGUF file, as convert_hf_to_gguf.py does; or GGUF into gemma.cpp's .sbs, and back.
     Convert(commands::convert::Args),
+    /// Answer llama-server's and OpenAI's requests over HTTP.
+    Serve(commands::serve::Args),
     /// Show, compare and migrate gemma.cpp's .sbs files.
     Sbs(commands::sbs::Args),
 }
@@ -103,7 +105,10 @@ fn command() -> ExitCode {
     let Some(command) = cli.command.filter(|_| !cli.list_devices) else {
         return ended(commands::list_devices::run());
     };
-    signals::remove_unfinished_files();
+    // A server ends in its own way, and writes no files.
+    if !matches!(command, Command::Serve(_)) {
+        signals::remove_unfinished_files();
+    }
     let done: Result<(), Failure> = match command {
         Command::Run(args) => commands::run::run(&args),
         Command::Chat(args) => commands::chat::run(&args),
@@ -123,6 +128,7 @@ fn command() -> ExitCode {
         Command::Eval(args) => commands::eval::run(&args),
         Command::Bench(args) => commands::bench::run(&args),
         Command::Convert(args) => commands::convert::run(&args),
+        Command::Serve(args) => commands::serve::run(&args),
         Command::Sbs(args) => commands::sbs::run(&args),
     };
     // Who was given an output for good, such as a recorder of events, never drops it.

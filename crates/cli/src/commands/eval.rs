@@ -105,7 +105,8 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     }
     summary(&mut out, args.json, &report).and_then(|()| out.flush()).map_err(writing)?;
     args.model.report(&mut session);
-    note(timing_line(&report.timings));
+    let counts = [report.timings.n_prompt, report.timings.n_eval];
+    note(timing_line(counts, &report.timings));
     match args.min_accuracy {
         Some(least) if report.accuracy() < least => {
             let found = report.accuracy();

@@ -19,5 +19,6 @@ pub(crate) mod quantize;
 pub(crate) mod render;
 pub(crate) mod run;
 pub(crate) mod sbs;
+pub(crate) mod serve;
 pub(crate) mod split;
 pub(crate) mod tokenize;

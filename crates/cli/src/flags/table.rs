@@ -41,7 +41,7 @@ impl Tool {
             "tokenize" => Tool::Tokenize,
             "bench" => Tool::Bench,
             "quantize" => Tool::Quantize,
-            "logits" | "detokenize" | "audit-log" => Tool::Other,
+            "logits" | "detokenize" | "audit-log" | "serve" => Tool::Other,
             _ => return None,
         })
     }

@@ -69,7 +69,7 @@ pub(super) fn experts(hparams: &Hparams) -> MoeSpec {
         n_ff: Some(hparams.experts.n_ff),
         may_be_merged: true,
         scales: true,
-        shared: Some(Shared { ffn: shared, is_gated: true }),
+        shared: Some(Shared { ffn: shared, is_gated: true, is_averaged: false }),
         ..MoeSpec::default()
     }
 }

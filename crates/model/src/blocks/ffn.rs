@@ -176,7 +176,6 @@ impl Activation {
             Activation::Silu | Activation::SwigluOai | Activation::SiluClamped(_) => UnaryOp::Silu,
             Activation::Gelu => UnaryOp::Gelu,
             Activation::Relu | Activation::ReluSquared => UnaryOp::Relu,
-            Activation::SwigluOai | Activation::SiluClamped(_) => UnaryOp::Silu,
             Activation::Xielu(xielu) => xielu_op(xielu),
         };
         let bent = b.graph.unary(op, x)?;

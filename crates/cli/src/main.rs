@@ -1,7 +1,7 @@
 //! The `quipu` command line: a thin shell over the `quipu` crate.
 //!
 //! Results go to stdout and nothing else does; what a person should know beside them goes to stderr. Every
-//! failure is one line on stderr and exit code 1 (2 where `grammar-check` and `audit-log` refuse what they are given: 1 is an answer there).
+//! failure is one line on stderr and exit code 1 (2 where `grammar-check` and `audit-log` refuse what they are given: 1 is an answer there, or a file that cannot be read).
 #![forbid(unsafe_code)]
 
 mod adapters;

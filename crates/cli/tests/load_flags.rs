@@ -71,7 +71,7 @@ fn options_that_make_no_sense_are_one_line_and_a_failure() {
             "split mode 'row', expected one of: none, layer (matrices are not split here)",
         ),
         (["-sm", "tensor"], "split mode 'tensor'"),
-        (["--tensor-split", "3,x"], "invalid value 'x'"),
+        (["--tensor-split", "3,x"], "'x' is no number, expected N,N,..."),
         (["-ts", "3,-1"], "a share of -1 in the split of layers over devices, expected 0 or more"),
         (["-ngl", "some"], "expected a number, all or auto"),
     ] {

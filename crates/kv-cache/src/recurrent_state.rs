@@ -117,7 +117,7 @@ fn read_seqs(memory: &RecurrentMemory, known: &mut SeqSet, io: &mut dyn StateRea
     for _ in 0..n_seqs {
         let at = io.n_bytes();
         let found = read_u32(io)? as SeqId;
-        if usize::try_from(found).map_or(true, |s| s >= n_seq) || known.contains(found) {
+        if !usize::try_from(found).is_ok_and(|s| s < n_seq) || known.contains(found) {
             let (found, expected) = (i64::from(found), format!("0..{n_seq}, each once"));
             return Err(Error::State { at, what: "sequence of a state", found, expected });
         }

@@ -45,7 +45,7 @@ unsafe fn scan(step: &Step, context: Context, part: Part, _team: &Team<'_>) -> R
     // SAFETY: `ids` has a number for each sequence.
     let ids = unsafe { std::slice::from_raw_parts(ids.ptr.cast_const().cast::<i32>(), n_seqs) };
     for id in ids {
-        if usize::try_from(*id).map_or(true, |id| id >= n_rows) {
+        if !usize::try_from(*id).is_ok_and(|id| id < n_rows) {
             return Err(BadRow { row: i64::from(*id), n_rows });
         }
     }

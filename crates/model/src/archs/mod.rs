@@ -39,7 +39,6 @@ mod gpt_oss;
 mod gptneox;
 mod granite;
 mod granitemoe;
-mod grok;
 mod grovemoe;
 mod hunyuan_dense;
 mod hunyuan_moe;
@@ -115,7 +114,7 @@ pub(crate) struct Architecture {
 }
 
 /// The architectures this crate runs.
-const TABLE: [Architecture; 92] = [
+const TABLE: [Architecture; 91] = [
     afmoe::ARCH,
     apertus::ARCH,
     arcee::ARCH,
@@ -155,7 +154,6 @@ const TABLE: [Architecture; 92] = [
     gptneox::ARCH,
     granite::ARCH,
     granitemoe::ARCH,
-    grok::ARCH,
     grovemoe::ARCH,
     hunyuan_dense::ARCH,
     hunyuan_moe::ARCH,

@@ -5,7 +5,7 @@
 //! and with which options, its file in `archs/` says.
 
 mod attention;
-mod beside;
+mod by_input;
 mod decoder;
 mod embeddings;
 mod ffn;
@@ -31,7 +31,7 @@ use crate::memory::LayerMemory;
 pub(crate) use attention::{
     Attention, AttentionSpec, GateSpec, GateWidth, Projections, QkNorm, Scale, Values,
 };
-pub(crate) use beside::{Beside, ByInput};
+pub(crate) use by_input::ByInput;
 pub(crate) use decoder::{Decoder, Factors, MoeLayers, Norms};
 pub(crate) use embeddings::{Embeddings, Output, OutputSpec, Tied};
 pub(crate) use ffn::{Activation, Ffn, FfnSpec, Gate, Scales};

@@ -85,8 +85,6 @@ const ROUND_NORMS: &str = "post_attention_norm post_ffw_norm";
 
 const ABSORBED: &str = "attn_norm attn_q_a:E,64 attn_q_a_norm:64 attn_q_b:64,192 attn_kv_a_mqa:E,48 attn_kv_a_norm:32 \
                         attn_k_b:32,32,4 attn_v_b:32,24,4 attn_output:96,E";
-const EXPANDED: &str =
-    "attn_norm attn_q:E,192 attn_kv_a_mqa:E,48 attn_kv_a_norm:32 attn_kv_b:32,224 attn_output:96,E";
 const SECTIONS: Key = live("rope.dimension_sections", A(&[6, 4, 3, 3]), A(&[16, 0, 0, 0]));
 const TURNS: Key = live("rope.dimension_sections", A(&[5, 4, 4, 3]), A(&[16, 0, 0, 0]));
 const OF_TOKENS: &str = "inp_gate:E,32 proj:32,E post_norm layer_output_scale:1";
@@ -231,25 +229,6 @@ pub const SMALL: &[Small] = &[
             live("expert_weights_scale", F(1.7), F(1.0)),
             live("expert_weights_norm", B(true), B(false)),
             live("expert_gating_func", U(2), U(1)),
-        ]),
-    // Scaled positions: they cannot be taken away by scaling.
-    small("deepseek2", &[EXPANDED, EXPERTS, SHARED])
-        .named("deepseek2-expanded")
-        .ungrouped()
-        .rotating(16)
-        .still()
-        .top(TIED)
-        .keys(&[
-            key("attention.key_length", U(48)),
-            key("attention.value_length", U(24)),
-            key("attention.q_lora_rank", U(0)),
-            key("attention.kv_lora_rank", U(32)),
-            key("expert_count", U(8)),
-            key("expert_used_count", U(3)),
-            key("expert_feed_forward_length", U(96)),
-            key("expert_shared_count", U(1)),
-            live("rope.scaling.factor", F(4.0), F(1.0)),
-            live("rope.scaling.yarn_log_multiplier", F(0.07), F(0.0)),
         ]),
     small("deepseek2-ocr", &[ATTN, EXPERTS, SHARED, CHOICE])
         .layers(3)
@@ -441,27 +420,6 @@ pub const SMALL: &[Small] = &[
             key("expert_shared_feed_forward_length", U(96)),
             live("rope.scaling.finetuned", B(false), B(true)),
         ]),
-    small(
-        "grok",
-        &["attn_norm attn_q attn_k attn_v attn_output attn_output_norm post_ffw_norm", GATED, BARE_EXPERTS],
-    )
-    .wide_experts()
-    .embeddings(0.0128)
-    .keys(&[
-        key("expert_count", U(8)),
-        key("expert_used_count", U(3)),
-        live("attn_logit_softcapping", F(2.0), F(30.0)),
-        live("attention.output_scale", F(0.3), F(0.1)),
-        live("logit_scale", F(1.5), F(0.577)),
-    ]),
-    small(
-        "grok",
-        &["attn_norm attn_q attn_k attn_v attn_output attn_output_norm layer_output_norm ffn_norm", BARE_EXPERTS],
-    )
-    .named("grok-without-dense")
-    .top(TIED)
-    .embeddings(0.0128)
-    .keys(MOE_FF),
     small(
         "grovemoe",
         &[ATTN, HEAD_NORMS, EXPERTS, "ffn_gate_chexps:E,64,4 ffn_up_chexps:E,64,4 ffn_down_chexps:64,E,4"],

@@ -46,7 +46,6 @@ mod gptneox;
 mod granite;
 mod granitehybrid;
 mod granitemoe;
-mod grok;
 mod grovemoe;
 mod hunyuan_dense;
 mod hunyuan_moe;
@@ -148,7 +147,7 @@ pub(crate) struct Architecture {
 }
 
 /// The architectures this crate runs.
-const TABLE: [Architecture; 125] = [
+const TABLE: [Architecture; 124] = [
     afmoe::ARCH,
     apertus::ARCH,
     arcee::ARCH,
@@ -195,7 +194,6 @@ const TABLE: [Architecture; 125] = [
     granite::ARCH,
     granitehybrid::ARCH,
     granitemoe::ARCH,
-    grok::ARCH,
     grovemoe::ARCH,
     hunyuan_dense::ARCH,
     hunyuan_moe::ARCH,

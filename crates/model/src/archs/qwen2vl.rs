@@ -1,4 +1,5 @@
-//! `qwen2vl`: as `qwen2` with four positions for each token. Its norms have no epsilon: the reference never reads the key. Answers to
+//! `qwen2vl`: as `qwen2` with four positions for each token. Its norms have no epsilon: the reference never reads the key. A bias
+//! on the logits that files may carry is not used. Answers to
 //! `src/models/qwen2vl.cpp`.
 
 use quipu_graph::RopeMode;
@@ -20,7 +21,7 @@ fn hparams(keys: &Keys<'_>) -> Result<Hparams, Error> {
 }
 
 fn load(loader: &mut Loader<'_>, hparams: &Hparams) -> Result<Box<dyn Network>, Error> {
-    let output = OutputSpec { bias: Bias::Optional, ..OutputSpec::default() };
+    let output = OutputSpec { bias: Bias::Unused, ..OutputSpec::default() };
     Decoder { output, ..Decoder::default() }.load(loader, hparams)
 }
 

@@ -6,7 +6,8 @@
 //   rows      the final row of each token of one sequence
 //   mean, cls, last, rank   the pooled row (or the scores) of each of three sequences, to which the tokens go in turn
 //   decoder   the tokens are encoded, then decoded behind their own encoding: logits of each
-// OUT receives little-endian f32. Repacking is off, one ubatch holds all tokens.
+// OUT receives little-endian f32. Repacking is off, one ubatch holds all tokens. With --no-flash-attn attention is not fused, and between
+// the tokens are those of one more sequence, so that sums are formed in another way everywhere.
 
 #include "llama.h"
 
@@ -63,8 +64,9 @@ int main(int argc, char ** argv) {
     llama_context_params cparams = llama_context_default_params();
     const uint32_t n = (uint32_t) tokens.size();
     const int n_seq = decoder || pooling == 0 ? 1 : 3;
-    cparams.n_ctx = cparams.n_batch = cparams.n_ubatch = n;
-    cparams.n_seq_max = n_seq;
+    const uint32_t step = flash_attn ? 1 : 2;
+    cparams.n_ctx = cparams.n_batch = cparams.n_ubatch = n * step;
+    cparams.n_seq_max = n_seq + 1;
     cparams.kv_unified = true;
     cparams.n_threads = cparams.n_threads_batch = 2;
     cparams.embeddings = !decoder;
@@ -76,15 +78,17 @@ int main(int argc, char ** argv) {
     if (!ctx) {
         return fail("cannot create a context");
     }
-    llama_batch batch = llama_batch_init((int32_t) n, 0, 1);
-    for (uint32_t i = 0; i < n; i++) {
-        batch.token[i] = tokens[i];
-        batch.pos[i] = (llama_pos) i / n_seq;
-        batch.n_seq_id[i] = 1;
-        batch.seq_id[i][0] = (llama_seq_id) i % n_seq;
-        batch.logits[i] = 1;
+    llama_batch batch = llama_batch_init((int32_t) (n * step), 0, 1);
+    for (uint32_t at = 0; at < n * step; at++) {
+        const uint32_t i = at / step;
+        const bool other = at % step != 0;
+        batch.token[at] = other ? tokens[n - 1 - i] : tokens[i];
+        batch.pos[at] = (llama_pos) (other ? i : i / n_seq);
+        batch.n_seq_id[at] = 1;
+        batch.seq_id[at][0] = (llama_seq_id) (other ? n_seq : i % n_seq);
+        batch.logits[at] = 1;
     }
-    batch.n_tokens = (int32_t) n;
+    batch.n_tokens = (int32_t) (n * step);
     const bool encodes = llama_model_has_encoder(model);
     if (const int status = encodes ? llama_encode(ctx, batch) : llama_decode(ctx, batch)) {
         return fail("the batch was refused with " + std::to_string(status));
@@ -100,8 +104,8 @@ int main(int argc, char ** argv) {
     const int width = decoder ? n_vocab : what == "rank" ? (int) llama_model_n_cls_out(model) : n_embd;
     const int n_rows = decoder || pooling == 0 ? (int) n : n_seq;
     for (int i = 0; i < n_rows; i++) {
-        const float * row = decoder ? llama_get_logits_ith(ctx, i)
-            : pooling == 0 ? llama_get_embeddings_ith(ctx, i) : llama_get_embeddings_seq(ctx, i);
+        const float * row = decoder ? llama_get_logits_ith(ctx, i * (int) step)
+            : pooling == 0 ? llama_get_embeddings_ith(ctx, i * (int) step) : llama_get_embeddings_seq(ctx, i);
         if (!row) {
             return fail("no row " + std::to_string(i));
         }

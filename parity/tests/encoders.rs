@@ -119,7 +119,7 @@ fn tokens_one_by_one_are_tokens_at_once() {
 fn sequences_see_what_was_encoded_for_them() {
     let model = model("t5");
     let (a, b, answer) = (tokens(20, 7), tokens(11, 8), tokens(6, 9));
-    let mut alone = |text: &[u32]| {
+    let alone = |text: &[u32]| {
         let mut context = context(&model, &params());
         context.encode(&sequence(text, 0, 0)).expect("a text");
         context.decode(&sequence(&answer, 0, 0)).expect("its answer");

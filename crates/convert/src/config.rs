@@ -27,8 +27,6 @@ pub(super) enum Family {
     Gemma2,
     /// The text models of Gemma 3.
     Gemma3,
-    /// Qwen2 with experts.
-    Qwen2Moe,
     /// Qwen3 with experts.
     Qwen3Moe,
     /// OLMoE.
@@ -54,7 +52,6 @@ impl Family {
             Family::Gemma => "gemma",
             Family::Gemma2 => "gemma2",
             Family::Gemma3 => "gemma3",
-            Family::Qwen2Moe => "qwen2moe",
             Family::Qwen3Moe => "qwen3moe",
             Family::Olmoe => "olmoe",
             Family::Olmo2 => "olmo2",
@@ -72,8 +69,7 @@ impl Family {
             Family::Gemma => Some(&gemma::NAMES),
             Family::Gemma2 => Some(&gemma::NAMES_2),
             Family::Gemma3 => Some(&gemma::NAMES_3),
-            Family::Qwen2Moe => Some(&qwen_moe::NAMES_2),
-            Family::Qwen3Moe | Family::Olmoe => Some(&qwen_moe::NAMES_3),
+            Family::Qwen3Moe | Family::Olmoe => Some(&qwen_moe::NAMES),
             Family::Olmo2 => Some(&dense::OLMO2),
             Family::Starcoder2 => Some(&dense::STARCODER2),
             Family::SmolLm3 | Family::Granite => Some(&dense::LLAMA),
@@ -92,7 +88,7 @@ impl Family {
 }
 
 /// Hugging Face architectures, their family, and what their tensors' names lack in front.
-const ARCHITECTURES: [(&str, Family, &str); 22] = [
+const ARCHITECTURES: [(&str, Family, &str); 21] = [
     ("LlamaForCausalLM", Family::Llama, ""),
     ("LLaMAForCausalLM", Family::Llama, ""),
     ("LlamaModel", Family::Llama, "model."),
@@ -108,7 +104,6 @@ const ARCHITECTURES: [(&str, Family, &str); 22] = [
     ("GemmaForCausalLM", Family::Gemma, ""),
     ("Gemma2ForCausalLM", Family::Gemma2, ""),
     ("Gemma3ForCausalLM", Family::Gemma3, ""),
-    ("Qwen2MoeForCausalLM", Family::Qwen2Moe, ""),
     ("Qwen3MoeForCausalLM", Family::Qwen3Moe, ""),
     ("OlmoeForCausalLM", Family::Olmoe, ""),
     ("Olmo2ForCausalLM", Family::Olmo2, ""),

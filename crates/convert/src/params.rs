@@ -94,14 +94,14 @@ pub(super) fn add(kv: &mut KeyValues, config: &Config, out_type: OutType, dir: &
                 }
             }
         }
-        Family::Qwen2Moe | Family::Qwen3Moe => {
-            for (name, gguf) in [
-                ("moe_intermediate_size", "expert_feed_forward_length"),
-                ("shared_expert_intermediate_size", "expert_shared_feed_forward_length"),
-            ] {
-                if let Some(value) = hparams.get(name) {
-                    kv.set(&key(gguf), Value::U32(u32_of(hparams, name, value)?));
-                }
+        Family::Qwen3Moe => {
+            if let Some(value) = hparams.get("moe_intermediate_size") {
+                let n_ff = u32_of(hparams, "moe_intermediate_size", value)?;
+                kv.set(&key("expert_feed_forward_length"), Value::U32(n_ff));
+            }
+            if let Some(value) = hparams.get("shared_expert_intermediate_size") {
+                let n_ff = u32_of(hparams, "shared_expert_intermediate_size", value)?;
+                kv.set(&key("expert_shared_feed_forward_length"), Value::U32(n_ff));
             }
         }
         Family::Olmoe => kv.set(&key("attention.layer_norm_rms_epsilon"), Value::F32(1e-5)),

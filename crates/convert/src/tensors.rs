@@ -172,7 +172,7 @@ pub(super) fn plan(checkpoint: &Checkpoint, config: &Config, out_type: OutType) 
         if matches!(config.family, Family::Gemma | Family::Gemma2) && full_name == "lm_head.weight" {
             continue;
         }
-        let of_experts = matches!(config.family, Family::Qwen2Moe | Family::Qwen3Moe | Family::Olmoe);
+        let of_experts = matches!(config.family, Family::Qwen3Moe | Family::Olmoe);
         if of_experts && full_name.contains("mlp.experts.") {
             let layer = first_number(&full_name)
                 .filter(|layer| *layer < config.n_layer)
@@ -243,7 +243,6 @@ fn type_of(name: &str, shape: &[usize], out_type: OutType) -> DType {
         || name.ends_with("_norm.weight")
         || !name.ends_with(".weight")
         || name.ends_with(".ffn_gate_inp.weight")
-        || name.ends_with(".ffn_gate_inp_shexp.weight")
         || ["position_embd.weight", "token_types.weight"].contains(&name);
     if always_f32 { DType::F32 } else { out_type.of_matrix(shape.last().copied().unwrap_or(1)) }
 }

@@ -10,7 +10,7 @@ use quipu_kv_cache::{GraphInput, KShift, KvLayerShape, KvPart, Memory, Rotation,
 
 use crate::adapter::Adapters;
 use crate::archs;
-use crate::blocks::Network;
+use crate::blocks::{Head, Network};
 use crate::build::Builder;
 use crate::error::Error;
 use crate::graph::{BuiltGraph, GraphParams, ShiftGraph};
@@ -200,7 +200,7 @@ impl Model {
             return Ok(self.hparams.n_embd);
         }
         let head = self.network.as_ref().and_then(|network| network.head());
-        head.and_then(|head| head.n_scores()).ok_or(Error::NoHead)
+        head.and_then(Head::n_scores).ok_or(Error::NoHead)
     }
 
     /// Shape of each layer's cache.

@@ -9,14 +9,13 @@ use super::models::{Case, Model, Shape, Weight, config};
 use super::tokenizers::{self, Alphabet};
 
 /// All of them.
-pub(super) const CASES: [Case; 13] = [
+pub(super) const CASES: [Case; 12] = [
     Case { folder: "family-bert-pooled", pre: Some("jina-v2-en"), write: bert_pooled },
     Case { folder: "family-bert-labels", pre: Some("jina-v2-en"), write: bert_labels },
     Case { folder: "family-gemma-2b", pre: None, write: gemma },
     Case { folder: "family-gemma2", pre: None, write: gemma2 },
     Case { folder: "family-gemma3", pre: None, write: gemma3 },
     Case { folder: "family-gemma3-json", pre: Some("gpt-2"), write: gemma3_json },
-    Case { folder: "family-qwen2moe", pre: Some("qwen2"), write: qwen2moe },
     Case { folder: "family-qwen3moe", pre: Some("qwen2"), write: qwen3moe },
     Case { folder: "family-olmoe", pre: Some("olmo"), write: olmoe },
     Case { folder: "family-olmo2", pre: Some("olmo"), write: olmo2 },
@@ -195,38 +194,21 @@ fn gemma3_json(model: &mut Model<'_>) -> io::Result<()> {
     model.save(1)
 }
 
-/// Experts one by one, the router, and what stands beside them.
-fn experts(model: &mut Model<'_>, n_expert: usize, n_ff: usize, shared: Option<usize>) {
+/// Experts one by one, and the router.
+fn experts(model: &mut Model<'_>, n_expert: usize, n_ff: usize) {
     let n = SHAPE.n_embd;
     for i in 0..SHAPE.n_layer {
         let part = format!("model.layers.{i}.mlp");
         model.tensor(&format!("{part}.gate.weight"), Weight::Bf16, &[n_expert, n]);
-        let each = |of: String, n_ff: usize| {
-            [("gate_proj", n_ff, n), ("up_proj", n_ff, n), ("down_proj", n, n_ff)]
-                .map(|(name, rows, columns)| (format!("{part}.{of}.{name}.weight"), rows, columns))
-        };
         for expert in 0..n_expert {
-            for (name, rows, columns) in each(format!("experts.{expert}"), n_ff) {
+            for (name, rows, columns) in
+                [("gate_proj", n_ff, n), ("up_proj", n_ff, n), ("down_proj", n, n_ff)]
+            {
+                let name = format!("{part}.experts.{expert}.{name}.weight");
                 model.tensor(&name, Weight::Bf16, &[rows, columns]);
             }
-        }
-        if let Some(n_ff) = shared {
-            for (name, rows, columns) in each("shared_expert".to_owned(), n_ff) {
-                model.tensor(&name, Weight::Bf16, &[rows, columns]);
-            }
-            model.tensor(&format!("{part}.shared_expert_gate.weight"), Weight::Bf16, &[1, n]);
         }
     }
-}
-
-fn qwen2moe(model: &mut Model<'_>) -> io::Result<()> {
-    let more = json!({ "moe_intermediate_size": 32, "shared_expert_intermediate_size": 64, "num_experts": 3,
-                       "num_experts_per_tok": 2, "rope_theta": 1_000_000.0 });
-    model.json("config.json", &config("Qwen2MoeForCausalLM", "qwen2_moe", SHAPE, more))?;
-    bytes(model, Alphabet::Qwen2, "Qwen2Tokenizer")?;
-    model.transformer(Shape { n_ff: 0, ..SHAPE }, Weight::Bf16, Weight::Bf16, "model.", false);
-    experts(model, 3, 32, Some(64));
-    model.save(2)
 }
 
 /// Norms of heads, or of all heads together.
@@ -244,7 +226,7 @@ fn qwen3moe(model: &mut Model<'_>) -> io::Result<()> {
     bytes(model, Alphabet::Qwen2, "Qwen2Tokenizer")?;
     model.transformer(Shape { n_ff: 0, ..SHAPE }, Weight::Bf16, Weight::Bf16, "model.", true);
     qk_norms(model, 16, 16);
-    experts(model, 4, 32, None);
+    experts(model, 4, 32);
     model.save(1)
 }
 
@@ -254,7 +236,7 @@ fn olmoe(model: &mut Model<'_>) -> io::Result<()> {
     bytes(model, Alphabet::Gpt2, "GPTNeoXTokenizer")?;
     model.transformer(Shape { n_ff: 0, ..SHAPE }, Weight::Bf16, Weight::Bf16, "model.", false);
     qk_norms(model, 64, 32);
-    experts(model, 3, 96, None);
+    experts(model, 3, 96);
     model.save(1)
 }
 

@@ -898,18 +898,6 @@ pub const SMALL: &[Small] = &[
     small("dream", &[QKV_BIASED, GATED]).seen(LogitsAtOnce),
     small("eurobert", &[ATTN, GATED]).top(TIED).seen(Rows),
     small("gemma-embedding", GEMMA).layers(4).embeddings(0.088).top(TIED).keys(BOTH_SIDES).seen(Rows),
-    small("gemma-embedding", GEMMA)
-        .named("gemma-embedding-dense")
-        .embeddings(0.088)
-        .top("output_norm dense_2:E,256 dense_3:256,E")
-        .keys(&[
-            key("attention.sliding_window", U(16)),
-            key("dense_2_feat_in", U(128)),
-            key("dense_2_feat_out", U(256)),
-            key("dense_3_feat_in", U(256)),
-            key("dense_3_feat_out", U(128)),
-        ])
-        .seen(Pooled(Mean)),
     small(
         "jina-bert-v2",
         &[POST_ATTN, SUMS, "attn_q_norm:Q+ attn_k_norm:K+ attn_norm_2+ ffn_up:E,2F ffn_down+"],

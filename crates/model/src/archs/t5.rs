@@ -178,17 +178,13 @@ impl HalfLayer {
 impl Network for T5 {
     fn forward(&self, mut b: Builder<'_>) -> Result<BuiltGraph, Error> {
         let x = self.embeddings.forward(&mut b)?;
-        match (&self.decoder, b.kind()) {
-            (Some((decoder, output)), GraphKind::Decoder) => {
-                let embd = decoder.forward(&mut b, x)?;
-                let logits = output.forward(&mut b, embd)?;
-                Ok(b.finish(embd, logits))
-            }
-            _ => {
-                let rows = self.encoder.forward(&mut b, x)?;
-                Ok(b.finish_rows(rows))
-            }
+        if let (Some((decoder, output)), GraphKind::Decoder) = (&self.decoder, b.kind()) {
+            let embd = decoder.forward(&mut b, x)?;
+            let logits = output.forward(&mut b, embd)?;
+            return Ok(b.finish(embd, logits));
         }
+        let rows = self.encoder.forward(&mut b, x)?;
+        Ok(b.finish_rows(rows))
     }
 
     fn memory(&self) -> Vec<LayerMemory> {

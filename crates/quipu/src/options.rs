@@ -1,6 +1,6 @@
 //! How sessions and engines are made.
 
-use quipu_decoder::{Pooling, RopeOverrides};
+use quipu_decoder::{FlashAttn, Pooling, RopeOverrides};
 
 /// How to make a session (`llama_context_params`).
 #[derive(Clone, Debug)]

@@ -31,6 +31,9 @@
 #include "llama-kv-cache.h"
 #include "llama-kv-cache-iswa.h"
 #include "llama-kv-cells.h"
+#include "llama-memory-hybrid-iswa.h"
+#include "llama-memory-hybrid.h"
+#include "llama-memory-recurrent.h"
 #include "llama-memory.h"
 #include "llama-model.h"
 #include "llama-vocab.h"
@@ -287,8 +290,27 @@ static void put_cells(std::ostream & out, llama_kv_cache & kv) {
     }
 }
 
+static void put_recurrent(std::ostream & out, llama_memory_recurrent & rs) {
+    out << "r" << rs.head;
+    for (uint32_t i = 0; i < rs.size; ++i) {
+        const auto & cell = rs.cells[i];
+        out << ' ' << cell.pos << ':' << cell.src << ':' << cell.tail;
+        for (auto q : cell.seq_id) {
+            out << ',' << q;
+        }
+    }
+    for (auto back : rs.rs_idx) {
+        out << " b" << back;
+    }
+    out << '\n';
+}
+
 struct subject {
     llama_hparams hparams;
+    std::unique_ptr<llama_memory_recurrent> states;
+    std::unique_ptr<llama_memory_hybrid> hybrid;
+    std::unique_ptr<llama_memory_hybrid_iswa> hybrid_pair;
+    llama_memory_recurrent * recurrent = nullptr;
     std::unique_ptr<llama_kv_cache> kv;
     std::unique_ptr<llama_kv_cache_iswa> pair;
     llama_memory_i * memory = nullptr;
@@ -299,6 +321,9 @@ struct subject {
         std::ostringstream out;
         for (auto * c : caches) {
             put_cells(out, *c);
+        }
+        if (recurrent) {
+            put_recurrent(out, *recurrent);
         }
         for (int s = 0; s < n_seq; ++s) {
             out << memory->seq_pos_min(s) << ':' << memory->seq_pos_max(s) << ' ';
@@ -311,14 +336,29 @@ struct subject {
         vector<llama_kv_cells> cells;
         vector<uint32_t> heads;
     };
+    // what a failed read leaves of states; a failed plan leaves no trace there
+    vector<llama_memory_recurrent::mem_cell> saved_states;
+    std::array<uint32_t, 2> saved_heads{};
+    vector<uint32_t> saved_back;
     vector<snapshot> save() {
         vector<snapshot> all;
+        if (recurrent) {
+            saved_states = recurrent->cells;
+            saved_heads  = { recurrent->head, recurrent->used };
+            saved_back   = recurrent->rs_idx;
+        }
         for (auto * c : caches) {
             all.push_back({ c->v_cells, c->v_heads });
         }
         return all;
     }
-    void restore(const vector<snapshot> & all) {
+    void restore(const vector<snapshot> & all, bool states) {
+        if (recurrent && states) {
+            recurrent->cells  = saved_states;
+            recurrent->head   = saved_heads[0];
+            recurrent->used   = saved_heads[1];
+            recurrent->rs_idx = saved_back;
+        }
         for (size_t i = 0; i < all.size(); ++i) {
             caches[i]->v_cells = all[i].cells;
             caches[i]->v_heads = all[i].heads;
@@ -348,7 +388,7 @@ static void step_batch(std::istream & in, std::ostream & out, subject & m, int n
     }
     auto saved = m.save();
     auto ctx = m.memory->init_batch(alloc, n_ubatch, false);
-    m.restore(saved);
+    m.restore(saved, false);
     if (ctx->get_status() != LLAMA_MEMORY_STATUS_SUCCESS) {
         out << " failed";
         return;
@@ -358,11 +398,32 @@ static void step_batch(std::istream & in, std::ostream & out, subject & m, int n
         ctx->apply();
         put_ubatch(all, ctx->get_ubatch());
         vector<llama_kv_cache_context *> parts;
-        if (m.pair) {
-            auto * p = (llama_kv_cache_iswa_context *) ctx.get();
+        const llama_memory_recurrent_context * states = nullptr;
+        llama_memory_context_i * attn = ctx.get();
+        if (m.states) {
+            states = (const llama_memory_recurrent_context *) ctx.get();
+        } else if (m.hybrid) {
+            auto * h = (llama_memory_hybrid_context *) ctx.get();
+            states = h->get_recr();
+            attn   = h->ctx_attn.get();
+        } else if (m.hybrid_pair) {
+            auto * h = (llama_memory_hybrid_iswa_context *) ctx.get();
+            states = h->get_recr();
+            attn   = h->ctx_attn.get();
+        }
+        if (states) {
+            all << "states " << states->get_head() << ' ' << states->get_n_rs() << ' ' << states->get_rs_z() << " from";
+            for (uint32_t i = 0; i < states->get_n_rs(); ++i) {
+                all << ' ' << states->s_copy(i);
+            }
+            all << '\n';
+        }
+        if (m.pair || m.hybrid_pair) {
+            auto * p = (llama_kv_cache_iswa_context *) attn;
             parts = { (llama_kv_cache_context *) p->ctx_base.get(), (llama_kv_cache_context *) p->ctx_swa.get() };
+        } else if (m.states) {
         } else {
-            parts = { (llama_kv_cache_context *) ctx.get() };
+            parts = { (llama_kv_cache_context *) attn };
         }
         for (size_t i = 0; i < parts.size(); ++i) {
             all << "slot";
@@ -385,7 +446,31 @@ static void run_memory(std::istream & in, std::ostream & out) {
     m.hparams.swa_type  = (llama_swa_type) swa_type;
     m.n_seq             = unified ? 8 : n_seq_max;
     const auto filter = [](int32_t il) { return il == 0; };
-    if (kind == 0) {
+    if (kind >= 3) {
+        // these classes keep a reference to the model's own
+        auto & shared = const_cast<llama_hparams &>(model->hparams);
+        shared.ssm_d_conv = 4, shared.ssm_d_inner = 6, shared.ssm_d_state = 2, shared.ssm_n_group = 1;
+        shared.n_swa    = kind == 5 ? n_swa : 0;
+        shared.swa_type = kind == 5 ? (llama_swa_type) swa_type : LLAMA_SWA_TYPE_NONE;
+    }
+    if (kind == 3) {
+        // the window's place in the case holds the number of snapshots
+        m.states = std::make_unique<llama_memory_recurrent>(*model, GGML_TYPE_F32, GGML_TYPE_F32, false, std::max(1, n_seq_max), n_seq_max, n_swa, filter);
+        m.recurrent = m.states.get();
+        m.memory = m.states.get();
+    } else if (kind == 4) {
+        m.hybrid = std::make_unique<llama_memory_hybrid>(*model, GGML_TYPE_F16, GGML_TYPE_F16, false, n_cells, 1, 0, LLAMA_SWA_TYPE_NONE, GGML_TYPE_F32,
+                GGML_TYPE_F32, std::max(1, n_seq_max), n_seq_max, 0, false, unified, filter, filter);
+        m.recurrent = m.hybrid->get_mem_recr();
+        m.memory = m.hybrid.get();
+        m.caches = { m.hybrid->get_mem_attn() };
+    } else if (kind == 5) {
+        m.hybrid_pair = std::make_unique<llama_memory_hybrid_iswa>(*model, GGML_TYPE_F16, GGML_TYPE_F16, false, true, n_cells, n_ubatch, 1, GGML_TYPE_F32,
+                GGML_TYPE_F32, std::max(1, n_seq_max), n_seq_max, 0, false, unified, filter, filter);
+        m.recurrent = m.hybrid_pair->get_mem_recr();
+        m.memory = m.hybrid_pair.get();
+        m.caches = { m.hybrid_pair->get_mem_attn()->get_base(), m.hybrid_pair->get_mem_attn()->get_swa() };
+    } else if (kind == 0) {
         m.kv = std::make_unique<llama_kv_cache>(*model, m.hparams, GGML_TYPE_F16, GGML_TYPE_F16, false, false, unified, n_cells, n_seq_max, 1,
                 n_swa, (llama_swa_type) swa_type, nullptr, filter, nullptr, nullptr);
         m.memory = m.kv.get();
@@ -458,7 +543,7 @@ static void run_memory(std::istream & in, std::ostream & out) {
                     m.memory->state_read(io, a, 0);
                     out << " read" << io.at;
                 } catch (const std::exception &) {
-                    m.restore(saved);
+                    m.restore(saved, true);
                     out << " unread";
                 }
                 break;

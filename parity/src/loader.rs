@@ -124,7 +124,9 @@ fn our_facts(case: &str, path: &Path, load_mode: LoadMode) -> Result<Facts, Erro
     let rope_type = match hparams.rope_mode {
         None => -1,
         Some(RopeMode::Norm) => 0,
-        Some(_) => 2,
+        Some(RopeMode::Neox) => 2,
+        Some(RopeMode::Sections { interleaved: false, .. }) => 8,
+        Some(RopeMode::Sections { interleaved: true, .. }) => 40,
     };
     put("rope_type", rope_type.to_string());
     put("rope_freq_scale", format!("{:08x}", hparams.rope_freq_scale.to_bits()));

@@ -37,6 +37,11 @@ impl Row {
         Row { module: module.to_owned(), case: case.into(), verdict, note: note.into(), allowed_by: None }
     }
 
+    /// Whether it is plainly equal.
+    pub fn is_equal(&self) -> bool {
+        self.verdict == Verdict::Equal
+    }
+
     /// Equal if `ok`, deviating otherwise.
     pub fn judged(module: &str, case: impl Into<String>, ok: bool, note: impl Into<String>) -> Row {
         Row::new(module, case, if ok { Verdict::Equal } else { Verdict::Deviating }, note)

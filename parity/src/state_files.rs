@@ -15,6 +15,7 @@ use crate::engine;
 use crate::error::Error;
 use crate::logits::{TOKEN_SEED, WEIGHT_SEED};
 use crate::report::Row;
+use crate::small::SMALL;
 use crate::toy::{TOYS, tokens};
 
 /// Tokens whose memory is saved, and one more.
@@ -23,6 +24,8 @@ const N_TOKENS: usize = 70;
 const N_NEXT: usize = 20;
 /// Toys with a cache, and with a pair of caches.
 const NAMES: [&str; 4] = ["llama-plain", "gpt2-plain", "gemma3-windows", "olmo2-windows"];
+/// Small models with states, and with states beside a cache and a pair of them.
+const WITH_STATES: [&str; 7] = ["mamba", "mamba2", "jamba", "falcon-h1", "lfm2", "lfm2-windows", "rwkv7"];
 
 /// Files in both directions, of sessions and of sequences.
 ///
@@ -31,15 +34,22 @@ const NAMES: [&str; 4] = ["llama-plain", "gpt2-plain", "gemma3-windows", "olmo2-
 pub fn audit(checkout: &Checkout) -> Result<Vec<Row>, Error> {
     let tokens = tokens(TOKEN_SEED, N_TOKENS + 1);
     let mut rows = Vec::new();
-    for toy in TOYS.iter().filter(|toy| NAMES.contains(&toy.name)) {
+    let toys = TOYS.iter().filter(|toy| NAMES.contains(&toy.name));
+    let mut models = Vec::new();
+    for toy in toys {
+        models.push((toy.name, toy.gguf(DType::F32, WEIGHT_SEED)?));
+    }
+    for small in SMALL.iter().filter(|small| WITH_STATES.contains(&small.name)) {
+        models.push((small.name, small.gguf(DType::F32, WEIGHT_SEED)?));
+    }
+    for (name, bytes) in models {
         let dir = tempfile::tempdir().map_err(Error::io("temporary folder"))?;
         let (model, ids) = (dir.path().join("toy.gguf"), dir.path().join("ids"));
-        let bytes = toy.gguf(DType::F32, WEIGHT_SEED)?;
         std::fs::write(&model, &bytes).map_err(Error::io(&model))?;
         let words: Vec<String> = tokens.iter().map(u32::to_string).collect();
         std::fs::write(&ids, words.join(" ")).map_err(Error::io(&ids))?;
-        let gguf = GgufFile::from_vec(bytes).map_err(Error::engine(toy.name))?;
-        let ours = engine::load(toy.name, &gguf, &CpuDevice::default())?;
+        let gguf = GgufFile::from_vec(bytes).map_err(Error::engine(name))?;
+        let ours = engine::load(name, &gguf, &CpuDevice::default())?;
         let probe = checkout.probe("state")?;
         let reference =
             |mode: &str, kind: &str, file: &Path, flash_attn: FlashAttn| -> Result<String, Error> {
@@ -54,7 +64,7 @@ pub fn audit(checkout: &Checkout) -> Result<Vec<Row>, Error> {
             let file = dir.path().join(kind);
             let expected = reference("save", kind, &file, flash_attn)?;
             let found = load(&ours, kind, &file, &tokens, flash_attn)?;
-            let name = format!("{}, flash attention {}", toy.name, flash_attn.name());
+            let name = format!("{name}, flash attention {}", flash_attn.name());
             let case = format!("{name}, {kind} of the reference");
             rows.push(Row::judged("state files", case, found == expected, format!("{found} / {expected}")));
             let file = dir.path().join(format!("{kind}-ours"));

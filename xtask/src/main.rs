@@ -1,9 +1,11 @@
 //! Developer tasks: `cargo xtask <task>`.
 #![forbid(unsafe_code)]
 
+mod aarch64_test;
 mod bench_tokenizers;
 mod bench_vs;
 mod cuda_kernels;
+mod fuzz;
 mod gpu_test;
 mod miri;
 mod parity;
@@ -38,6 +40,10 @@ enum Task {
     BenchTokenizers(bench_tokenizers::Args),
     /// Run the tests of the crates at the bottom under Miri.
     Miri(miri::Args),
+    /// Run the kernels' batteries and recorded logits on AArch64, emulated if need be.
+    Aarch64Test(aarch64_test::Args),
+    /// Build and run the fuzz targets.
+    Fuzz(fuzz::Args),
     /// Build the CUDA kernels and write the PTX that is checked in.
     CudaKernels(cuda_kernels::Args),
     /// Build and run what only a GPU can show: kernels, models, memory, speed.
@@ -54,6 +60,8 @@ fn main() -> ExitCode {
         Task::BenchVs(args) => bench_vs::run(&args),
         Task::SameBits(args) => same_bits::run(&args),
         Task::Miri(args) => miri::run(&args),
+        Task::Aarch64Test(args) => aarch64_test::run(&args),
+        Task::Fuzz(args) => fuzz::run(&args),
         Task::BenchTokenizers(args) => bench_tokenizers::run(&args),
         Task::CudaKernels(args) => cuda_kernels::run(&args),
         Task::GpuTest(args) => gpu_test::run(&args),

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use quipu_parity::checkout::Checkout;
+use quipu_parity::gemma::{self, GemmaCheckout};
 use quipu_parity::{
     Report, adapters, alloc, architectures, cache_types, convert, generation, gguf, goldens, imatrix, loader,
     logits, memory, models, nodes, quant, quantize, sampler, state_files, tokenizer, verdicts,
@@ -17,24 +18,37 @@ pub(crate) struct Args {
     #[arg(long, env = "LLAMA_CPP_BUILD")]
     build: Option<PathBuf>,
     /// Only this module: gguf, quant, quantize, convert, loader, verdicts, tokenizer, sampler, alloc, memory, logits (with
-    /// layers), architectures, nodes or generation.
+    /// layers), architectures, nodes, generation or gemma.
     #[arg(long)]
     module: Option<String>,
+    /// Only these architectures, without what is recorded of parts that are taken out (module architectures).
+    #[arg(long, value_name = "NAME")]
+    architecture: Vec<String>,
     /// Audit every GGUF file of this folder, and nothing else unless --module names it: tokens, predictions, perplexity, chats.
     #[arg(long, value_name = "DIR")]
     models: Option<PathBuf>,
     /// A folder of GGUF files that llama.cpp wrote, to be read and written again (module gguf).
     #[arg(long, value_name = "DIR")]
     gguf_folder: Vec<PathBuf>,
+    /// A gemma.cpp checkout, with highway and sentencepiece beside it or in its build folder, for module gemma; it is compiled
+    /// here, which takes minutes the first time.
+    #[arg(long, value_name = "DIR", env = "GEMMA_CPP_DIR")]
+    gemma_cpp: Option<PathBuf>,
+    /// A GGUF file of a Gemma to run in both (module gemma, with --gemma-cpp).
+    #[arg(long, value_name = "FILE", requires = "gemma_cpp")]
+    gemma_model: Option<PathBuf>,
     /// Write report.md and report.json there.
     #[arg(long)]
     report: Option<PathBuf>,
     /// Record the goldens anew from the checkout instead of auditing; the value is the date to note.
     #[arg(long, value_name = "DATE")]
     record: Option<String>,
+    /// Cases of each kind in module memory.
+    #[arg(long, value_name = "N", default_value_t = memory::N_CASES)]
+    cases: usize,
 }
 
-const MODULES: [&str; 15] = [
+const MODULES: [&str; 16] = [
     "gguf",
     "quant",
     "quantize",
@@ -50,6 +64,7 @@ const MODULES: [&str; 15] = [
     "adapters",
     "nodes",
     "generation",
+    "gemma",
 ];
 
 pub(crate) fn run(args: &Args) -> Result<(), String> {
@@ -62,10 +77,20 @@ pub(crate) fn run(args: &Args) -> Result<(), String> {
         }
         None => None,
     };
+    let gemma_cpp = match &args.gemma_cpp {
+        Some(dir) => {
+            Some(GemmaCheckout::locate(dir, &root.join("target/parity-probes/gemma.cpp")).map_err(text)?)
+        }
+        None => None,
+    };
     if let Some(module) = &args.module
         && !MODULES.contains(&module.as_str())
     {
         return Err(format!("module '{module}' is unknown, expected one of: {}", MODULES.join(", ")));
+    }
+    if let (Some(date), Some("gemma")) = (&args.record, args.module.as_deref()) {
+        let checkout = gemma_cpp.as_ref().ok_or("--record of module gemma needs --gemma-cpp")?;
+        return gemma::record(checkout, date).map_err(text);
     }
     if let Some(date) = &args.record {
         let checkout = checkout.as_ref().ok_or("--record needs --llama-cpp")?;
@@ -121,7 +146,7 @@ pub(crate) fn run(args: &Args) -> Result<(), String> {
         report.rows.extend(alloc::planner(checkout).map_err(text)?);
     }
     if wanted("memory") {
-        report.rows.extend(memory::audit(checkout).map_err(text)?);
+        report.rows.extend(memory::audit(checkout, args.cases).map_err(text)?);
         if let Some(checkout) = checkout {
             report.rows.extend(state_files::audit(checkout).map_err(text)?);
         }
@@ -141,11 +166,14 @@ pub(crate) fn run(args: &Args) -> Result<(), String> {
     if wanted("architectures") {
         report.rows.extend(match checkout {
             Some(checkout) => {
-                architectures::audit(checkout, &mut |case| eprintln!("{case}")).map_err(text)?
+                let progress = &mut |case: &str| eprintln!("{case}");
+                architectures::audit(checkout, &args.architecture, progress).map_err(text)?
             }
             None => architectures::replay().map_err(text)?,
         });
-        report.rows.extend(architectures::knock_outs().map_err(text)?);
+        if args.architecture.is_empty() {
+            report.rows.extend(architectures::knock_outs().map_err(text)?);
+        }
     }
     if let Some(checkout) = checkout.filter(|_| wanted("adapters")) {
         report.rows.extend(adapters::audit_without_flash(checkout).map_err(text)?);
@@ -162,6 +190,17 @@ pub(crate) fn run(args: &Args) -> Result<(), String> {
             Some(checkout) => generation::audit(checkout, &mut |line| eprintln!("{line}")).map_err(text)?,
             None => goldens::replay_generation().map_err(text)?,
         });
+    }
+    if wanted("gemma") {
+        let mut progress = |case: &str| eprintln!("{case}");
+        report.rows.extend(match (&gemma_cpp, &args.gemma_model) {
+            (Some(checkout), Some(model)) => {
+                gemma::audit_model(checkout, model, &mut progress).map_err(text)?
+            }
+            (Some(checkout), None) => gemma::audit(checkout, &mut progress).map_err(text)?,
+            (None, _) => gemma::replay().map_err(text)?,
+        });
+        report.rows.extend(gemma::knock_outs().map_err(text)?);
     }
     if let Some(folder) = &args.models {
         let rows = models::audit(checkout, folder, &mut |line| eprintln!("{line}")).map_err(text)?;

@@ -7,7 +7,7 @@ use std::process::Command;
 use serde_json::Value;
 
 /// From the ground up: each crate may use those before it.
-const ORDER: [&str; 20] = [
+const ORDER: [&str; 21] = [
     "quipu-std-sort",
     "quipu-quant",
     "quipu-gguf",
@@ -27,6 +27,7 @@ const ORDER: [&str; 20] = [
     "quipu",
     "quipu-convert",
     "quipu-gemma",
+    "quipu-server",
     "quipu-cli",
 ];
 

@@ -66,6 +66,8 @@ pub struct CheckedBatch {
     pub(crate) groups: Groups,
     pub(crate) outputs: Vec<bool>,
     n_outputs: usize,
+    /// Outputs of all tokens were asked for at once.
+    output_all: bool,
     /// Some token belongs to several sequences.
     pub(crate) has_coupled: bool,
     /// Tokens that are in a ubatch already.
@@ -99,6 +101,7 @@ impl CheckedBatch {
             groups: Groups::new(),
             outputs: Vec::new(),
             n_outputs: 0,
+            output_all: false,
             has_coupled: false,
             used: Vec::new(),
             n_used: 0,
@@ -125,6 +128,7 @@ impl CheckedBatch {
         self.from_embeddings = !batch.embd.is_empty();
         self.fill_sequences(batch);
         self.fill_pos(batch, limits.n_seq_max, memory)?;
+        self.output_all = limits.output_all;
         self.fill_outputs(batch, limits.output_all);
         self.span_sequences(batch);
         if self.n_pos > 1 {
@@ -146,6 +150,11 @@ impl CheckedBatch {
     /// Number of tokens whose output is wanted.
     pub fn n_outputs(&self) -> usize {
         self.n_outputs
+    }
+
+    /// Whether the caller wants outputs of all tokens, whatever the batch says (`BatchLimits::output_all`).
+    pub fn output_all(&self) -> bool {
+        self.output_all
     }
 
     /// Number of tokens that were put into ubatches.

@@ -3,7 +3,7 @@
 
 use std::time::Instant;
 
-use quipu_chat::{ChatTemplate, Error, Limits, Variables};
+use quipu_chat::{ChatTemplate, Error, FILTERS, Limits, Variables};
 use quipu_testing::SplitMix;
 use serde_json::{Map, Value, json};
 
@@ -79,53 +79,6 @@ const METHODS: [&str; 34] = [
     "copy",
     "append",
     "isdigit",
-];
-const FILTERS: [&str; 45] = [
-    "abs",
-    "attr",
-    "batch",
-    "capitalize",
-    "center",
-    "count",
-    "default",
-    "dictsort",
-    "e",
-    "escape",
-    "first",
-    "float",
-    "forceescape",
-    "format",
-    "groupby",
-    "indent",
-    "int",
-    "items",
-    "join",
-    "last",
-    "length",
-    "list",
-    "lower",
-    "map",
-    "max",
-    "min",
-    "pprint",
-    "random",
-    "reject",
-    "rejectattr",
-    "replace",
-    "reverse",
-    "round",
-    "safe",
-    "select",
-    "selectattr",
-    "slice",
-    "sort",
-    "string",
-    "sum",
-    "tojson",
-    "trim",
-    "truncate",
-    "unique",
-    "wordwrap",
 ];
 const TESTS: [&str; 27] = [
     "defined",

@@ -27,5 +27,6 @@ mod template;
 pub use capabilities::Capabilities;
 pub use conversation::Conversation;
 pub use error::Error;
+pub use jinja::filters::FILTERS;
 pub use jinja::meter::{Bound, Limits};
 pub use template::{ChatTemplate, Message, Variables};

@@ -34,7 +34,7 @@ pub(crate) struct AdapterArgs {
 struct Scaled(Vec<(PathBuf, f32)>);
 
 fn files(row: &str) -> Result<Scaled, String> {
-    Ok(Scaled(csv::fields(row).into_iter().map(|path| (path.into(), 1.0)).collect()))
+    Ok(Scaled(csv::fields(row)?.into_iter().map(|path| (path.into(), 1.0)).collect()))
 }
 
 fn scaled_files(row: &str) -> Result<Scaled, String> {
@@ -48,7 +48,7 @@ fn scaled_files(row: &str) -> Result<Scaled, String> {
             Err(format!("scale {scale}, expected a finite one"))
         }
     };
-    csv::fields(row).into_iter().map(scaled).collect::<Result<_, _>>().map(Scaled)
+    csv::fields(row)?.into_iter().map(scaled).collect::<Result<_, _>>().map(Scaled)
 }
 
 fn all<'a>(lists: [&'a [Scaled]; 2]) -> impl Iterator<Item = (&'a Path, f32)> {

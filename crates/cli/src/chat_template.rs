@@ -11,10 +11,10 @@ use crate::input::read_text;
 #[derive(Debug, clap::Args)]
 pub(crate) struct TemplateArgs {
     /// Jinja template to use instead of the model's, or `chatml`.
-    #[arg(long, value_name = "TEMPLATE", conflicts_with = "chat_template_file")]
+    #[arg(long, value_name = "TEMPLATE", overrides_with = "chat_template_file")]
     chat_template: Option<String>,
     /// File with a Jinja template to use instead of the model's.
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", overrides_with = "chat_template")]
     chat_template_file: Option<PathBuf>,
     /// Variables for the template, as a JSON object.
     #[arg(long, value_name = "JSON")]

@@ -38,6 +38,20 @@ impl Failure {
     pub(crate) fn exit_code(&self) -> ExitCode {
         if matches!(self, Failure::Refused(_)) { ExitCode::from(2) } else { ExitCode::FAILURE }
     }
+
+    /// The same about what the input was to be judged by. A file that cannot be read is what it is in every command.
+    pub(crate) fn refused(self) -> Failure {
+        let is_unreadable = match &self {
+            Failure::Io { .. } => true,
+            Failure::Engine(error) => matches!(
+                **error,
+                quipu::Error::Open { source: quipu::gguf::Error::Open { .. }, .. }
+                    | quipu::Error::Gguf(quipu::gguf::Error::Open { .. })
+            ),
+            _ => false,
+        };
+        if is_unreadable { self } else { Failure::Refused(self.to_string()) }
+    }
 }
 
 impl<E: Into<quipu::Error>> From<E> for Failure {
@@ -55,7 +69,11 @@ pub(crate) fn writing(error: io::Error) -> Failure {
     }
 }
 
-/// A failure that names the file it is of.
+/// A failure that names the file it is of, once.
 pub(crate) fn named<E: fmt::Display>(path: &Path) -> impl Fn(E) -> Failure {
-    move |error| Failure::Input(format!("{}: {error}", path.display()))
+    move |error| {
+        let (path, message) = (path.display().to_string(), error.to_string());
+        let is_named = !path.is_empty() && message.contains(&path);
+        Failure::Input(if is_named { message } else { format!("{path}: {message}") })
+    }
 }

@@ -24,6 +24,9 @@ pub(crate) struct GenerationArgs {
     /// Tokens of the prompt that a context shift keeps; -1 = all of them.
     #[arg(long, value_name = "N", default_value_t = 0, allow_negative_numbers = true)]
     keep: i32,
+    /// End a text before this string (-r); may be given several times.
+    #[arg(long, value_name = "TEXT")]
+    pub stop: Vec<String>,
     /// Show control tokens.
     #[arg(long)]
     special: bool,

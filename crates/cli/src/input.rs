@@ -9,8 +9,14 @@ use crate::fail::Failure;
 /// Longest input that is read whole: what has no end must not fill the memory.
 const MAX_BYTES: u64 = 1 << 30;
 
-/// The bytes of a file, or of what a pipe gives.
+/// The name of stdin where a file is read.
+const STDIN: &str = "-";
+
+/// The bytes of a file, or of what a pipe gives; `-` is stdin.
 pub(crate) fn read_bytes(path: &Path) -> Result<Vec<u8>, Failure> {
+    if path.as_os_str() == STDIN {
+        return read_all(std::io::stdin(), "stdin".to_owned());
+    }
     let what = path.display().to_string();
     match File::open(path) {
         Ok(file) => read_all(file, what),
@@ -31,7 +37,8 @@ fn read_all(from: impl Read, what: String) -> Result<Vec<u8>, Failure> {
 
 /// The text of a file.
 pub(crate) fn read_text(path: &Path) -> Result<String, Failure> {
-    utf8(read_bytes(path)?, &path.display().to_string())
+    let what = if path.as_os_str() == STDIN { "stdin".to_owned() } else { path.display().to_string() };
+    utf8(read_bytes(path)?, &what)
 }
 
 /// The text of a file without a line break at its very end, as the reference's tools take `-f`.

@@ -7,21 +7,24 @@
 mod adapters;
 mod chat_template;
 mod commands;
+mod context;
 mod csv;
 mod fail;
+mod flags;
 mod generation;
 mod input;
 mod options;
 mod output;
+mod questions;
 mod sampling;
 mod signals;
 mod transcripts;
 mod work;
 
-use std::ffi::OsString;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::error::ErrorKind;
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::fail::Failure;
 
@@ -29,12 +32,19 @@ use crate::fail::Failure;
 #[global_allocator]
 static ALLOCATOR: quipu::gguf::ExitOnOutOfMemory = quipu::gguf::ExitOnOutOfMemory::new("quipu");
 
-/// Runs GGUF language models, module for module like llama.cpp.
+/// Runs GGUF language models on this machine, module for module like llama.cpp.
+///
+/// Every command that takes a model reads a GGUF file (-m), and without one the small model that is built in. `quipu run -p "Once upon a time"`
+/// continues a text, `quipu chat` talks; `quantize`, `imatrix`, `split`, `merge` and `convert` make files, the others measure and show.
+/// Flags are called as in llama.cpp (docs/flags.md has them all), and its LLAMA_ARG_* variables count.
 #[derive(Debug, Parser)]
-#[command(name = "quipu", version, about)]
+#[command(name = "quipu", version, propagate_version = true, args_override_self = true)]
 struct Cli {
+    /// Show the devices that models can be computed on.
+    #[arg(long, exclusive = true)]
+    list_devices: bool,
     #[command(subcommand)]
-    command: Command,
+    command: Option<Command>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -69,27 +79,16 @@ enum Command {
     Merge(commands::merge::Args),
     /// Replay logged generations and say whether this model would have said the same.
     AuditLog(commands::audit_log::Args),
+    /// Ask questions with expected answers and count the right ones.
+    Eval(commands::eval::Args),
     /// Measure tokens per second, with llama-bench's tests, columns and units.
     Bench(commands::bench::Args),
     /// Turn a Hugging Face model directory into a GGUF file, as convert_hf_to_gguf.py does; or GGUF into gemma.cpp's .sbs, and back.
     Convert(commands::convert::Args),
+    /// Answer llama-server's and OpenAI's requests over HTTP.
+    Serve(commands::serve::Args),
     /// Show, compare and migrate gemma.cpp's .sbs files.
     Sbs(commands::sbs::Args),
-}
-
-/// Short flags of several letters, which the reference has and the parser does not.
-fn long_form(arg: OsString) -> OsString {
-    match arg.to_str() {
-        Some("-jf") => "--json-schema-file".into(),
-        Some("-fa") => "--flash-attn".into(),
-        Some("-ngl") => "--n-gpu-layers".into(),
-        Some("-dev") => "--device".into(),
-        Some("-sm") => "--split-mode".into(),
-        Some("-ts") => "--tensor-split".into(),
-        Some("-mg") => "--main-gpu".into(),
-        Some("-ot") => "--override-tensor".into(),
-        _ => arg,
-    }
 }
 
 fn main() -> ExitCode {
@@ -99,20 +98,18 @@ fn main() -> ExitCode {
 
 /// Does what the command line says.
 fn command() -> ExitCode {
-    let cli = match Cli::try_parse_from(std::env::args_os().map(long_form)) {
+    let cli = match parse() {
         Ok(cli) => cli,
-        // Help and version are answers, everything else is a failure like any other.
-        Err(error) if !error.use_stderr() => {
-            let _ = error.print();
-            return ExitCode::SUCCESS;
-        }
-        Err(error) => {
-            let _ = error.print();
-            return ExitCode::FAILURE;
-        }
+        Err(code) => return code,
     };
-    signals::remove_unfinished_files();
-    let done: Result<(), Failure> = match cli.command {
+    let Some(command) = cli.command.filter(|_| !cli.list_devices) else {
+        return ended(commands::list_devices::run());
+    };
+    // A server ends in its own way, and writes no files.
+    if !matches!(command, Command::Serve(_)) {
+        signals::remove_unfinished_files();
+    }
+    let done: Result<(), Failure> = match command {
         Command::Run(args) => commands::run::run(&args),
         Command::Chat(args) => commands::chat::run(&args),
         Command::Render(args) => commands::render::run(&args),
@@ -128,12 +125,18 @@ fn command() -> ExitCode {
         Command::Split(args) => commands::split::run(&args),
         Command::Merge(args) => commands::merge::run(&args),
         Command::AuditLog(args) => commands::audit_log::run(&args),
+        Command::Eval(args) => commands::eval::run(&args),
         Command::Bench(args) => commands::bench::run(&args),
         Command::Convert(args) => commands::convert::run(&args),
+        Command::Serve(args) => commands::serve::run(&args),
         Command::Sbs(args) => commands::sbs::run(&args),
     };
     // Who was given an output for good, such as a recorder of events, never drops it.
     quipu::gguf::remove_unfinished();
+    ended(done)
+}
+
+fn ended(done: Result<(), Failure>) -> ExitCode {
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
@@ -141,4 +144,50 @@ fn command() -> ExitCode {
             failure.exit_code()
         }
     }
+}
+
+/// What the command line says, or how the program ends instead.
+fn parse() -> Result<Cli, ExitCode> {
+    let mut parser = Cli::command();
+    parser.build();
+    let words = match flags::normalise(std::env::args_os(), &parser, |name| std::env::var_os(name)) {
+        Ok(words) => words,
+        Err(message) => return Err(misused(&parser, &message)),
+    };
+    if words.iter().any(|word| word == flags::LIST_DEVICES) {
+        return Ok(Cli { list_devices: true, command: None });
+    }
+    let parsed = parser.clone().try_get_matches_from(words);
+    match parsed.and_then(|mut matches| Cli::from_arg_matches_mut(&mut matches)) {
+        Ok(cli) if cli.command.is_none() && !cli.list_devices => {
+            output::note(parser.render_help());
+            Err(ExitCode::FAILURE)
+        }
+        Ok(cli) => Ok(cli),
+        // Help and version are answers, everything else is a failure like any other.
+        Err(error) if !error.use_stderr() => {
+            let _ = error.print();
+            Err(ExitCode::SUCCESS)
+        }
+        Err(error) if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
+            let _ = error.print();
+            Err(ExitCode::FAILURE)
+        }
+        Err(error) => {
+            // What is wrong comes first; advice and usage follow behind an empty line.
+            let text = error.render().to_string();
+            let wrong: Vec<&str> = text.lines().map(str::trim).take_while(|line| !line.is_empty()).collect();
+            let wrong = wrong.join(" ");
+            Err(misused(&parser, wrong.strip_prefix("error: ").unwrap_or(&wrong)))
+        }
+    }
+}
+
+/// A command line that makes no sense.
+fn misused(parser: &clap::Command, message: &str) -> ExitCode {
+    let command = std::env::args_os().nth(1).and_then(|word| parser.find_subcommand(word));
+    let command = command.map_or(String::new(), |command| format!(" {}", command.get_name()));
+    let message = message.replace(['\n', '\r'], " ");
+    output::note(format_args!("error: {message}; see quipu{command} --help"));
+    ExitCode::FAILURE
 }

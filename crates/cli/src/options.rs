@@ -3,10 +3,9 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use quipu::gguf::{GgufSet, Inputs, MetadataOverride};
+use quipu::gguf::{GgufSet, Inputs, MetadataOverride, OverrideValue};
 use quipu::{
-    BufferOverride, Device, DeviceChoice, FlashAttn, LoadMode, LoadOptions, Model, Session, SessionOptions,
-    SplitMode, Tokenizer,
+    BufferOverride, Device, DeviceChoice, LoadMode, LoadOptions, Model, Session, SplitMode, Tokenizer,
 };
 
 use quipu_gemma::SbsFile;
@@ -33,7 +32,7 @@ pub(crate) struct ModelArgs {
     pub override_kv: Vec<Overrides>,
     /// Memory for tensors whose names match (-ot).
     #[arg(long, value_name = "PATTERN=BUFFER_TYPE,...")]
-    pub override_tensor: Option<String>,
+    pub override_tensor: Vec<String>,
     /// Layers on GPUs (-ngl), counted from the last; the output counts as one more; all, auto or negative = all.
     #[arg(long, value_name = "N", visible_alias = "gpu-layers", allow_negative_numbers = true)]
     #[arg(value_parser = n_gpu_layers)]
@@ -45,8 +44,8 @@ pub(crate) struct ModelArgs {
     #[arg(long, value_name = "MODE", default_value = "layer")]
     pub split_mode: SplitMode,
     /// How many of the layers each GPU gets (-ts), as proportions; by free memory if nothing is said.
-    #[arg(long, value_name = "N,...", value_delimiter = ',')]
-    pub tensor_split: Vec<f32>,
+    #[arg(long, value_name = "N,...", value_parser = shares)]
+    pub tensor_split: Option<Shares>,
     /// The GPU that has them all with split mode none (-mg), counted among those that are used; negative = no GPU.
     #[arg(long, value_name = "N", default_value_t = 0, allow_negative_numbers = true)]
     pub main_gpu: i32,
@@ -59,8 +58,28 @@ pub(crate) struct ModelArgs {
 #[derive(Clone, Debug)]
 pub(crate) struct Overrides(Vec<MetadataOverride>);
 
-fn overrides(row: &str) -> Result<Overrides, quipu::gguf::Error> {
-    csv::fields(row).iter().map(|field| field.parse()).collect::<Result<_, _>>().map(Overrides)
+fn overrides(row: &str) -> Result<Overrides, String> {
+    csv::fields(row)?.iter().map(|field| metadata_override(field)).collect::<Result<_, _>>().map(Overrides)
+}
+
+/// An override whose integer a key of a model can hold: they have 32 bits, and what is longer would be cut without a word.
+pub(crate) fn metadata_override(text: &str) -> Result<MetadataOverride, String> {
+    let given: MetadataOverride = text.parse().map_err(|error: quipu::gguf::Error| error.to_string())?;
+    match given.value {
+        OverrideValue::Int(n) if i32::try_from(n).is_err() && u32::try_from(n).is_err() => {
+            Err(format!("{}={n}: expected {} to {}", given.key, i32::MIN, u32::MAX))
+        }
+        _ => Ok(given),
+    }
+}
+
+/// The proportions of one `--tensor-split`.
+#[derive(Clone, Debug)]
+pub(crate) struct Shares(Vec<f32>);
+
+fn shares(row: &str) -> Result<Shares, String> {
+    let share = |text: &str| text.parse().map_err(|_| format!("'{text}' is no number, expected N,N,..."));
+    row.split(',').map(share).collect::<Result<_, _>>().map(Shares)
 }
 
 impl ModelArgs {
@@ -91,14 +110,19 @@ impl ModelArgs {
         let names = self.device.as_deref().map(DeviceChoice::names);
         // Asked for, or built for it and not refused.
         let wanted = self.n_gpu_layers.map_or(cfg!(feature = "cuda") || names.is_some(), |n| n != 0);
+        let is_shared_out = self.tensor_split.is_some() || self.main_gpu > 0;
         if !wanted || names.as_ref().is_some_and(Vec::is_empty) {
+            if is_shared_out {
+                note("no GPU is used: --tensor-split and --main-gpu change nothing");
+            }
             return Ok(Vec::new());
         }
         let choice = DeviceChoice { names, split_mode: self.split_mode, main_gpu: self.main_gpu };
         match quipu::gpu_devices() {
             Ok(there) => Ok(choice.choose(&there)?),
             Err(error) => {
-                note(format_args!("{error}; running on the CPU"));
+                let more = if is_shared_out { ", --tensor-split and --main-gpu change nothing" } else { "" };
+                note(format_args!("{error}; running on the CPU{more}"));
                 Ok(Vec::new())
             }
         }
@@ -118,16 +142,15 @@ impl ModelArgs {
     }
 
     fn load_options(&self) -> Result<LoadOptions, Failure> {
-        let overrides = self.override_tensor.as_deref().map(BufferOverride::parse_list).transpose();
+        let lists: Result<Vec<_>, _> =
+            self.override_tensor.iter().map(|list| BufferOverride::parse_list(list)).collect();
         Ok(LoadOptions {
             load_mode: self.load_mode,
             check_tensors: self.check_tensors,
             metadata_overrides: self.override_kv.iter().flat_map(|list| list.0.iter().cloned()).collect(),
             n_gpu_layers: self.n_gpu_layers.unwrap_or(-1),
-            tensor_split: self.tensor_split.clone(),
-            buffer_overrides: overrides
-                .map_err(|error| Failure::Input(error.to_string()))?
-                .unwrap_or_default(),
+            tensor_split: self.tensor_split.as_ref().map(|shares| shares.0.clone()).unwrap_or_default(),
+            buffer_overrides: lists.map_err(|error| Failure::Input(error.to_string()))?.concat(),
             ..LoadOptions::default()
         })
     }
@@ -169,44 +192,4 @@ fn from_sbs(path: &Path) -> Result<GgufSet, Failure> {
     let sbs = SbsFile::open(path).map_err(named(path))?;
     let file = quipu_gemma::gguf::to_gguf(&sbs, None).map_err(named(path))?;
     Ok(GgufSet::from(&file))
-}
-
-/// How to compute.
-#[derive(Debug, clap::Args)]
-#[allow(clippy::struct_field_names)] // the field's names: n_ctx, n_threads, n_ubatch
-pub(crate) struct ContextArgs {
-    /// Context length in tokens; 0 = the model's, at most 4096.
-    #[arg(short = 'c', long = "ctx-size", default_value_t = 0)]
-    pub n_ctx: usize,
-    /// Threads; 0 = one for each core.
-    #[arg(short = 't', long = "threads", default_value_t = 0)]
-    pub n_threads: usize,
-    /// Most tokens computed at once.
-    #[arg(long = "ubatch", visible_alias = "ubatch-size", default_value_t = 512)]
-    pub n_ubatch: usize,
-    /// Flash attention (-fa): on, off or auto.
-    #[arg(long, value_name = "MODE", default_value = "auto", value_parser = flash_attn)]
-    pub flash_attn: FlashAttn,
-}
-
-/// The reference's words.
-fn flash_attn(text: &str) -> Result<FlashAttn, String> {
-    match text {
-        "on" | "enabled" | "true" | "1" => Ok(FlashAttn::On),
-        "off" | "disabled" | "false" | "0" => Ok(FlashAttn::Off),
-        "auto" | "-1" => Ok(FlashAttn::Auto),
-        _ => Err("expected on, off or auto".to_owned()),
-    }
-}
-
-impl ContextArgs {
-    pub fn session(&self) -> SessionOptions {
-        SessionOptions {
-            n_ctx: self.n_ctx,
-            n_threads: self.n_threads,
-            n_ubatch: self.n_ubatch,
-            flash_attn: self.flash_attn,
-            ..SessionOptions::default()
-        }
-    }
 }

@@ -32,14 +32,7 @@ pub(crate) struct SamplingArgs {
     #[arg(long, visible_alias = "temperature", value_name = "N", value_parser = number, allow_negative_numbers = true, overrides_with = "temp")]
     temp: Option<f32>,
     /// Keep the N likeliest tokens; 0 = all [default: 40].
-    #[arg(
-        long,
-        value_name = "N",
-        env = "LLAMA_ARG_TOP_K",
-        hide_env_values = true,
-        allow_negative_numbers = true,
-        overrides_with = "top_k"
-    )]
+    #[arg(long, value_name = "N", allow_negative_numbers = true, overrides_with = "top_k")]
     top_k: Option<i32>,
     /// Keep the likeliest tokens up to this probability; 1 = all [default: 0.95].
     #[arg(long, value_name = "N", value_parser = number, allow_negative_numbers = true, overrides_with = "top_p")]
@@ -159,6 +152,11 @@ impl SamplingArgs {
         })
     }
 
+    /// Whether a flag asks for tokens to be drawn.
+    pub fn is_random(&self) -> bool {
+        self.temp.is_some() || self.seed.is_some() || self.mirostat.is_some()
+    }
+
     /// What can only be told with the vocabulary: whether the grammar makes sense.
     pub fn check_grammar(options: &GenerateOptions, model: &Model) -> Result<(), Failure> {
         match &options.sampling.grammar {
@@ -275,17 +273,14 @@ fn count(text: &str) -> Result<i32, String> {
     text.trim().parse().ok().filter(|n| *n >= 0).ok_or_else(|| format!("expected 0 to {}", i32::MAX))
 }
 
-/// An unsigned 64-bit number, perhaps with a sign, of which the lower half counts: -1 is the seed that asks for a
-/// random one.
+/// A 32-bit number, perhaps with a sign: -1 is the seed that asks for a random one. The reference cuts longer ones without a word.
 fn seed(text: &str) -> Result<u32, String> {
     let text = text.trim();
-    let digits = text.strip_prefix(['-', '+']).unwrap_or(text);
-    let expected = || "expected an integer of at most 64 bits".to_owned();
-    if !digits.starts_with(|c: char| c.is_ascii_digit()) {
-        return Err(expected());
-    }
-    let number: u64 = digits.parse().map_err(|_| expected())?;
-    Ok(if text.starts_with('-') { number.wrapping_neg() } else { number } as u32)
+    let fits = |number: &i64| (i64::from(i32::MIN)..=i64::from(u32::MAX)).contains(number);
+    let number = text.parse().ok().filter(fits);
+    number
+        .map(|number| number as u32)
+        .ok_or_else(|| format!("expected an integer, {} to {}", i32::MIN, u32::MAX))
 }
 
 /// `15043+1`: token, sign and size of the bias.
@@ -301,7 +296,7 @@ fn bias(text: &str) -> Result<(i32, f32), String> {
 }
 
 /// Text with its backslash escapes resolved (`string_process_escapes`); unknown ones stay as they are.
-fn unescape(text: &str) -> String {
+pub(crate) fn unescape(text: &str) -> String {
     let mut out: Vec<u8> = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
     while let [first, tail @ ..] = rest {
@@ -490,7 +485,7 @@ mod tests {
         assert_eq!(params(&["--temp", "-1"]).temp, 0.0);
         assert_eq!(params(&["--dry-base", "0.5"]).dry_base, 1.75);
         assert_eq!(params(&["--top-k", "-1"]).top_k, -1);
-        assert_eq!((params(&["-s", "-1"]).seed, params(&["-s", "4294967297"]).seed), (u32::MAX, 1));
+        assert_eq!((params(&["-s", "-1"]).seed, params(&["-s", "4294967295"]).seed), (u32::MAX, u32::MAX));
         assert_eq!(params(&["--samplers", ""]).samplers, []);
         assert_eq!(params(&["--samplers", "Top-K;TEMP;nucleus"]).samplers.len(), 3);
         let none = params(&["--dry-sequence-breaker", "a", "--dry-sequence-breaker", "none"]);
@@ -509,6 +504,8 @@ mod tests {
             (["--top-p", "0.5x"], "expected a number"),
             (["--mirostat", "3"], "mirostat is 3, expected 0, 1 or 2"),
             (["-s", "x"], "expected an integer"),
+            (["-s", "4294967296"], "expected an integer, -2147483648 to 4294967295"),
+            (["-s", "-2147483649"], "expected an integer"),
             (["-l", "15043"], "expected TOKEN+BIAS"),
             (["-l", "+1"], "expected TOKEN+BIAS"),
             (["-l", "3*1"], "expected TOKEN+BIAS"),

@@ -111,7 +111,7 @@ fn overrides_hold_for_the_embedded_model_too() {
         .args(["embed", "-f", "/dev/null", "--override-kv", "llama.pooling_type=int:4"])
         .output()
         .expect("it runs");
-    assert!(failure(&out).contains("llama.pooling_type is 4 (rank)"));
+    assert!(failure(&out).contains("pooling is rank and the model has no classification head"));
 }
 
 /// What cannot be pooled is refused when embeddings are asked for, by name, and only then.
@@ -120,10 +120,14 @@ fn poolings_that_are_not_there_are_named() {
     let dir = tempfile::tempdir().expect("a folder");
     let path = dir.path().join("model.gguf");
     let model = path.to_str().expect("UTF-8");
-    for (value, found) in [(4, "llama.pooling_type is 4 (rank)"), (7, "llama.pooling_type is 7")] {
+    let cases = [
+        (4, "no classification head", "expected none, mean, cls or last"),
+        (7, "llama.pooling_type is 7", "expected 0 (none), 1 (mean)"),
+    ];
+    for (value, found, expected) in cases {
         write_model(&path, |metadata| metadata.set("llama.pooling_type", Value::U32(value)));
         let message = failure(&embed(model, &[], "a dog\n"));
-        assert!(message.contains(found) && message.contains("expected 0 (none), 1 (mean)"), "{message}");
+        assert!(message.contains(found) && message.contains(expected), "{message}");
         assert_eq!(rows(&embed(model, &["--pooling", "cls"], "a dog\n")).len(), 1);
         let run = Command::new(env!("CARGO_BIN_EXE_quipu"))
             .args(["run", "-m", model, "-p", "The", "-n", "2", "--temp", "0"])

@@ -289,9 +289,14 @@ mod unix {
         child.kill().expect("it runs");
         child.wait().expect("it ends");
         assert_eq!(fs::read(dir.path().join("q.gguf")).expect("there"), b"old");
+        assert_eq!(unfinished(dir.path()), 1);
+        // Another target, and a run that is under way.
+        assert!(quipu(dir.path(), &["quantize", "m.gguf", "other.gguf", "Q8_0"]).status.success());
+        assert_eq!(unfinished(dir.path()), 1);
         let args = ["run", "-m", "m.gguf", "-p", "x", "-n", "2", "--events", "q.gguf"];
         assert!(quipu(dir.path(), &args).status.success());
         assert!(fs::metadata(dir.path().join("q.gguf")).expect("there").len() > 3);
+        assert_eq!(unfinished(dir.path()), 0, "what the killed run left");
     }
 
     #[test]

@@ -68,6 +68,13 @@ fn a_file_is_shown_compared_and_migrated() {
         assert!(text.contains(expected), "{expected} in\n{text}");
     }
     assert!(!quipu(&["sbs", "inspect", &a, "--distortion", "q4_k"]).status.success());
+    let shown = stdout(&quipu(&["sbs", "inspect", &a, "--analyze"]));
+    let (_, of_qkv) = shown.split_once("qkv_ein_0").expect("a tensor");
+    // 64 rows of 32 values, a 29th of which is a multiple of 1/32 each.
+    let lines: Vec<&str> = of_qkv.lines().collect();
+    assert!(lines[1].contains("but zero, -0.5000 to 0.375"), "{shown}");
+    assert!(lines[2].contains("outliers 0 (0.000 %)") && lines[3].contains("groups of 256"), "{shown}");
+    assert!(lines[4].contains("exponents: ") && lines[5].contains("mantissas: "), "{shown}");
 
     let migrated = quipu(&["sbs", "migrate", &a, &c]);
     assert!(migrated.status.success(), "{}", stderr(&migrated));

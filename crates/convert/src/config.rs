@@ -6,6 +6,7 @@ use std::path::Path;
 use serde_json::{Map, Value as Json, json};
 
 use super::error::{ConvertError, Result};
+use super::families::{self, Names, bert, dense, gemma, qwen_moe};
 use super::json::JsonFile;
 use super::kv::size_of;
 
@@ -18,6 +19,28 @@ pub(super) enum Family {
     Qwen2,
     /// Qwen3.
     Qwen3,
+    /// BERT.
+    Bert,
+    /// Gemma.
+    Gemma,
+    /// Gemma 2.
+    Gemma2,
+    /// The text models of Gemma 3.
+    Gemma3,
+    /// Qwen2 with experts.
+    Qwen2Moe,
+    /// Qwen3 with experts.
+    Qwen3Moe,
+    /// OLMoE.
+    Olmoe,
+    /// OLMo 2.
+    Olmo2,
+    /// StarCoder 2.
+    Starcoder2,
+    /// SmolLM 3.
+    SmolLm3,
+    /// Granite.
+    Granite,
 }
 
 impl Family {
@@ -27,12 +50,49 @@ impl Family {
             Family::Llama => "llama",
             Family::Qwen2 => "qwen2",
             Family::Qwen3 => "qwen3",
+            Family::Bert => "bert",
+            Family::Gemma => "gemma",
+            Family::Gemma2 => "gemma2",
+            Family::Gemma3 => "gemma3",
+            Family::Qwen2Moe => "qwen2moe",
+            Family::Qwen3Moe => "qwen3moe",
+            Family::Olmoe => "olmoe",
+            Family::Olmo2 => "olmo2",
+            Family::Starcoder2 => "starcoder2",
+            Family::SmolLm3 => "smollm3",
+            Family::Granite => "granite",
         }
+    }
+
+    /// Names of the tensors, where they are in a table.
+    pub(super) const fn names(self) -> Option<&'static Names> {
+        match self {
+            Family::Llama | Family::Qwen2 | Family::Qwen3 => None,
+            Family::Bert => Some(&bert::NAMES),
+            Family::Gemma => Some(&gemma::NAMES),
+            Family::Gemma2 => Some(&gemma::NAMES_2),
+            Family::Gemma3 => Some(&gemma::NAMES_3),
+            Family::Qwen2Moe => Some(&qwen_moe::NAMES_2),
+            Family::Qwen3Moe | Family::Olmoe => Some(&qwen_moe::NAMES_3),
+            Family::Olmo2 => Some(&dense::OLMO2),
+            Family::Starcoder2 => Some(&dense::STARCODER2),
+            Family::SmolLm3 | Family::Granite => Some(&dense::LLAMA),
+        }
+    }
+
+    /// Llama's conversion serves it: rows of queries and keys in another order, factors of rotary frequencies, its vocabularies.
+    pub(super) const fn is_llama(self) -> bool {
+        matches!(self, Family::Llama | Family::SmolLm3 | Family::Granite)
+    }
+
+    /// Gemma's norms, whose weights are what is added to one.
+    pub(super) const fn is_gemma(self) -> bool {
+        matches!(self, Family::Gemma | Family::Gemma2 | Family::Gemma3)
     }
 }
 
 /// Hugging Face architectures, their family, and what their tensors' names lack in front.
-const ARCHITECTURES: [(&str, Family, &str); 9] = [
+const ARCHITECTURES: [(&str, Family, &str); 22] = [
     ("LlamaForCausalLM", Family::Llama, ""),
     ("LLaMAForCausalLM", Family::Llama, ""),
     ("LlamaModel", Family::Llama, "model."),
@@ -42,6 +102,19 @@ const ARCHITECTURES: [(&str, Family, &str); 9] = [
     ("Qwen2Model", Family::Qwen2, "model."),
     ("Qwen3ForCausalLM", Family::Qwen3, ""),
     ("Qwen3Model", Family::Qwen3, ""),
+    ("BertModel", Family::Bert, ""),
+    ("BertForMaskedLM", Family::Bert, ""),
+    ("BertForSequenceClassification", Family::Bert, ""),
+    ("GemmaForCausalLM", Family::Gemma, ""),
+    ("Gemma2ForCausalLM", Family::Gemma2, ""),
+    ("Gemma3ForCausalLM", Family::Gemma3, ""),
+    ("Qwen2MoeForCausalLM", Family::Qwen2Moe, ""),
+    ("Qwen3MoeForCausalLM", Family::Qwen3Moe, ""),
+    ("OlmoeForCausalLM", Family::Olmoe, ""),
+    ("Olmo2ForCausalLM", Family::Olmo2, ""),
+    ("Starcoder2ForCausalLM", Family::Starcoder2, ""),
+    ("SmolLM3ForCausalLM", Family::SmolLm3, ""),
+    ("GraniteForCausalLM", Family::Granite, ""),
 ];
 
 /// Keys that nest another configuration inside, as multimodal models do.
@@ -90,11 +163,15 @@ impl Config {
         if raw.map.contains_key("draft_vocab_size") {
             return Err(unsupported("a draft model (draft_vocab_size)".to_owned()));
         }
-        let hparams = with_defaults(&raw)?;
+        let mut hparams = with_defaults(&raw)?;
         refuse_reranker(dir, &raw, family)?;
         let (key, value) = find(&hparams, &["n_layers", "num_hidden_layers", "n_layer", "num_layers"])
             .ok_or_else(|| hparams.wrong("num_hidden_layers", &Json::Null, "the number of layers"))?;
         let n_layer = size_of(&hparams, key, value)?;
+        if family == Family::Granite {
+            // The reference ignores it there.
+            hparams.map.remove("head_dim");
+        }
         let rope = rope_parameters(&hparams)?;
         Ok(Config { raw, hparams, family, prefix, n_layer, rope })
     }
@@ -206,6 +283,9 @@ fn refuse_reranker(dir: &Path, raw: &JsonFile, family: Family) -> Result<()> {
 
 /// Defaults of the configuration classes; a missing head count of keys and values follows below.
 fn class_defaults(model_type: &str) -> Option<Json> {
+    if let Some(own) = families::defaults(model_type) {
+        return Some(own);
+    }
     let common = json!({
         "hidden_size": 4096, "num_hidden_layers": 32, "num_attention_heads": 32, "rms_norm_eps": 1e-6,
         "rope_theta": 10000.0, "tie_word_embeddings": false,
@@ -244,11 +324,14 @@ fn with_defaults(raw: &JsonFile) -> Result<JsonFile> {
     let Some(model_type) = raw.get("model_type") else { return Ok(raw.clone()) };
     let Some(Json::Object(mut map)) = model_type.as_str().and_then(class_defaults) else {
         return Err(unsupported(format!(
-            "model_type {}, expected llama, mistral, mixtral, qwen2 or qwen3,",
+            "model_type {}, expected the type of an architecture that is converted,",
             super::json::shown(model_type)
         )));
     };
     map.extend(raw.map.clone());
+    if model_type == "bert" {
+        return Ok(JsonFile { path: raw.path.clone(), map });
+    }
     if map.get("num_key_value_heads").is_none_or(Json::is_null) {
         let heads = map.get("num_attention_heads").cloned().unwrap_or(Json::Null);
         map.insert("num_key_value_heads".to_owned(), heads);

@@ -7,8 +7,9 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value as Json};
+use tokenizers::normalizers::BertNormalizer;
 use tokenizers::processors::template::TemplateProcessing;
-use tokenizers::{AddedToken, PostProcessorWrapper, PreTokenizerWrapper, Tokenizer};
+use tokenizers::{AddedToken, NormalizerWrapper, PostProcessorWrapper, PreTokenizerWrapper, Tokenizer};
 
 use super::bounds;
 use super::error::{ConvertError, Result};
@@ -25,6 +26,7 @@ enum Class {
     Llama,
     Qwen2,
     Gpt2,
+    Bert,
 }
 
 /// The loaded tokenizer.
@@ -77,7 +79,9 @@ impl HfTokenizer {
             if class == Class::Llama {
                 set_llama_template(&mut tokenizer, &config.map, &specials)?;
             }
-            if class != Class::Llama {
+            if class == Class::Bert {
+                set_normalizer(&mut tokenizer, &config.map);
+            } else if class != Class::Llama {
                 set_prefix_space(&mut tokenizer, config.map.get("add_prefix_space").is_some_and(truthy));
             }
             Ok(tokenizer)
@@ -118,10 +122,12 @@ fn class_of(config: &JsonFile, model_type: Option<&str>) -> Class {
         Some("LlamaTokenizer") => Class::Llama,
         Some("Qwen2Tokenizer") => Class::Qwen2,
         Some("GPT2Tokenizer") => Class::Gpt2,
+        Some("BertTokenizer") => Class::Bert,
         Some(_) => Class::Plain,
         None => match model_type {
             Some("llama" | "mistral" | "mixtral") => Class::Llama,
             Some("qwen2" | "qwen3") => Class::Qwen2,
+            Some("bert") => Class::Bert,
             _ => Class::Plain,
         },
     }
@@ -199,6 +205,11 @@ fn special_tokens(
         (Class::Llama, "unk_token") => Some("<unk>"),
         (Class::Qwen2, "unk_token" | "eos_token" | "pad_token")
         | (Class::Gpt2, "unk_token" | "bos_token" | "eos_token") => Some("<|endoftext|>"),
+        (Class::Bert, "unk_token") => Some("[UNK]"),
+        (Class::Bert, "sep_token") => Some("[SEP]"),
+        (Class::Bert, "pad_token") => Some("[PAD]"),
+        (Class::Bert, "cls_token") => Some("[CLS]"),
+        (Class::Bert, "mask_token") => Some("[MASK]"),
         _ => None,
     };
     let mut found: Vec<(&'static str, AddedToken)> = Vec::new();
@@ -280,6 +291,19 @@ fn set_llama_template(
         .map_err(|error| error.to_string())?;
     tokenizer.with_post_processor(Some(PostProcessorWrapper::Template(template)));
     Ok(())
+}
+
+/// BERT's class puts its own flags in place of the file's, where they differ.
+fn set_normalizer(tokenizer: &mut Tokenizer, config: &Map<String, Json>) {
+    let Some(NormalizerWrapper::BertNormalizer(normalizer)) = tokenizer.get_normalizer() else { return };
+    let flag = |key: &str| config.get(key).is_none_or(truthy);
+    let normalizer = BertNormalizer::new(
+        normalizer.clean_text,
+        flag("tokenize_chinese_chars"),
+        config.get("strip_accents").and_then(Json::as_bool),
+        flag("do_lower_case"),
+    );
+    tokenizer.with_normalizer(Some(normalizer));
 }
 
 /// The configuration's prefix space goes into a pre-tokenizer that knows one.

@@ -2,7 +2,7 @@
 //!
 //! Read are `config.json`, `model*.safetensors` (with an index or without), `tokenizer.model` or
 //! `tokenizer.json` with their companions, `generation_config.json` and the model card. The models are those
-//! of the families llama (with Mistral and Mixtral), qwen2 and qwen3; everything else is refused by name.
+//! of the families llama (with Mistral and Mixtral), qwen2, qwen3 and BERT; everything else is refused by name.
 //! Quantised checkpoints and multimodal ones are refused, too.
 //!
 //! The way: `config` says what the model is, `safetensors` opens its weights, `tensors` plans the
@@ -40,6 +40,7 @@
 mod bounds;
 mod config;
 mod error;
+mod families;
 mod hf_tokenizer;
 mod json;
 mod kv;

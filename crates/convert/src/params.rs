@@ -1,5 +1,5 @@
 //! Hyper-parameters as GGUF keys, in the reference's order. Answers to the `set_gguf_parameters` of
-//! `TextModel`, `LlamaModel` and `Qwen2Model`.
+//! `TextModel` and of the families' own classes.
 
 use std::path::Path;
 
@@ -8,12 +8,16 @@ use serde_json::Value as Json;
 
 use super::config::{Config, Family};
 use super::error::{ConvertError, Result};
+use super::families::{bert, dense};
 use super::json::{JsonFile, truthy};
 use super::kv::{KeyValues, f32_of, i32_of, str_of, u32_of, u32_or_array};
 use super::outtype::OutType;
 
 /// Writes the keys of the architecture.
 pub(super) fn add(kv: &mut KeyValues, config: &Config, out_type: OutType, dir: &Path) -> Result<()> {
+    if matches!(config.family, Family::Gemma | Family::Gemma2) {
+        return add_gemma(kv, config, out_type);
+    }
     let arch = config.family.name();
     let key = |name: &str| format!("{arch}.{name}");
     let hparams = &config.hparams;
@@ -78,17 +82,114 @@ pub(super) fn add(kv: &mut KeyValues, config: &Config, out_type: OutType, dir: &
     }
     kv.set("general.file_type", Value::U32(out_type.file_type()));
     match config.family {
-        Family::Llama => {
+        Family::Llama | Family::SmolLm3 | Family::Granite => {
             let n_vocab = hparams.map.get("vocab_size").unwrap_or(&Json::Null);
             kv.set(&key("vocab_size"), Value::U32(u32_of(hparams, "vocab_size", n_vocab)?));
             kv.set(&key("rope.dimension_count"), Value::U32(config.rope_dim()? as u32));
+            if config.family == Family::Granite {
+                for (name, gguf) in dense::GRANITE_SCALES {
+                    if let Some(value) = hparams.get(name).filter(|value| truthy(value)) {
+                        kv.set(&key(gguf), Value::F32(f32_of(hparams, name, value)?));
+                    }
+                }
+            }
         }
+        Family::Qwen2Moe | Family::Qwen3Moe => {
+            for (name, gguf) in [
+                ("moe_intermediate_size", "expert_feed_forward_length"),
+                ("shared_expert_intermediate_size", "expert_shared_feed_forward_length"),
+            ] {
+                if let Some(value) = hparams.get(name) {
+                    kv.set(&key(gguf), Value::U32(u32_of(hparams, name, value)?));
+                }
+            }
+        }
+        Family::Olmoe => kv.set(&key("attention.layer_norm_rms_epsilon"), Value::F32(1e-5)),
+        Family::Olmo2 => {
+            if hparams.map.contains_key("sliding_window") {
+                return Err(ConvertError::Unsupported { what: "an OLMo 2 with windows".to_owned() });
+            }
+        }
+        Family::Gemma3 => add_gemma3(kv, config)?,
+        Family::Gemma | Family::Gemma2 | Family::Starcoder2 => {}
         Family::Qwen2 | Family::Qwen3 => {
             if let Some(pooling) = pooling_type(dir)? {
                 kv.set(&key("pooling_type"), Value::U32(pooling));
             }
         }
+        Family::Bert => {
+            kv.set(&key("attention.causal"), Value::Bool(false));
+            if let Some(pooling) = pooling_type(dir)? {
+                kv.set(&key("pooling_type"), Value::U32(pooling));
+            }
+            if let Some(labels) = bert::labels(&config.raw) {
+                let key = key("classifier.output_labels");
+                kv.strings(&key, labels.iter().map(String::as_bytes));
+            }
+        }
     }
+    Ok(())
+}
+
+/// Keys of Gemma and Gemma 2, in an order of their own.
+fn add_gemma(kv: &mut KeyValues, config: &Config, out_type: OutType) -> Result<()> {
+    let arch = config.family.name();
+    let key = |name: &str| format!("{arch}.{name}");
+    let hparams = &config.hparams;
+    let value = |name: &str| hparams.map.get(name).unwrap_or(&Json::Null);
+    let number = |name: &str| u32_of(hparams, name, value(name)).map(Value::U32);
+    let float = |name: &str| f32_of(hparams, name, value(name)).map(Value::F32);
+    kv.set(&key("context_length"), number("max_position_embeddings")?);
+    kv.set(&key("embedding_length"), number("hidden_size")?);
+    kv.set(&key("block_count"), Value::U32(config.n_layer as u32));
+    kv.set(&key("feed_forward_length"), number("intermediate_size")?);
+    kv.set(&key("attention.head_count"), number("num_attention_heads")?);
+    kv.set(&key("attention.head_count_kv"), number("num_key_value_heads")?);
+    kv.set(&key("attention.layer_norm_rms_epsilon"), float("rms_norm_eps")?);
+    kv.set(&key("attention.key_length"), number("head_dim")?);
+    kv.set(&key("attention.value_length"), number("head_dim")?);
+    kv.set("general.file_type", Value::U32(out_type.file_type()));
+    if config.family == Family::Gemma2 {
+        kv.set(&key("attn_logit_softcapping"), float("attn_logit_softcapping")?);
+        kv.set(&key("final_logit_softcapping"), float("final_logit_softcapping")?);
+        kv.set(&key("attention.sliding_window"), number("sliding_window")?);
+    }
+    Ok(())
+}
+
+/// Keys of Gemma 3 behind those that all models have.
+fn add_gemma3(kv: &mut KeyValues, config: &Config) -> Result<()> {
+    let key = |name: &str| format!("gemma3.{name}");
+    let hparams = &config.hparams;
+    let number = |name: &'static str, otherwise: u32| match hparams.map.get(name) {
+        Some(value) => u32_of(hparams, name, value).map(Value::U32),
+        None => Ok(Value::U32(otherwise)),
+    };
+    kv.set(&key("context_length"), number("max_position_embeddings", 131_072)?);
+    kv.set(&key("attention.head_count"), number("num_attention_heads", 8)?);
+    if hparams.get("rms_norm_eps").is_none() {
+        kv.set(&key("attention.layer_norm_rms_epsilon"), Value::F32(1e-6));
+    }
+    kv.set(&key("attention.key_length"), number("head_dim", 256)?);
+    kv.set(&key("attention.value_length"), number("head_dim", 256)?);
+    let rope = config.rope_full()?;
+    let theta = match rope.get("rope_theta") {
+        Some(theta) => f32_of(&rope, "rope_theta", theta)?,
+        None => 1e6,
+    };
+    kv.set(&key("rope.freq_base"), Value::F32(theta));
+    if let Some(value) = hparams.get("attn_logit_softcapping") {
+        return Err(hparams.wrong("attn_logit_softcapping", value, "null"));
+    }
+    if let Some(value) = hparams.get("final_logit_softcapping").filter(|value| truthy(value)) {
+        let value = f32_of(hparams, "final_logit_softcapping", value)?;
+        kv.set(&key("final_logit_softcapping"), Value::F32(value));
+    }
+    if hparams.get("sliding_window_pattern").and_then(Json::as_u64) != Some(1) {
+        let value = hparams.map.get("sliding_window").unwrap_or(&Json::Null);
+        kv.set(&key("attention.sliding_window"), Value::U32(u32_of(hparams, "sliding_window", value)?));
+    }
+    kv.set(&key("attention.head_count_kv"), number("num_key_value_heads", 4)?);
     Ok(())
 }
 

@@ -67,6 +67,11 @@ impl SpecialVocab {
         Ok(vocab)
     }
 
+    /// Without the template, where it is written already.
+    pub(super) fn without_template(self) -> SpecialVocab {
+        SpecialVocab { chat_template: None, ..self }
+    }
+
     /// Gives a kind its id, unless it has one.
     pub(super) fn or_id(&mut self, kind: &'static str, id: u32) {
         if !self.ids.iter().any(|(known, _)| *known == kind) {

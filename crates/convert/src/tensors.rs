@@ -9,6 +9,7 @@ use safetensors::Dtype;
 
 use super::config::{Config, Family};
 use super::error::{ConvertError, Result};
+use super::families::{bert, qwen_moe};
 use super::outtype::{OutType, encode};
 use super::rope_freqs;
 use super::safetensors::{Checkpoint, Tensor};
@@ -21,6 +22,8 @@ const CHUNK: usize = 1 << 16;
 enum Source {
     /// A tensor as it is.
     Plain(Tensor),
+    /// A tensor with one added to each value.
+    PlusOne(Tensor),
     /// Rows of each head regrouped from halves to pairs, with the number of heads.
     Heads(Tensor, usize),
     /// Several tensors, one behind the other.
@@ -57,6 +60,15 @@ impl Planned {
             Source::Plain(tensor) => writer.plain(checkpoint, tensor),
             Source::Stack(tensors) => tensors.iter().try_for_each(|tensor| writer.plain(checkpoint, tensor)),
             Source::Values(values) => writer.put(values),
+            Source::PlusOne(tensor) => {
+                let mut values = Vec::new();
+                checkpoint.read(tensor, 0, tensor.n_elements(), &mut values);
+                // Half precision stays that in the sum.
+                let is_half = tensor.dtype == Dtype::F16;
+                let sum = |x: f32| if is_half { half::f16::from_f32(x + 1.0).to_f32() } else { x + 1.0 };
+                values.iter_mut().for_each(|x| *x = sum(*x));
+                writer.put(&values)
+            }
             Source::Heads(tensor, n_head) => {
                 let row_len = tensor.row_len();
                 let half = tensor.shape[0] / n_head / 2;
@@ -124,7 +136,7 @@ pub(super) fn plan(checkpoint: &Checkpoint, config: &Config, out_type: OutType) 
         let dtype = type_of(&name, &shape, out_type);
         planned.push(Planned { name, dtype, shape, source });
     };
-    if config.family == Family::Llama
+    if config.family.is_llama()
         && let Some(factors) = rope_freqs::factors(config)?
     {
         add("rope_freqs.weight".to_owned(), vec![factors.len()], Source::Values(factors));
@@ -135,11 +147,33 @@ pub(super) fn plan(checkpoint: &Checkpoint, config: &Config, out_type: OutType) 
             continue;
         }
         let mut full_name = tensor.name.clone();
-        if config.family == Family::Llama {
+        if config.family.is_llama() {
             full_name = full_name.replace("text_model.", "");
         }
         full_name.insert_str(0, config.prefix);
+        if config.family == Family::Bert {
+            let Some(kept) = bert::kept(&full_name, &config.raw) else { continue };
+            full_name = kept;
+        }
         if config.family == Family::Llama && full_name.contains("block_sparse_moe.experts") {
+            let layer = first_number(&full_name)
+                .filter(|layer| *layer < config.n_layer)
+                .ok_or_else(|| unknown(&full_name, config.family))?;
+            let of_layer = experts.entry(layer).or_default();
+            of_layer.insert(full_name, tensor.clone());
+            let n_expert = n_expert(config)?;
+            if of_layer.len() >= n_expert * 3 {
+                for (name, shape, tensors) in stack(layer, of_layer, n_expert, config.family)? {
+                    add(name, shape, Source::Stack(tensors));
+                }
+            }
+            continue;
+        }
+        if matches!(config.family, Family::Gemma | Family::Gemma2) && full_name == "lm_head.weight" {
+            continue;
+        }
+        let of_experts = matches!(config.family, Family::Qwen2Moe | Family::Qwen3Moe | Family::Olmoe);
+        if of_experts && full_name.contains("mlp.experts.") {
             let layer = first_number(&full_name)
                 .filter(|layer| *layer < config.n_layer)
                 .ok_or_else(|| unknown(&full_name, config.family))?;
@@ -156,13 +190,24 @@ pub(super) fn plan(checkpoint: &Checkpoint, config: &Config, out_type: OutType) 
         let name = gguf_name(&full_name, config.family, config.n_layer)
             .ok_or_else(|| unknown(&full_name, config.family))?;
         let heads = match config.family {
-            Family::Llama if is_of(&full_name, "q_proj") => Some(config.n_head()?),
-            Family::Llama if is_of(&full_name, "k_proj") => {
+            family if family.is_llama() && is_of(&full_name, "q_proj") => Some(config.n_head()?),
+            family if family.is_llama() && is_of(&full_name, "k_proj") => {
                 Some(config.n_head_kv()?.map_or_else(|| config.n_head(), Ok)?)
             }
             _ => None,
         };
+        let mut tensor = tensor.clone();
+        if config.family == Family::Gemma3
+            && full_name.contains("embed_tokens.weight")
+            && let (Some(n_vocab), Some(rows)) = (config.n_vocab()?, tensor.shape.first_mut())
+        {
+            // Rows behind the vocabulary.
+            *rows = (*rows).min(n_vocab);
+        }
         let source = match heads {
+            None if config.family.is_gemma() && full_name.ends_with("norm.weight") => {
+                Source::PlusOne(tensor.clone())
+            }
             None => Source::Plain(tensor.clone()),
             Some(n_head) => {
                 let found = tensor.shape.first().copied().unwrap_or(0);
@@ -192,12 +237,14 @@ fn is_of(name: &str, projection: &str) -> bool {
         .any(|suffix| name.strip_suffix(suffix).is_some_and(|stem| stem.ends_with(projection)))
 }
 
-/// Vectors, norms and whatever is not a weight stay F32, as does the router of experts.
+/// Vectors, norms and whatever is not a weight stay F32, as do the router of experts, positions and kinds of tokens.
 fn type_of(name: &str, shape: &[usize], out_type: OutType) -> DType {
     let always_f32 = shape.len() <= 1
         || name.ends_with("_norm.weight")
         || !name.ends_with(".weight")
-        || name.ends_with(".ffn_gate_inp.weight");
+        || name.ends_with(".ffn_gate_inp.weight")
+        || name.ends_with(".ffn_gate_inp_shexp.weight")
+        || ["position_embd.weight", "token_types.weight"].contains(&name);
     if always_f32 { DType::F32 } else { out_type.of_matrix(shape.last().copied().unwrap_or(1)) }
 }
 
@@ -209,8 +256,10 @@ fn first_number(name: &str) -> Option<usize> {
 }
 
 fn n_expert(config: &Config) -> Result<usize> {
-    let value = config.hparams.map.get("num_local_experts").unwrap_or(&serde_json::Value::Null);
-    super::kv::size_of(&config.hparams, "num_local_experts", value)
+    let (name, value) = config
+        .find(&["num_local_experts", "num_experts"])
+        .unwrap_or(("num_local_experts", &serde_json::Value::Null));
+    super::kv::size_of(&config.hparams, name, value)
 }
 
 /// Name, shape and parts of a stack of experts.
@@ -224,10 +273,15 @@ fn stack(
     family: Family,
 ) -> Result<Vec<ExpertStack>> {
     let mut stacks = Vec::with_capacity(3);
-    for (from, to) in [("w1", "ffn_gate_exps"), ("w2", "ffn_down_exps"), ("w3", "ffn_up_exps")] {
+    let (block, names) = if family == Family::Llama {
+        ("block_sparse_moe", [("w1", "ffn_gate_exps"), ("w2", "ffn_down_exps"), ("w3", "ffn_up_exps")])
+    } else {
+        ("mlp", qwen_moe::EXPERTS)
+    };
+    for (from, to) in names {
         let mut tensors: Vec<Tensor> = Vec::new();
         for expert in 0..n_expert {
-            let name = format!("model.layers.{layer}.block_sparse_moe.experts.{expert}.{from}.weight");
+            let name = format!("model.layers.{layer}.{block}.experts.{expert}.{from}.weight");
             let tensor = of_layer.remove(&name).ok_or_else(|| {
                 let stray = of_layer.keys().next().cloned();
                 unknown(stray.as_deref().unwrap_or(&name), family)
@@ -247,6 +301,9 @@ fn stack(
 
 /// GGUF's name of a Hugging Face tensor: the rows of the reference's map that these families use.
 fn gguf_name(name: &str, family: Family, n_layer: usize) -> Option<String> {
+    if let Some(names) = family.names() {
+        return names.gguf_name(name, n_layer);
+    }
     let (stem, suffix) = [".weight", ".bias"]
         .iter()
         .find_map(|suffix| name.strip_suffix(suffix).map(|stem| (stem, *suffix)))?;

@@ -9,6 +9,7 @@ use serde_json::Value as Json;
 
 use super::config::{Config, Family};
 use super::error::{ConvertError, Result};
+use super::families::bert;
 use super::hf_tokenizer::HfTokenizer;
 use super::json::{JsonFile, truthy};
 use super::kv::KeyValues;
@@ -43,7 +44,7 @@ impl Tokens {
 
 /// Writes the vocabulary's keys. `pre` overrides the name of the pre-tokenizer of a BPE vocabulary.
 pub(super) fn add(kv: &mut KeyValues, dir: &Path, config: &Config, pre: Option<&str>) -> Result<()> {
-    let is_llama = config.family == Family::Llama;
+    let is_llama = config.family.is_llama();
     if is_llama {
         let file = JsonFile::read_optional(&dir.join("tokenizer_config.json"))?;
         if let Some(value) = file.as_ref().and_then(|file| file.get("add_prefix_space")) {
@@ -52,11 +53,20 @@ pub(super) fn add(kv: &mut KeyValues, dir: &Path, config: &Config, pre: Option<&
     }
     let model_path = dir.join("tokenizer.model");
     let json_path = dir.join("tokenizer.json");
-    if model_path.is_file() {
+    if config.family == Family::Bert {
+        return word_pieces(kv, dir, &json_path, config, pre);
+    }
+    let has_pieces =
+        is_llama || config.family.is_gemma() || matches!(config.family, Family::Qwen2 | Family::Qwen3);
+    if has_pieces && model_path.is_file() {
         let tokens = sentencepiece(dir, &model_path, config)?;
         let n_vocab = tokens.texts.len();
         tokens.add(kv, "llama", "default");
         SpecialVocab::load(dir, false, Some(n_vocab))?.add(kv);
+        add_gemma(kv, dir, config)?;
+    } else if matches!(config.family, Family::Gemma | Family::Gemma2) {
+        // These have nothing else.
+        return Err(ConvertError::NoTokenizer { path: dir.to_owned() });
     } else if !json_path.is_file() {
         return Err(ConvertError::NoTokenizer { path: dir.to_owned() });
     } else if is_llama && is_sentencepiece_like(&json_path)? {
@@ -82,6 +92,47 @@ pub(super) fn add(kv: &mut KeyValues, dir: &Path, config: &Config, pre: Option<&
             _ => {}
         }
     }
+    Ok(())
+}
+
+/// Gemma's vocabularies: no space is put before a text, and the first of them has an end of turn.
+fn add_gemma(kv: &mut KeyValues, dir: &Path, config: &Config) -> Result<()> {
+    if !config.family.is_gemma() {
+        return Ok(());
+    }
+    if config.family == Family::Gemma {
+        let kinds = ["prefix", "suffix", "middle", "fsep", "eot"];
+        let mut special = SpecialVocab::load_types(dir, false, None, &kinds)?.without_template();
+        special.or_id("eot", 107);
+        special.add(kv);
+    }
+    kv.set("tokenizer.ggml.add_space_prefix", Value::Bool(false));
+    Ok(())
+}
+
+/// A WordPiece vocabulary (`BertModel.set_vocab`).
+fn word_pieces(
+    kv: &mut KeyValues,
+    dir: &Path,
+    path: &Path,
+    config: &Config,
+    pre: Option<&str>,
+) -> Result<()> {
+    if !path.is_file() {
+        return Err(ConvertError::NoTokenizer { path: dir.to_owned() });
+    }
+    let (mut tokens, pre) = byte_level(dir, path, config, pre)?;
+    let n_types = match config.find(&["type_vocab_size"]) {
+        Some((name, value)) => super::kv::u32_of(&config.hparams, name, value)?,
+        None => 1,
+    };
+    kv.set("tokenizer.ggml.token_type_count", Value::U32(n_types));
+    let texts = std::mem::take(&mut tokens.texts);
+    tokens.texts =
+        texts.into_iter().zip(&tokens.types).map(|(text, kind)| bert::phantom(text, *kind)).collect();
+    let n_vocab = tokens.texts.len();
+    tokens.add(kv, "bert", &pre);
+    SpecialVocab::load(dir, false, Some(n_vocab))?.add(kv);
     Ok(())
 }
 
@@ -198,7 +249,7 @@ fn llama_hf(dir: &Path, config: &Config) -> Result<Tokens> {
     Ok(tokens)
 }
 
-/// A byte-level BPE vocabulary and the name of its pre-tokenizer.
+/// A byte-level BPE vocabulary, or any other that is read the same way, and the name of its pre-tokenizer.
 fn byte_level(dir: &Path, path: &Path, config: &Config, pre: Option<&str>) -> Result<(Tokens, String)> {
     let tokenizer = HfTokenizer::load(dir, model_type(config))?;
     let n_vocab = checked_size(config)?.unwrap_or(tokenizer.texts.len());

@@ -148,7 +148,8 @@ impl Plan {
 fn row_table(graph: &Graph, id: TensorId) -> Option<&Tensor> {
     let src = &graph[id].src;
     let table = match graph[id].op {
-        Op::GetRows | Op::MulMatId => src.first(),
+        Op::GetRows | Op::MulMatId | Op::SsmScan => src.first(),
+        Op::AddId => src.get(1),
         Op::SetRows => src.get(2),
         _ => None,
     };
@@ -221,6 +222,11 @@ fn multiplications(step: &Step) -> usize {
         // Each query meets each cell twice: its key and its value.
         Op::FlashAttn { .. } => {
             a.n_elements().max(step.dst.n_elements()).saturating_mul(b.ne[1].saturating_mul(2))
+        }
+        // Each element of a state is changed and read for each token.
+        Op::SsmScan => b.n_elements().saturating_mul(a.ne[0].saturating_mul(4)),
+        Op::RwkvWkv6 | Op::RwkvWkv7 | Op::GatedLinearAttn { .. } | Op::GatedDeltaNet { .. } => {
+            b.n_elements().saturating_mul(b.ne[0].saturating_mul(4))
         }
         _ => 0,
     }

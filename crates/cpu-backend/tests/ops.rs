@@ -154,7 +154,7 @@ fn rope_rotates_pairs_by_the_reference_angles() {
                         let (angle, magnitude) = angle(theta / factor, i, &params);
                         let (p, q) = match mode {
                             RopeMode::Norm => (2 * i, 2 * i + 1),
-                            RopeMode::Neox => (i, i + n_dims / 2),
+                            _ => (i, i + n_dims / 2),
                         };
                         let (c, s) = (angle.cos() * magnitude, angle.sin() * magnitude);
                         y[p] = f64::from(x[p]) * c - f64::from(x[q]) * s;

@@ -78,6 +78,7 @@ pub(crate) fn node(graph: &Graph, id: TensorId) -> Result<(), Reason> {
     match dst.op {
         Op::FlashAttn { .. } => {
             ensure(src.get(3).is_none_or(|mask| mask.ne[3] == 1), "one mask for all streams")?;
+            ensure(src.len() < 5, "attention without sinks")?;
             flash_attn(src[0], src[1], src[2])
         }
         Op::MulMat => {
@@ -102,7 +103,8 @@ pub(crate) fn node(graph: &Graph, id: TensorId) -> Result<(), Reason> {
             let two = src.len() == 2 && glu_kernel(op).is_some();
             ensure(two, "a gate with a kernel, of two tensors")
         }
-        Op::Add | Op::Mul | Op::Scale { .. } | Op::Norm { .. } | Op::RmsNorm { .. } | Op::Rope(_) => Ok(()),
+        Op::Rope(params) => ensure(params.mode.n_pos() == 1, "one position for each token"),
+        Op::Add | Op::Mul | Op::Scale { .. } | Op::Norm { .. } | Op::RmsNorm { .. } => Ok(()),
         Op::SoftMax { .. } => ensure(src.len() <= 2, "no sinks"),
         _ => Err("an op with kernels"),
     }

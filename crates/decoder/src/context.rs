@@ -9,15 +9,17 @@ use std::time::Instant;
 use quipu_backend::{Buffer, BufferTable, BufferType, Devices, Observer, Scheduler, SchedulerStats};
 use quipu_batch::{Batch, BatchLimits, CheckedBatch, SeqId, Ubatch};
 use quipu_kv_cache::{
-    GraphShape, InputSource, KvCache, KvParams, KvPart, Memory, MemoryKey, MemoryPlan, NoMemory,
-    WindowedKvCache, WindowedKvParams,
+    CrossState, GraphShape, HybridKvParams, HybridMemory, InputSource, KvCache, KvLayerShape, KvParams, KvPart,
+    Memory, MemoryKey, MemoryPlan, NoMemory, RecurrentMemory, RecurrentParams, WindowedKvCache,
+    WindowedKvParams,
 };
 use quipu_model::{
-    Adapters, BuiltGraph, GraphKind, GraphParams, LayerHparams, LoraAdapter, Model, RopeConfig,
+    Adapters, BuiltGraph, GraphKind, GraphParams, LayerHparams, LayerMemory, LoraAdapter, Model, RopeConfig,
 };
 use tracing::field::Empty;
 
 use crate::callbacks::{AbortCallback, Callbacks};
+use crate::encode::{has_both, keep_cross};
 use crate::error::Error;
 use crate::output::Outputs;
 use crate::params::ContextParams;
@@ -34,6 +36,8 @@ pub struct Context {
     memory: Box<dyn Memory>,
     /// What graphs of encoders go by.
     no_memory: NoMemory,
+    /// What the batch that was encoded last left for a decoder.
+    cross: CrossState,
     callbacks: Callbacks,
     /// Threads the backends were last told to use.
     n_threads_set: usize,
@@ -80,9 +84,17 @@ impl Context {
             return Err(Error::Devices { found, expected });
         }
         let hparams = model.hparams();
-        let params = params.resolved(hparams.n_ctx_train)?;
+        let mut params = params.resolved(hparams.n_ctx_train)?;
+        if model.has_weights() && model.remembers_nothing() {
+            params.kind = GraphKind::Encoder;
+            params.causal_attn.get_or_insert(hparams.causal_attn);
+        } else if !hparams.causal_attn {
+            params.causal_attn.get_or_insert(false);
+        }
         let rope = RopeConfig::new(hparams, &params.rope, params.n_ctx_seq());
-        let outputs = Outputs::new(hparams.n_vocab, hparams.n_embd, params.embeddings, params.pooling);
+        let n_pooled = if params.embeddings { model.n_pooled(params.pooling)? } else { 0 };
+        let kept = params.embeddings.then_some(params.pooling);
+        let outputs = Outputs::new(hparams.n_vocab, hparams.n_embd, n_pooled, kept);
         // The model's graphs name its buffers by number: they come first.
         let mut buffers = BufferTable::new();
         for buffer in model.buffers() {
@@ -102,6 +114,7 @@ impl Context {
             buffers,
             memory,
             no_memory: NoMemory,
+            cross: CrossState::default(),
             callbacks: Callbacks::default(),
             graph: None,
             taken: HashMap::new(),
@@ -244,7 +257,7 @@ impl Context {
         self.outputs.embeddings(index)
     }
 
-    /// Pooled embedding (`n_embd` values) of a sequence of the last batch, not normalised
+    /// Pooled embedding (`n_embd` values) of a sequence of the last batch, not normalised, or its scores
     /// (`llama_get_embeddings_seq`). A sequence cut by `n_ubatch` is pooled over its last ubatch only, as in
     /// the reference.
     pub fn embeddings_seq(&self, seq_id: SeqId) -> Result<&[f32], Error> {
@@ -260,21 +273,16 @@ impl Context {
         self.run(batch, self.params.kind)
     }
 
-    /// Runs a batch through the model as an encoder does: its tokens attend to each other, the memory has no part in it, and every token
-    /// is an output (`llama_encode`). Positions that the batch leaves out begin at 0.
-    ///
-    /// Errors as [`Context::decode`], and if the batch is longer than `n_ubatch`.
-    pub fn encode(&mut self, batch: &Batch) -> Result<(), Error> {
-        self.run(batch, GraphKind::Encoder)
-    }
-
-    fn run(&mut self, batch: &Batch, kind: GraphKind) -> Result<(), Error> {
+    pub(crate) fn run(&mut self, batch: &Batch, kind: GraphKind) -> Result<(), Error> {
         let start = Instant::now();
         let (n_tokens, n_batch) = (batch.n_tokens(), self.params.n_batch);
         let span = tracing::debug_span!("decode", n_tokens, kv_used = Empty, n_cells = self.memory.n_cells());
         let _entered = span.enter();
         if n_tokens > n_batch {
             return Err(Error::BatchTooLarge { n_tokens, n_batch });
+        }
+        if kind == GraphKind::Decoder && has_both(&self.model) && self.cross.n_rows() == 0 {
+            return Err(Error::NotEncoded);
         }
         let (causal, n_ubatch) = (self.params.is_causal(kind), self.params.n_ubatch);
         if n_tokens > n_ubatch && !causal {
@@ -283,7 +291,7 @@ impl Context {
         let hparams = self.model.hparams();
         let limits = BatchLimits {
             n_vocab: hparams.n_vocab,
-            n_embd: hparams.n_embd,
+            n_embd: hparams.n_embd_inp(),
             n_seq_max: self.params.n_seq_max,
             n_pos: hparams.n_pos(),
             output_all: self.params.embeddings || kind == GraphKind::Encoder,
@@ -339,6 +347,7 @@ impl Context {
                 // graph of the last one, which has an output.
                 n_outputs: ubatch.n_outputs().max(1),
                 from_embeddings: ubatch.from_embeddings,
+                n_enc: if kind == GraphKind::Decoder { self.cross.n_rows() } else { 0 },
                 memory: memory.key(&self.plan),
             },
             rope: self.rope,
@@ -366,7 +375,7 @@ impl Context {
             self.scheduler.set_n_threads(n_threads)?;
             self.n_threads_set = n_threads;
         }
-        let source = InputSource { batch, ubatch, memory, plan: &self.plan };
+        let source = InputSource { batch, ubatch, memory, plan: &self.plan, cross: &self.cross };
         built.set_inputs(&source, &mut self.buffers)?;
         let asks: &(dyn Fn() -> bool + Sync) = &|| self.callbacks.wants_abort();
         let abort = self.callbacks.can_abort().then_some(asks);
@@ -374,6 +383,9 @@ impl Context {
         self.callbacks.resume_panic();
         computed?;
         self.model.check_sources()?;
+        if kind == GraphKind::Encoder && has_both(&self.model) {
+            keep_cross(&mut self.cross, ubatch, built, &self.buffers)?;
+        }
         self.outputs.collect(row, ubatch, built, &self.buffers)
     }
 
@@ -396,7 +408,7 @@ impl Context {
         };
         self.scheduler.alloc_graph(&mut shift.graph, &mut self.buffers)?;
         let (batch, ubatch, memory) = (&Batch::new(), &Ubatch::new(), self.memory.as_ref());
-        let source = InputSource { batch, ubatch, memory, plan: &self.plan };
+        let source = InputSource { batch, ubatch, memory, plan: &self.plan, cross: &self.cross };
         for input in &mut shift.inputs {
             input.set(&shift.graph, &source, &mut self.buffers)?;
         }
@@ -420,7 +432,7 @@ impl Context {
     }
 }
 
-/// The memory that a model's layers ask for: a cache, each layer with its weights, or a pair if some have windows
+/// The memory that a model's layers ask for, each layer's with its weights: a cache, or a pair if some have windows; states, or both
 /// (`llama_model::create_memory`).
 fn memory_for(
     model: &Model,
@@ -446,13 +458,24 @@ fn memory_for(
     let device = |il: usize| devices.get(model.layer_map().layer(il));
     let memories: Vec<_> = (0..layers.len()).map(|il| device(il).buffer_type()).collect();
     let memory = |il: usize| -> &dyn BufferType { memories[il].as_ref() };
-    let Some(window) = model.hparams().window() else {
-        return Ok(Box::new(KvCache::new_in(&full, &memory, buffers)?));
-    };
-    let windowed = layers.iter().map(|layer| layer.window.is_some()).collect();
-    let (n_ubatch, all_cells) = (params.n_ubatch, params.swa_full);
-    let pair = WindowedKvParams { full, window, windowed, n_ubatch, all_cells };
-    Ok(Box::new(WindowedKvCache::new_in(&pair, &memory, buffers)?))
+    let states: Vec<_> = model.memory().into_iter().map(LayerMemory::state).collect();
+    let recurrent = states.iter().any(Option::is_some).then(|| RecurrentParams {
+        n_seq_max: params.n_seq_max,
+        n_snapshots: 0,
+        layers: states,
+    });
+    let attends = full.layers.iter().any(|shape| *shape != KvLayerShape::NONE);
+    let attention = model.hparams().window().map_or(HybridKvParams::One(full.clone()), |window| {
+        let windowed = layers.iter().map(|layer| layer.window.is_some()).collect();
+        let (n_ubatch, all_cells) = (params.n_ubatch, params.swa_full);
+        HybridKvParams::Pair(WindowedKvParams { full, window, windowed, n_ubatch, all_cells })
+    });
+    Ok(match (recurrent, attention) {
+        (Some(states), _) if !attends => Box::new(RecurrentMemory::new_in(&states, &memory, buffers)?),
+        (Some(states), attention) => Box::new(HybridMemory::new_in(&attention, &states, &memory, buffers)?),
+        (None, HybridKvParams::One(params)) => Box::new(KvCache::new_in(&params, &memory, buffers)?),
+        (None, HybridKvParams::Pair(params)) => Box::new(WindowedKvCache::new_in(&params, &memory, buffers)?),
+    })
 }
 
 /// The number that all layers have, 0 if they differ.

@@ -91,6 +91,11 @@ pub enum Error {
         /// Its tokens.
         n_tokens: usize,
     },
+    /// A decoder that attends over what an encoder left, and nothing was encoded.
+    #[error(
+        "nothing was encoded: the model's decoder attends over an encoder's rows, expected a call of encode first"
+    )]
+    NotEncoded,
     /// Results of a kind the context was not made to keep.
     #[error("the context keeps no {kind}: expected {expected}")]
     NotKept {

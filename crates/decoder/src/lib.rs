@@ -38,6 +38,7 @@
 mod adapters;
 mod callbacks;
 mod context;
+mod encode;
 mod error;
 mod output;
 mod params;

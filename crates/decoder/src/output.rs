@@ -12,8 +12,12 @@ use crate::error::Error;
 pub(crate) struct Outputs {
     n_vocab: usize,
     n_embd: usize,
+    /// Elements of a pooled row, or scores.
+    n_pooled: usize,
     /// Keep logits.
     with_logits: bool,
+    /// The last batch's graphs computed logits: encoders have none.
+    has_logits: bool,
     /// Keep embeddings, pooled this way.
     with_embd: Option<Pooling>,
     logits: Vec<f32>,
@@ -29,14 +33,16 @@ pub(crate) struct Outputs {
 }
 
 impl Outputs {
-    /// Memory for outputs of a model.
-    pub fn new(n_vocab: usize, n_embd: usize, embeddings: bool, pooling: Pooling) -> Outputs {
+    /// Memory for outputs of a model; `with_embd`: embeddings are kept, pooled this way.
+    pub fn new(n_vocab: usize, n_embd: usize, n_pooled: usize, with_embd: Option<Pooling>) -> Outputs {
         Outputs {
             n_vocab,
             n_embd,
+            n_pooled,
             // Pooling makes every token an output: logits of all of them would only take memory.
-            with_logits: !embeddings || pooling == Pooling::None,
-            with_embd: embeddings.then_some(pooling),
+            with_logits: matches!(with_embd, None | Some(Pooling::None)),
+            has_logits: false,
+            with_embd,
             logits: Vec::new(),
             embd: Vec::new(),
             rows: Vec::new(),
@@ -50,7 +56,7 @@ impl Outputs {
     /// Makes room for a batch and forgets the last one (`output_reserve`).
     pub fn start(&mut self, n_outputs: usize) -> Result<(), Error> {
         self.rows.clear();
-        (self.n_rows, self.n_tokens) = (0, 0);
+        (self.n_rows, self.n_tokens, self.has_logits) = (0, 0, false);
         self.pooled_seqs.clear();
         self.pooled.clear();
         if self.with_logits {
@@ -79,6 +85,7 @@ impl Outputs {
         };
         if let Some(logits) = built.outputs.logits.filter(|_| self.with_logits) {
             read(logits, &mut self.logits[first * self.n_vocab..][..n_outputs * self.n_vocab])?;
+            self.has_logits = true;
         }
         if self.with_embd.is_some() {
             read(built.outputs.embd, &mut self.embd[first * self.n_embd..][..n_outputs * self.n_embd])?;
@@ -86,7 +93,7 @@ impl Outputs {
         if let Some(pooled) = built.outputs.pooled {
             let start = self.pooled.len();
             self.pooled_seqs.extend_from_slice(&ubatch.seq_id_unq);
-            self.pooled.resize(start + ubatch.seq_id_unq.len() * self.n_embd, 0.0);
+            self.pooled.resize(start + ubatch.seq_id_unq.len() * self.n_pooled, 0.0);
             read(pooled, &mut self.pooled[start..])?;
         }
         Ok(n_outputs)
@@ -107,6 +114,12 @@ impl Outputs {
             return Err(Error::NotKept { kind: "logits", expected: "no pooling" });
         }
         let row = self.row(index)?;
+        if !self.has_logits {
+            return Err(Error::NotKept {
+                kind: "logits",
+                expected: "a model that computes some, not an encoder",
+            });
+        }
         Ok(&self.logits[row * self.n_vocab..][..self.n_vocab])
     }
 
@@ -119,7 +132,7 @@ impl Outputs {
         Ok(&self.embd[row * self.n_embd..][..self.n_embd])
     }
 
-    /// Pooled embedding of a sequence.
+    /// Pooled embedding of a sequence, or its scores.
     pub fn embeddings_seq(&self, seq_id: SeqId) -> Result<&[f32], Error> {
         if matches!(self.with_embd, None | Some(Pooling::None)) {
             return Err(Error::NotKept {
@@ -128,7 +141,7 @@ impl Outputs {
             });
         }
         let found = self.pooled_seqs.iter().rposition(|other| *other == seq_id);
-        let row = found.and_then(|row| self.pooled.get(row * self.n_embd..)?.get(..self.n_embd));
+        let row = found.and_then(|row| self.pooled.get(row * self.n_pooled..)?.get(..self.n_pooled));
         row.ok_or(Error::NoSequenceOutput(seq_id))
     }
 

@@ -4,7 +4,7 @@
 //!
 //! - [`fields`]: structs as u32 that old and new programs both read.
 //! - [`BlobStore`], [`BlobWriter`]: named arrays of bytes in a file, both layouts.
-//! - [`codec`]: SFP, NUQ, I8 and BF16; [`DistortionStats`] says what they cost.
+//! - [`codec`]: SFP, NUQ, I8 and BF16; [`DistortionStats`] says what they cost, [`Analysis`] what weights are like.
 //! - [`ModelConfig`], [`models`], [`TensorInfos`]: the models there are and their tensors.
 //! - [`SbsFile`], [`SbsWriter`]: a model's file.
 //! - [`gguf`]: the same model as a GGUF file, for everything else of Quipu, and back.
@@ -31,6 +31,7 @@
 //! ```
 #![forbid(unsafe_code)]
 
+mod analysis;
 mod blob;
 pub mod codec;
 mod compare;
@@ -43,10 +44,12 @@ mod key;
 mod mat;
 mod model;
 pub mod models;
+mod moments;
 mod store;
 mod tensors;
 mod types;
 
+pub use analysis::Analysis;
 pub use blob::{BLOB_ALIGN, Blob, BlobStore, BlobWriter, END_ALIGN, Layout, MAX_BLOBS, write_v1};
 pub use compare::{BlobDifference, Comparison, compare};
 pub use config::{
@@ -59,6 +62,7 @@ pub use key::Key;
 pub use mat::Mat;
 pub use model::Model;
 pub use models::config_of;
+pub use moments::Moments;
 pub use store::{MOCK_TOKENIZER, OpenOptions, SbsFile, SbsWriter};
 pub use tensors::{Presence, TensorInfo, TensorInfos, base_name, used_tensors};
 pub use types::Type;

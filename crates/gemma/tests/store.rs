@@ -3,7 +3,9 @@
 mod common;
 
 use proptest::prelude::*;
-use quipu_gemma::gguf::{WriteOptions, sentencepiece_of, to_gguf, vocabulary_of, write_sbs, write_sbs_as};
+use quipu_gemma::gguf::{
+    WriteOptions, sentencepiece_of, to_gguf, vocabulary, vocabulary_of, write_sbs, write_sbs_as,
+};
 use quipu_gemma::{BlobWriter, Error, Mat, ModelConfig, SbsWriter, Type, codec, write_v1};
 use quipu_gguf::{Array, GgufFile, GgufSet, Metadata, Value};
 use quipu_quant::{DType, dequantize_row};
@@ -234,6 +236,28 @@ fn to_gguf_and_back_is_the_same_file() {
         // By its sizes it is none of the models that there are.
         let error = write_sbs(&set, &options, Vec::new()).expect_err("a toy").to_string();
         assert!(error.contains("2 layers of 32"), "{error}");
+    }
+}
+
+/// `IsEOS`: the end of a text and the end of a turn; ids that the vocabulary does not have are none.
+#[test]
+fn both_ends_are_carried_over() {
+    let sbs = common::open(toy(Type::Sfp)).expect("good");
+    for (second, expected) in [(7, Some(7)), (1, None), (106, None), (-1, None)] {
+        let mut config = sbs.config().clone();
+        config.secondary_eos_id = second;
+        let mut writer = SbsWriter::new(Vec::new()).expect("memory");
+        for mat in sbs.mats() {
+            writer.add(mat, &sbs.read(&mat.name).expect("readable")).expect("good");
+        }
+        let bytes = writer.finish(&config, sbs_tokenizer().as_deref()).expect("memory");
+        let sbs = common::open(bytes).expect("good");
+        let file = to_gguf(&sbs, None).expect("convertible");
+        for metadata in [file.metadata(), &vocabulary(&sbs).expect("a vocabulary")] {
+            let id = |name: &str| metadata.optional_integer(&format!("tokenizer.ggml.{name}_token_id"));
+            assert_eq!(id("eos").expect("a number"), Some(1));
+            assert_eq!(id("eot").expect("a number"), expected, "{second}");
+        }
     }
 }
 

@@ -33,9 +33,17 @@ impl ExitOnOutOfMemory {
     /// From here on an abort because memory was refused removes unfinished outputs and ends the program with exit code 1; the
     /// standard library has said why on stderr by then. Aborts for other reasons stay aborts. Does nothing where there are no
     /// signals.
+    ///
+    /// All threads take their memory from one place (glibc): each would reserve 64 MiB of address space for itself, if it is to be had, so that
+    /// a command could fail under a limit that is above one that suffices. Call it before there are threads.
     pub fn install() {
         #[cfg(unix)]
         unix::install();
+        #[cfg(all(target_os = "linux", target_env = "gnu"))]
+        // SAFETY: sets a parameter of the allocator, which takes it at any time.
+        unsafe {
+            libc::mallopt(libc::M_ARENA_MAX, 1);
+        }
     }
 
     /// Passes an answer of the system's allocator on, or ends the program.

@@ -34,7 +34,7 @@ pub use error::Error;
 pub use graph::Graph;
 pub use ops::{
     Broken, Form, GluOp, MAX_SRC, Op, OpRule, Outcome, RULES, RopeAngles, RopeMode, RopeParams, SortOrder,
-    UnaryOp,
+    SsmScan, UnaryOp,
 };
 pub use quipu_quant::DType;
 pub use raw::{RawGraph, RawTensor};

@@ -216,6 +216,13 @@ fn any_op() -> impl Strategy<Value = Op> {
         Op::Argsort(SortOrder::Ascending),
         Op::Clamp { min: -1.0, max: 1.0 },
         Op::Glu { op: GluOp::Geglu, swapped: true },
+        Op::L2Norm { eps: 1e-6 },
+        Op::SsmConv,
+        Op::SsmScan,
+        Op::RwkvWkv6,
+        Op::RwkvWkv7,
+        Op::GatedLinearAttn { scale: 1.0 },
+        Op::GatedDeltaNet { n_states: 1 },
     ];
     let ops: Vec<Op> = graph.tensors().iter().map(|t| t.op).chain(others).collect();
     prop_oneof![

@@ -83,6 +83,11 @@ impl<'a> AttentionGraph<'a> {
         self.part(part).mask
     }
 
+    /// Whether layers attend over a cache, and not over the ubatch itself.
+    pub fn is_cached(&self, part: KvPart) -> bool {
+        self.part(part).cache.is_some()
+    }
+
     /// Streams that the queries are for, at least 1: each has the same number of the ubatch's tokens, side by side.
     pub fn n_stream(&self, part: KvPart) -> usize {
         self.part(part).n_stream
@@ -124,6 +129,36 @@ impl<'a> AttentionGraph<'a> {
         Ok(())
     }
 
+    /// As [`AttentionGraph::store`], of a layer that remembers keys alone.
+    pub fn store_keys(
+        &mut self,
+        graph: &mut Graph,
+        part: KvPart,
+        il: usize,
+        k_cur: TensorId,
+    ) -> Result<(), Error> {
+        let Some((kv, idxs, _)) = &mut self.part_mut(part).cache else { return Ok(()) };
+        let stored = kv.store_k(graph, il, k_cur, *idxs)?;
+        graph.build_forward_expand(stored);
+        Ok(())
+    }
+
+    /// The keys alone of [`AttentionGraph::keys_and_values`].
+    pub fn keys(
+        &mut self,
+        graph: &mut Graph,
+        part: KvPart,
+        il: usize,
+        k_cur: TensorId,
+    ) -> Result<TensorId, Error> {
+        let Attended { cache, flash, .. } = self.part_mut(part);
+        let Some((kv, _, view)) = cache else {
+            return if *flash { as_half(graph, k_cur) } else { Ok(graph.permute(k_cur, [0, 2, 1, 3])?) };
+        };
+        let [d_k, n_head_kv, ..] = graph[k_cur].ne;
+        kv.k(graph, il, *view, d_k, n_head_kv)
+    }
+
     /// The keys and values a layer attends over, `[n_embd_head, n_kv, n_head_kv, n_stream]` as `Graph::flash_attn` takes them, but for values
     /// that are [transposed](AttentionGraph::is_transposed); `k_cur` and `v_cur` are those that were stored.
     pub fn keys_and_values(
@@ -137,7 +172,7 @@ impl<'a> AttentionGraph<'a> {
         let Attended { cache, flash, .. } = self.part_mut(part);
         let Some((kv, _, view)) = cache else {
             if *flash {
-                return Ok([of_ubatch(graph, k_cur)?, of_ubatch(graph, v_cur)?]);
+                return Ok([as_half(graph, k_cur)?, as_half(graph, v_cur)?]);
             }
             return Ok([graph.permute(k_cur, [0, 2, 1, 3])?, graph.permute(v_cur, [0, 2, 1, 3])?]);
         };
@@ -220,8 +255,12 @@ fn mask_type(kind: AttentionKind) -> DType {
     if kind.flash { DType::F16 } else { DType::F32 }
 }
 
-/// Keys or values of the ubatch as attention takes them, in f16 as a cache would hold them (`build_attn_mha`).
-fn of_ubatch(graph: &mut Graph, cur: TensorId) -> Result<TensorId, Error> {
+/// Keys or values `[n_embd_head, n_head_kv, n]` that are in no cache as attention takes them, in f16 as a cache would hold them
+/// (`build_attn_mha`).
+///
+/// # Errors
+/// Shapes that cannot be copied.
+pub fn as_half(graph: &mut Graph, cur: TensorId) -> Result<TensorId, Error> {
     let rows = graph.permute(cur, [0, 2, 1, 3])?;
     let half = graph.leaf("", DType::F16, graph[rows].ne)?;
     Ok(graph.cpy(rows, half)?)
@@ -245,6 +284,10 @@ impl GraphInput for UbatchMask {
         source: &InputSource<'_>,
         buffers: &mut BufferTable,
     ) -> Result<(), Error> {
+        if graph[self.mask].storage.location().is_none() {
+            // No layer attends.
+            return Ok(());
+        }
         let AttentionKind { causal, window, alibi, flash } = self.kind;
         fill_ubatch_mask(source.ubatch, causal, window, &mut self.values)?;
         let pos = &source.ubatch.pos;

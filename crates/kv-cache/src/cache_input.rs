@@ -123,6 +123,23 @@ impl KvCache {
         }
     }
 
+    /// The position of each of the first `n_kv` cells, once for each token of the ubatch in turn; -1 for empty cells. `bucket` gets the
+    /// position of cell and token and says the number that stands for both (`set_input_pos_bucket`).
+    pub fn fill_buckets(
+        &self,
+        ubatch: &Ubatch,
+        n_kv: usize,
+        bucket: impl Fn(Pos, Pos) -> i32,
+        out: &mut Vec<i32>,
+    ) {
+        out.clear();
+        for (pos, seq_id) in ubatch.pos.iter().zip(&ubatch.seq_id) {
+            let cells = self.cells_of(*seq_id);
+            let of = |j: usize| if cells.is_free(j) { -1 } else { cells.pos(j) };
+            out.extend((0..n_kv.min(cells.len())).map(|j| bucket(of(j), *pos)));
+        }
+    }
+
     /// The pending shift of each cell of each stream, 0 for empty ones, for the input of `KvGraph::input_shift`
     /// (`set_input_k_shift`).
     pub fn fill_shift(&self, out: &mut Vec<i32>) -> Result<(), Error> {

@@ -132,7 +132,7 @@ impl Memory for KvCache {
     fn key(&self, plan: &MemoryPlan) -> MemoryKey {
         let Some(ubatch) = plan.ubatch() else { return MemoryKey::default() };
         let (stream, n_stream) = self.streams_of(ubatch);
-        MemoryKey { n_kv: self.n_kv(ubatch), n_kv_window: 0, stream, n_stream }
+        MemoryKey { n_kv: self.n_kv(ubatch), stream, n_stream, ..MemoryKey::default() }
     }
 
     fn kv(&self, part: KvPart) -> Option<&KvCache> {

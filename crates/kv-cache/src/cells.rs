@@ -51,7 +51,17 @@ impl PosRange {
         self.start == self.end
     }
 
-    fn contains(self, pos: Pos) -> bool {
+    /// Whether every position is in it.
+    pub(crate) fn is_everything(self) -> bool {
+        self.start == 0 && self.end >= i64::from(Pos::MAX)
+    }
+
+    /// The first position in it.
+    pub(crate) fn start(self) -> Pos {
+        self.start as Pos
+    }
+
+    pub(crate) fn contains(self, pos: Pos) -> bool {
         (self.start..self.end).contains(&i64::from(pos))
     }
 }

@@ -6,7 +6,7 @@ use quipu_backend::BufferTable;
 use quipu_batch::{Batch, Ubatch};
 use quipu_graph::{Graph, TensorId};
 
-use crate::{Error, Memory, MemoryKey, MemoryPlan};
+use crate::{CrossState, Error, Memory, MemoryKey, MemoryPlan};
 
 /// What the shape of a ubatch's graph depends on, besides the model's own parameters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,6 +19,8 @@ pub struct GraphShape {
     pub n_outputs: usize,
     /// The input is rows of `n_embd` floats instead of tokens.
     pub from_embeddings: bool,
+    /// Rows that an encoder left to attend over, where that is done.
+    pub n_enc: usize,
     /// What of the memory's state counts.
     pub memory: MemoryKey,
 }
@@ -34,6 +36,8 @@ pub struct InputSource<'a> {
     pub memory: &'a dyn Memory,
     /// Those places.
     pub plan: &'a MemoryPlan,
+    /// What an encoder left.
+    pub cross: &'a CrossState,
 }
 
 /// An input of a graph. Answers to `llm_graph_input_i`.

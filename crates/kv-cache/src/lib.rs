@@ -1,12 +1,14 @@
 //! The memory of a context: what it keeps of tokens that were computed, and where.
 //!
-//! Counterpart of `llama-memory.h`, `llama-kv-cache.cpp`, `llama-kv-cache-iswa.cpp` and `llama-kv-cells.h`. [`Memory`] is what every kind of
-//! memory offers: sequence operations, planning a batch ([`MemoryPlan`]), pending updates, state. There are three kinds: [`KvCache`], whose
+//! Counterpart of `llama-memory.h`, `llama-kv-cache.cpp`, `llama-kv-cache-iswa.cpp`, `llama-kv-cells.h`, `llama-memory-recurrent.cpp`
+//! and `llama-memory-hybrid*.cpp`. [`Memory`] is what every kind of
+//! memory offers: sequence operations, planning a batch ([`MemoryPlan`]), pending updates, state. There are five kinds: [`KvCache`], whose
 //! cells all sequences share or which has a stream of cells for each; [`WindowedKvCache`], a pair of them for models in which some layers
-//! see only a [`Window`] of the past; and [`NoMemory`], where a ubatch attends over itself. [`KvCells`] is a stream's bookkeeping: which cell
+//! see only a [`Window`] of the past; [`RecurrentMemory`], with one state for each sequence; [`HybridMemory`], caches and states for models
+//! with layers of both kinds; and [`NoMemory`], where a ubatch attends over itself. [`KvCells`] is a stream's bookkeeping: which cell
 //! holds which position of which sequences.
 //!
-//! [`AttentionGraph`] puts a memory's part into a graph under construction and registers its inputs ([`GraphInput`]). What is attended to
+//! [`AttentionGraph`] and [`RecurrentGraph`] put a memory's part into a graph under construction and register its inputs ([`GraphInput`]). What is attended to
 //! with which heads is the model's business, running graphs the decoder's.
 //!
 //! Values are stored row by row, as flash attention reads them, or element by element for attention without it (`KvParams::v_trans`).
@@ -46,13 +48,19 @@ mod cache_input;
 mod cache_memory;
 mod cache_state;
 mod cells;
+mod cross;
 mod error;
 mod graph;
+mod hybrid;
 mod input;
 mod memory;
 mod none;
 mod part;
 mod plan;
+mod recurrent;
+mod recurrent_cells;
+mod recurrent_graph;
+mod recurrent_state;
 mod rotation;
 mod rotation_input;
 mod slot;
@@ -61,18 +69,23 @@ mod stream;
 mod window;
 mod windowed;
 
-pub use attention::{AttentionGraph, AttentionKind};
+pub use attention::{AttentionGraph, AttentionKind, as_half};
 pub use cache::{CACHE_TYPES, KvCache, KvLayerShape, KvParams};
 pub use cache_input::{KShift, MaskScratch};
 pub use cells::KvCells;
+pub use cross::CrossState;
 pub use error::Error;
 pub use graph::{KvGraph, KvView};
+pub use hybrid::{HybridKvParams, HybridMemory};
 pub use input::{GraphInput, GraphShape, InputSource, write_input, write_input_rows};
 pub use memory::Memory;
 pub use none::NoMemory;
 pub use part::KvPart;
-pub use plan::{MemoryKey, MemoryPlan};
+pub use plan::{MemoryKey, MemoryPlan, RecurrentKey};
 pub use quipu_batch::{MAX_SEQ, Pos, SeqId, SeqPositions, SeqSet};
+pub use recurrent::{RecurrentMemory, RecurrentParams, RecurrentShape, StatePart};
+pub use recurrent_cells::RecurrentCell;
+pub use recurrent_graph::RecurrentGraph;
 pub use rotation_input::{Rotation, rotate};
 pub use slot::SlotPlan;
 pub use state::{StateBytes, StateRead, StateSize, StateWrite};

@@ -5,7 +5,10 @@ use std::fmt::Debug;
 use quipu_backend::BufferTable;
 use quipu_batch::CheckedBatch;
 
-use crate::{Error, KvCache, KvPart, MemoryKey, MemoryPlan, Pos, SeqId, SeqPositions, StateRead, StateWrite};
+use crate::{
+    Error, KvCache, KvPart, MemoryKey, MemoryPlan, Pos, RecurrentMemory, SeqId, SeqPositions, StateRead,
+    StateWrite,
+};
 
 /// The memory of a context. Answers to `llama_memory_i`.
 ///
@@ -70,7 +73,8 @@ pub trait Memory: SeqPositions + Debug + Send + Sync {
     /// Between planning and the last ubatch nothing else may change the memory.
     fn apply(&mut self, plan: &mut MemoryPlan) -> bool;
 
-    /// Gives back the places of all ubatches of the plan that were applied: the memory is as it was when it planned.
+    /// Gives back the places of all ubatches of the plan that were applied: the memory is as it was when it planned. Only recurrent states
+    /// that their graphs may have overwritten cannot be had back: their sequences are forgotten.
     fn roll_back(&mut self, plan: &mut MemoryPlan);
 
     /// What the shape of the graph of the plan's ubatch depends on, after it was applied.
@@ -78,6 +82,11 @@ pub trait Memory: SeqPositions + Debug + Send + Sync {
 
     /// The cells that attention of some layers reads and writes; `None` if there are none. Without any a ubatch attends over itself.
     fn kv(&self, part: KvPart) -> Option<&KvCache>;
+
+    /// The states of recurrent layers; `None` if there are none.
+    fn recurrent(&self) -> Option<&RecurrentMemory> {
+        None
+    }
 
     /// Whether operations wait for bytes before the next batch: streams are not copied or shifted keys not rotated yet
     /// (`init_update`). First comes [`Memory::copy_pending`]; the model builds the graph for the rest.

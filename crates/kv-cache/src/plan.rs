@@ -2,7 +2,8 @@
 
 use quipu_batch::{CheckedBatch, Ubatch};
 
-use crate::{Error, KvPart, SlotPlan};
+use crate::recurrent_cells::RecurrentCells;
+use crate::{Error, KvPart, SeqSet, SlotPlan};
 
 /// The ubatches of a batch and their places in the memory. Answers to `llama_memory_context_i`; reused from batch to batch, so that
 /// planning allocates nothing in the long run.
@@ -18,6 +19,15 @@ pub struct MemoryPlan {
     slots: SlotPlan,
     /// Cells in the cache of layers with windows, if there is one.
     window_slots: SlotPlan,
+    /// What recurrent states were before, if the memory has such.
+    recurrent: RecurrentBefore,
+}
+
+/// Cells of states before the first ubatch, and the sequences whose state the graphs of applied ubatches overwrite.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct RecurrentBefore {
+    pub cells: Option<RecurrentCells>,
+    pub at_stake: SeqSet,
 }
 
 impl MemoryPlan {
@@ -117,6 +127,11 @@ impl MemoryPlan {
         (&self.ubatches[..self.n_ubatches], &mut self.slots, &mut self.window_slots)
     }
 
+    /// The ubatches, and what states were before them.
+    pub(crate) fn recurrent_parts(&mut self) -> (&[Ubatch], &mut RecurrentBefore) {
+        (&self.ubatches[..self.n_ubatches], &mut self.recurrent)
+    }
+
     /// Moves on to the next ubatch; its number, `None` if there is none.
     pub(crate) fn advance(&mut self) -> Option<usize> {
         let next = self.n_applied;
@@ -144,11 +159,26 @@ pub struct MemoryKey {
     pub stream: usize,
     /// Streams it looks at, at least 1; each has the same number of the ubatch's tokens.
     pub n_stream: usize,
+    /// Where the states of the ubatch's sequences lie; nowhere without such.
+    pub recurrent: RecurrentKey,
 }
 
 impl Default for MemoryKey {
     /// No cells.
     fn default() -> MemoryKey {
-        MemoryKey { n_kv: 0, n_kv_window: 0, stream: 0, n_stream: 1 }
+        MemoryKey { n_kv: 0, n_kv_window: 0, stream: 0, n_stream: 1, recurrent: RecurrentKey::default() }
     }
+}
+
+/// Cells of recurrent states that a ubatch's graph reads and writes. The default is none.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RecurrentKey {
+    /// Sequences of the ubatch, each with as many of its tokens: theirs are the first cells.
+    pub n_seqs: usize,
+    /// Cells that are written: theirs, then those that only move (`n_rs`).
+    pub n_cells: usize,
+    /// The first of them (`head`).
+    pub head: usize,
+    /// A cell that is cleared, for sequences that begin (`rs_z`).
+    pub zero: Option<usize>,
 }

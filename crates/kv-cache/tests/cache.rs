@@ -269,7 +269,8 @@ fn attention_without_a_cache_is_over_the_ubatch() {
     let mut graph = Graph::new();
     let mut inputs = Vec::new();
     let memory = MemoryKey::default();
-    let shape = GraphShape { n_tokens: 3, n_seqs_unq: 1, n_outputs: 3, from_embeddings: false, memory };
+    let shape =
+        GraphShape { n_tokens: 3, n_seqs_unq: 1, n_outputs: 3, from_embeddings: false, n_enc: 0, memory };
     let kind = AttentionKind { causal: false, window: None, alibi: false, flash: true };
     let mut attention = AttentionGraph::new(&mut graph, None, &shape, kind, &mut inputs).unwrap();
     assert_eq!(graph[attention.mask(KvPart::Full)].ne, [3, 3, 1, 1]);

@@ -158,7 +158,7 @@ fn sequences_have_cells_of_their_own() {
     // Tokens go in groups of as many of one sequence as of the next.
     let (plan, slot) = put(&mut cache, &[(1, 3), (2, 3)], 64).unwrap();
     assert_eq!((plan.len(), slot.as_slice()), (1, &[8, 9, 10, 16, 17, 18][..]));
-    assert_eq!(cache.key(&plan), MemoryKey { n_kv: 8, stream: 1, n_stream: 2, n_kv_window: 0 });
+    assert_eq!(cache.key(&plan), MemoryKey { n_kv: 8, stream: 1, n_stream: 2, ..MemoryKey::default() });
     assert_eq!((cache.cells_of(1).n_used(), cache.cells_of(0).n_used(), cache.head(2)), (3, 0, 3));
     // One that is full leaves room to the others.
     put(&mut cache, &[(1, 5)], 64).unwrap();

@@ -36,6 +36,11 @@ pub enum Error {
         /// The rule.
         expected: String,
     },
+    /// Scores of texts were asked of a model without a classification head.
+    #[error(
+        "pooling is rank and the model has no classification head (cls, cls.output), expected none, mean, cls or last"
+    )]
+    NoHead,
     /// A weight the architecture needs.
     #[error("tensor {name} is missing, expected shape {expected:?}{}", or(instead))]
     MissingTensor {
@@ -219,9 +224,11 @@ impl Error {
             Error::Data { .. } | Error::BadTensor { .. } | Error::Upload { .. } | Error::Cancelled => {
                 LoadPhase::Data
             }
-            Error::Graph(_) | Error::KvCache(_) | Error::NoWeights | Error::AdapterRows { .. } => {
-                LoadPhase::Use
-            }
+            Error::Graph(_)
+            | Error::KvCache(_)
+            | Error::NoWeights
+            | Error::NoHead
+            | Error::AdapterRows { .. } => LoadPhase::Use,
         }
     }
 }

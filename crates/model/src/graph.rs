@@ -39,7 +39,8 @@ impl GraphParams {
     /// A decoder's graph over the tokens of one sequence, for their logits.
     pub fn decoder(n_tokens: usize, n_outputs: usize, n_kv: usize, rope: RopeConfig) -> GraphParams {
         let memory = MemoryKey { n_kv, ..MemoryKey::default() };
-        let shape = GraphShape { n_tokens, n_seqs_unq: 1, n_outputs, from_embeddings: false, memory };
+        let shape =
+            GraphShape { n_tokens, n_seqs_unq: 1, n_outputs, from_embeddings: false, n_enc: 0, memory };
         GraphParams {
             kind: GraphKind::Decoder,
             shape,
@@ -58,7 +59,15 @@ impl GraphParams {
     /// Whether a graph built for `other` has the nodes this one would have, inputs aside (`allow_reuse`).
     fn same_nodes(&self, other: &GraphParams) -> bool {
         let nodes = |p: &GraphParams| {
-            (p.kind, p.causal, p.embeddings, p.shape.n_tokens, p.shape.n_outputs, p.shape.from_embeddings)
+            (
+                p.kind,
+                p.causal,
+                p.embeddings,
+                p.shape.n_tokens,
+                p.shape.n_outputs,
+                p.shape.from_embeddings,
+                p.shape.n_enc,
+            )
         };
         let settings = |p: &GraphParams| (p.rope, p.flash_attn);
         nodes(self) == nodes(other) && settings(self) == settings(other)
@@ -68,11 +77,12 @@ impl GraphParams {
 /// What a graph computes for others than itself.
 #[derive(Clone, Copy, Debug)]
 pub struct GraphOutputs {
-    /// Logits, f32 `[n_vocab, n_outputs]`; `None` where sequences are pooled.
+    /// Logits, f32 `[n_vocab, n_outputs]`; `None` where sequences are pooled, and of models that have none.
     pub logits: Option<TensorId>,
     /// Final normalised rows, f32 `[n_embd, n_outputs]`.
     pub embd: TensorId,
-    /// One row per sequence in the order of `Ubatch::seq_id_unq`, f32 `[n_embd, n_seqs_unq]`.
+    /// One row per sequence in the order of `Ubatch::seq_id_unq`, f32 `[n_embd, n_seqs_unq]`; with [`Pooling::Rank`] its scores,
+    /// `[n_scores, n_seqs_unq]`.
     pub pooled: Option<TensorId>,
 }
 

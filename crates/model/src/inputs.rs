@@ -66,6 +66,7 @@ impl GraphInput for InputEmbd {
 pub(crate) struct InputPos {
     pub pos: TensorId,
     pub n_tokens: usize,
+    pub values: Vec<i32>,
 }
 
 impl GraphInput for InputPos {
@@ -75,7 +76,16 @@ impl GraphInput for InputPos {
         source: &InputSource<'_>,
         buffers: &mut BufferTable,
     ) -> Result<(), Error> {
-        write_input(graph, self.pos, &source.ubatch.pos, buffers)
+        let ubatch = source.ubatch;
+        if ubatch.n_pos == 1 || ubatch.from_embeddings {
+            return write_input(graph, self.pos, &ubatch.pos, buffers);
+        }
+        // Text is nowhere along the last kind of position.
+        self.values.clear();
+        self.values.extend_from_slice(&ubatch.pos);
+        let from = self.values.len().saturating_sub(self.n_tokens);
+        self.values[from..].fill(0);
+        write_input(graph, self.pos, &self.values, buffers)
     }
 
     fn can_reuse(&self, shape: &GraphShape) -> bool {
@@ -99,15 +109,30 @@ impl GraphInput for InputTemperature {
         source: &InputSource<'_>,
         buffers: &mut BufferTable,
     ) -> Result<(), Error> {
-        let Temperature { scale, floor } = self.temperature;
-        let factor = |pos: &i32| (((*pos as f32) / floor as f32).floor() + 1.0).ln() * scale + 1.0;
         self.values.clear();
-        self.values.extend(source.ubatch.pos.iter().map(factor));
+        self.values.extend(source.ubatch.pos.iter().take(self.n_tokens).map(|pos| self.temperature.at(*pos)));
         write_input(graph, self.factors, &self.values, buffers)
     }
 
     fn can_reuse(&self, shape: &GraphShape) -> bool {
         shape.n_tokens == self.n_tokens
+    }
+}
+
+/// Numbers that are the same for every ubatch.
+#[derive(Debug)]
+pub(crate) struct InputConstant {
+    pub input: TensorId,
+    pub values: Vec<i32>,
+}
+
+impl GraphInput for InputConstant {
+    fn set(&mut self, graph: &Graph, _: &InputSource<'_>, buffers: &mut BufferTable) -> Result<(), Error> {
+        write_input(graph, self.input, &self.values, buffers)
+    }
+
+    fn can_reuse(&self, _: &GraphShape) -> bool {
+        true
     }
 }
 

@@ -94,7 +94,9 @@ impl LayerMap {
     /// The device of a weight that is no layer's own, or of layer `blk.N`. The token embeddings are input, but their second use as
     /// the output matrix is not.
     pub(crate) fn of_tensor(&self, name: &str, usage: WeightUse) -> DeviceId {
-        let layer = name.strip_prefix("blk.").and_then(|rest| rest.split('.').next()?.parse().ok());
+        // Layers of an encoder and of the decoder behind it live with those of the same number.
+        let of_layer = ["enc.", "dec."].iter().find_map(|half| name.strip_prefix(half)).unwrap_or(name);
+        let layer = of_layer.strip_prefix("blk.").and_then(|rest| rest.split('.').next()?.parse().ok());
         match layer {
             Some(il) => self.layer(il),
             None if name.starts_with("output") => self.output,

@@ -3,7 +3,7 @@
 use quipu_backend::BufferType;
 use quipu_gguf::{Array, Metadata, Value};
 use quipu_graph::DType;
-use quipu_kv_cache::{KvLayerShape, KvParams, MAX_SEQ};
+use quipu_kv_cache::{KvLayerShape, KvParams, MAX_SEQ, RecurrentShape};
 
 use crate::error::Error;
 use crate::hparams::Window;
@@ -26,6 +26,35 @@ pub enum LayerMemory {
         /// How far back they are needed; `None`: to the first.
         window: Option<Window>,
     },
+    /// One state for all tokens of a sequence.
+    Recurrent(RecurrentShape),
+    /// Keys and values, and a state.
+    Both {
+        /// Sizes of keys and values.
+        shape: KvLayerShape,
+        /// How far back they are needed; `None`: to the first.
+        window: Option<Window>,
+        /// Size of the state.
+        state: RecurrentShape,
+    },
+}
+
+impl LayerMemory {
+    /// Sizes of the keys and values of each token; [`KvLayerShape::NONE`] if there are none.
+    pub fn kv_shape(self) -> KvLayerShape {
+        match self {
+            LayerMemory::Attention { shape, .. } | LayerMemory::Both { shape, .. } => shape,
+            LayerMemory::None | LayerMemory::Reuse { .. } | LayerMemory::Recurrent(_) => KvLayerShape::NONE,
+        }
+    }
+
+    /// Size of the state, if there is one.
+    pub fn state(self) -> Option<RecurrentShape> {
+        match self {
+            LayerMemory::Recurrent(state) | LayerMemory::Both { state, .. } => Some(state),
+            LayerMemory::None | LayerMemory::Reuse { .. } | LayerMemory::Attention { .. } => None,
+        }
+    }
 }
 
 /// Context lengths are padded to this (`llama_context`).

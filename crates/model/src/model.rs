@@ -18,7 +18,8 @@ use crate::hparams::{Hparams, Keys, SizeFacts};
 use crate::layer_map::LayerMap;
 use crate::loader::{Filled, LoadParams, LoadStats, Loader};
 use crate::memory::LayerMemory;
-use crate::pooling;
+use crate::pool;
+use crate::pooling::Pooling;
 use crate::rope::RopeConfig;
 
 /// A model in memory. Answers to `llama_model` without its vocabulary.
@@ -185,13 +186,26 @@ impl Model {
         self.network.as_ref().map_or_else(Vec::new, |network| network.memory())
     }
 
+    /// Whether no layer remembers anything: each batch is seen by itself, and all of it at once.
+    pub fn remembers_nothing(&self) -> bool {
+        self.memory().iter().all(|layer| *layer == LayerMemory::None)
+    }
+
+    /// Elements of what a text is pooled to: `n_embd`, or the number of scores.
+    ///
+    /// # Errors
+    /// [`Error::NoHead`] if scores are asked of a model that makes none.
+    pub fn n_pooled(&self, pooling: Pooling) -> Result<usize, Error> {
+        if pooling != Pooling::Rank {
+            return Ok(self.hparams.n_embd);
+        }
+        let head = self.network.as_ref().and_then(|network| network.head());
+        head.and_then(|head| head.n_scores()).ok_or(Error::NoHead)
+    }
+
     /// Shape of each layer's cache.
     pub fn kv_layers(&self) -> Vec<KvLayerShape> {
-        let shape = |memory: LayerMemory| match memory {
-            LayerMemory::Attention { shape, .. } => shape,
-            LayerMemory::None | LayerMemory::Reuse { .. } => KvLayerShape::NONE,
-        };
-        self.memory().into_iter().map(shape).collect()
+        self.memory().into_iter().map(LayerMemory::kv_shape).collect()
     }
 
     /// Of each layer that reads another one's cache, which.
@@ -218,15 +232,14 @@ impl Model {
         let network = self.network.as_ref().ok_or(Error::NoWeights)?;
         let mut built = network.forward(Builder::new(&self.hparams, params, memory, adapters)?)?;
         if let Some(pooling) = params.embeddings {
-            let (graph, inputs) = (&mut built.graph, &mut built.inputs);
-            built.outputs.pooled = pooling::build(graph, built.outputs.embd, pooling, &params.shape, inputs)?;
+            pool::add(&mut built, pooling, network.head())?;
         }
         Ok(built)
     }
 
     /// Whether positions can be shifted after the fact: only rotary positions can.
     pub fn can_shift(&self) -> bool {
-        self.hparams.rope_mode.is_some() && self.hparams.can_shift
+        self.hparams.rope_mode.is_some() && self.hparams.n_pos() == 1 && self.hparams.can_shift
     }
 
     /// Builds the graph that rotates every cached key by its cell's shift (`build_graph_shift`); `None` for

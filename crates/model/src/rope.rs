@@ -57,14 +57,18 @@ impl RopeConfig {
             _ => overrides.freq_scale.filter(|scale| *scale != 0.0).unwrap_or(hparams.rope_freq_scale),
         };
         let by_kind = if scaling == RopeScaling::Yarn { 1.0 } else { 0.0 };
-        let ext_factor = overrides.yarn_ext_factor.unwrap_or(by_kind);
-        let mut attn_factor = overrides.yarn_attn_factor.unwrap_or(1.0);
+        let ext_factor = overrides.yarn_ext_factor.or(hparams.yarn.ext_factor).unwrap_or(by_kind);
+        let mut attn_factor = overrides.yarn_attn_factor.unwrap_or(hparams.yarn.attn_factor);
         if ext_factor != 0.0 {
             // The op multiplies by 1 + 0.1 ln(factor) itself whenever it extrapolates.
             let factor = 1.0 / freq_scale;
             let mscale = |by: f32| if factor <= 1.0 { 1.0 } else { 0.1 * by * factor.ln() + 1.0 };
             let log_mul = hparams.yarn.log_mul;
-            let magnitude = if log_mul == 0.0 { mscale(1.0) } else { mscale(1.0) / mscale(log_mul) };
+            let magnitude = match log_mul {
+                0.0 => mscale(1.0),
+                _ if hparams.yarn.cancels => 1.0,
+                log_mul => mscale(1.0) / mscale(log_mul),
+            };
             attn_factor = magnitude * (1.0 / (1.0 + 0.1 * factor.ln()));
         }
         attn_factor *= hparams.rope_attn_factor;

@@ -8,8 +8,8 @@ use crate::session::Session;
 
 impl Session {
     /// The embedding of `text`, pooled as the session was made to ([`crate::SessionOptions::pooling`]); with
-    /// [`Pooling::None`] one row of `n_embd` per token, one after the other. With `normalize` each row is
-    /// scaled to Euclidean length 1 (`common_embd_normalize`). Forgets what was decoded.
+    /// [`Pooling::None`] one row of `n_embd` per token, one after the other, with [`Pooling::Rank`] its scores. With `normalize` each row is
+    /// scaled to Euclidean length 1 (`common_embd_normalize`), and scores stay as they are. Forgets what was decoded.
     ///
     /// # Errors
     /// A session made without [`crate::SessionOptions::embeddings`], an empty text ([`Error::EmptyPrompt`]), more tokens
@@ -18,14 +18,18 @@ impl Session {
     pub fn embed(&mut self, text: &str, normalize: bool) -> Result<Vec<f32>, Error> {
         let tokens = self.model().tokenizer()?.encode(text, true, true)?;
         let n_embd = self.model().hparams().n_embd;
-        let mut rows = self.embed_rows(&tokens)?;
-        if normalize {
+        let mut rows = self.embed_tokens(&tokens)?;
+        if normalize && self.context().params().pooling != Pooling::Rank {
             rows.chunks_mut(n_embd).for_each(normalize_row);
         }
         Ok(rows)
     }
 
-    fn embed_rows(&mut self, tokens: &[TokenId]) -> Result<Vec<f32>, Error> {
+    /// As [`Session::embed`], from tokens and not normalized.
+    ///
+    /// # Errors
+    /// As [`Session::embed`]; also token ids outside the vocabulary.
+    pub fn embed_tokens(&mut self, tokens: &[TokenId]) -> Result<Vec<f32>, Error> {
         let params = self.context().params();
         let (n_ctx, n_batch, n_ubatch, pooling) =
             (params.n_ctx, params.n_batch, params.n_ubatch, params.pooling);

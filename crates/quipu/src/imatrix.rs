@@ -147,6 +147,9 @@ struct SharedCollector(Arc<Mutex<Collector>>);
 impl Observer for SharedCollector {
     fn wants(&self, graph: &Graph, node: TensorId) -> bool {
         let tensor = &graph[node];
+        if tensor.op == Op::MulMatId {
+            return true;
+        }
         let (Op::MulMat, [weight, x]) = (tensor.op, tensor.src.as_slice()) else { return false };
         let (name, x) = (&graph[*weight].name, &graph[*x]);
         let process_output = || lock(&self.0).process_output;
@@ -162,11 +165,65 @@ impl Observer for SharedCollector {
         node: TensorId,
         buffers: &BufferTable,
     ) -> Result<(), quipu_backend::Error> {
-        lock(&self.0).add(graph, node, buffers)
+        let mut collector = lock(&self.0);
+        if graph[node].op == Op::MulMatId {
+            collector.add_chosen(graph, node, buffers)
+        } else {
+            collector.add(graph, node, buffers)
+        }
     }
 }
 
 impl Collector {
+    /// Squares of columns that each meet some of a weight's matrices, experts, with a count for each of these.
+    fn add_chosen(
+        &mut self,
+        graph: &Graph,
+        node: TensorId,
+        buffers: &BufferTable,
+    ) -> Result<(), quipu_backend::Error> {
+        let [weight, x, ids] = [0, 1, 2].map(|i| &graph[graph[node].src[i]]);
+        let (n_cols, n_mat) = (x.ne[0], weight.ne[2]);
+        let wrong = |found: String, expected| quipu_backend::Error::Tensor {
+            name: weight.name.clone(),
+            found,
+            expected,
+        };
+        let entry = self.imatrix.entries.entry(weight.name.clone()).or_default();
+        if entry.counts.len() == 1 {
+            // A matrix of before there were counts of experts.
+            entry.counts = vec![entry.counts[0]; n_mat];
+        }
+        if entry.sums.is_empty() {
+            *entry = ImatrixEntry { sums: vec![0.0; n_cols * n_mat], counts: vec![0; n_mat] };
+        } else if entry.sums.len() != n_cols * n_mat || entry.counts.len() != n_mat {
+            let found = format!("{} sums, {} counts collected earlier", entry.sums.len(), entry.counts.len());
+            return Err(wrong(found, "one for each column, and one for each expert"));
+        }
+        self.row.resize(n_cols * size_of::<f32>(), 0);
+        for slot in 0..ids.ne[0] {
+            for token in 0..x.ne[2] {
+                let mut number = [0; 4];
+                buffers.read_tensor(ids, token * ids.nb[1] + slot * ids.nb[0], &mut number)?;
+                let number = i32::from_le_bytes(number);
+                let expert = usize::try_from(number).ok().filter(|expert| *expert < n_mat);
+                let expert = expert.ok_or_else(|| wrong(format!("expert {number}"), "one of its experts"))?;
+                buffers.read_tensor(x, slot % x.ne[1] * x.nb[1] + token * x.nb[2], &mut self.row)?;
+                entry.counts[expert] += 1;
+                let (values, _) = self.row.as_chunks::<4>();
+                for (sum, bytes) in entry.sums[expert * n_cols..][..n_cols].iter_mut().zip(values) {
+                    let value = f32::from_le_bytes(*bytes);
+                    *sum += value * value;
+                }
+            }
+        }
+        if let Some(column) = entry.sums.iter().position(|sum| !sum.is_finite()) {
+            return Err(wrong(format!("{} as sum of column {column}", entry.sums[column]), "a finite sum"));
+        }
+        Ok(())
+    }
+
+    /// Squares of the columns that all meet the same matrices.
     fn add(
         &mut self,
         graph: &Graph,
@@ -214,5 +271,46 @@ impl Collector {
         let rows = (x.n_rows() / n_mat.max(1)) as i64;
         entry.counts.iter_mut().for_each(|count| *count += rows);
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use quipu_backend::BufferType;
+    use quipu_cpu_backend::CpuBufferType;
+    use quipu_graph::{BufferId, Storage};
+
+    use super::*;
+
+    /// Two tokens, each with two of three experts, on columns of their own.
+    #[test]
+    fn every_expert_counts_the_columns_that_it_met() {
+        let mut graph = Graph::new();
+        let mut end = 0;
+        let mut leaf = |graph: &mut Graph, name: &str, dtype: DType, ne: [usize; 4]| {
+            let storage = Storage::External { buffer: BufferId(0), offset: end };
+            let id = graph.external(name, dtype, ne, storage).expect("a small tensor");
+            end += graph[id].n_bytes().next_multiple_of(64);
+            id
+        };
+        let weight = leaf(&mut graph, "blk.0.ffn_up_exps.weight", DType::F32, [2, 1, 3, 1]);
+        let x = leaf(&mut graph, "x", DType::F32, [2, 2, 2, 1]);
+        let ids = leaf(&mut graph, "ids", DType::I32, [2, 2, 1, 1]);
+        let node = graph.mul_mat_id(weight, x, ids).expect("matching shapes");
+        let mut buffers = BufferTable::new();
+        buffers.add_owned(CpuBufferType.allocate(end).expect("memory"));
+        let floats: [f32; 8] = [1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0];
+        let bytes: Vec<u8> = floats.iter().flat_map(|value| value.to_le_bytes()).collect();
+        buffers.write_tensor(&graph[x], &bytes).expect("in memory");
+        let numbers = |numbers: [i32; 4]| numbers.map(i32::to_le_bytes).concat();
+        buffers.write_tensor(&graph[ids], &numbers([0, 2, 2, 0])).expect("in memory");
+        let mut collector = Collector::default();
+        collector.add_chosen(&graph, node, &buffers).expect("experts that there are");
+        let entry = &collector.imatrix.entries["blk.0.ffn_up_exps.weight"];
+        assert_eq!(entry.counts, [2, 0, 2]);
+        assert_eq!(entry.sums, [50.0, 68.0, 0.0, 0.0, 34.0, 52.0]);
+        buffers.write_tensor(&graph[ids], &numbers([0, 3, 2, 0])).expect("in memory");
+        let error = collector.add_chosen(&graph, node, &buffers).expect_err("no such expert");
+        assert!(error.to_string().contains("expert 3"), "{error}");
     }
 }

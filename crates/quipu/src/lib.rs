@@ -59,6 +59,7 @@ mod chat;
 mod embed;
 mod engine;
 mod error;
+mod eval;
 mod generate;
 mod generation;
 mod gpu;
@@ -80,6 +81,7 @@ pub use bench::{BenchTest, run_bench};
 pub use chat::{open_chat_template, template_for as chat_template_for};
 pub use engine::{Engine, SequenceKey};
 pub use error::Error;
+pub use eval::{Answer, AnswerMatch, EvalReport};
 pub use generate::{
     CancelToken, ContextFull, Event, EventRef, Flow, GenerateOptions, Outcome, StopReason, TokenLogprobs,
     TopToken,
@@ -87,15 +89,16 @@ pub use generate::{
 pub use generation::Generation;
 pub use gpu::{DeviceChoice, SplitMode, gpu_devices};
 pub use imatrix::{ImatrixOptions, ImatrixProgress};
-pub use memory::{MemoryEstimate, memory_estimate};
+pub use memory::{MemoryEstimate, memory_estimate, n_active_params};
 pub use model::Model;
 pub use options::{EngineOptions, SessionOptions};
 pub use perplexity::{BaseReader, BaseWriter, Estimate, KlDivergence, Perplexity, PerplexityOptions};
 pub use plan::{MemoryPlan, PlanOptions};
 pub use quantize::{FileType, QuantizeParams, QuantizePlan, Quantizer, TensorPlan};
 pub use quipu_chat::{Capabilities, ChatTemplate, Conversation, Message, Variables};
-pub use quipu_decoder::{FlashAttn, LoraUse, Pooling};
+pub use quipu_decoder::{FlashAttn, LoraUse, Pooling, RopeOverrides, RopeScaling};
 pub use quipu_gguf::LoadMode;
+pub use quipu_kv_cache::CACHE_TYPES;
 pub use quipu_model::quantize::Imatrix;
 pub use quipu_model::{
     BufferOverride, ControlVector, LoadOptions, LoadParams, LoadPhase, LoadStats, LoraAdapter, Steering,

@@ -185,6 +185,15 @@ impl Model {
         self.inner.weights.hparams()
     }
 
+    /// Elements of what a text is pooled to: the width of a row, or a reranker's scores.
+    ///
+    /// # Errors
+    /// Scores of a model that makes none.
+    pub fn n_pooled(&self, pooling: quipu_model::Pooling) -> Result<usize, Error> {
+        let named = |source| Error::Load { name: self.name().to_owned(), source };
+        self.weights().n_pooled(pooling).map_err(named)
+    }
+
     /// The weights and graphs, for those who drive a decoder themselves.
     pub fn weights(&self) -> &Arc<quipu_model::Model> {
         &self.inner.weights

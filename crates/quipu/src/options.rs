@@ -1,6 +1,7 @@
 //! How sessions and engines are made.
 
 use quipu_decoder::{FlashAttn, Pooling, RopeOverrides};
+use quipu_quant::DType;
 
 /// How to make a session (`llama_context_params`).
 #[derive(Clone, Debug)]
@@ -13,6 +14,14 @@ pub struct SessionOptions {
     pub n_ubatch: usize,
     /// Threads; 0 = one for each core.
     pub n_threads: usize,
+    /// Threads where several tokens are computed at once; 0 = as `n_threads`.
+    pub n_threads_batch: usize,
+    /// Type of cached keys, one of [`quipu_kv_cache::CACHE_TYPES`].
+    pub type_k: DType,
+    /// Type of cached values, one of [`quipu_kv_cache::CACHE_TYPES`].
+    pub type_v: DType,
+    /// Layers with windows keep the whole context too.
+    pub swa_full: bool,
     /// How rows become one embedding per text; `None`: as the model's file says, and one row per token where it does not
     /// (`pooling_type`).
     pub pooling: Option<Pooling>,
@@ -31,6 +40,10 @@ impl Default for SessionOptions {
             n_batch: 2048,
             n_ubatch: 512,
             n_threads: 0,
+            n_threads_batch: 0,
+            type_k: DType::F16,
+            type_v: DType::F16,
+            swa_full: false,
             pooling: None,
             embeddings: false,
             flash_attn: FlashAttn::Auto,

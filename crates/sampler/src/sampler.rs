@@ -5,7 +5,7 @@ use crate::{Candidates, Error, TokenId};
 /// One step of a chain: reads and rewrites the candidate array.
 ///
 /// A user's own sampler is an implementation of `name`, `apply` and `clone_box`; the rest has defaults.
-pub trait Sampler: Send + std::fmt::Debug {
+pub trait Sampler: Send + Sync + std::fmt::Debug {
     /// Name as the reference prints it; a sampler whose parameters disable it is prefixed with `?`.
     fn name(&self) -> &str;
 

@@ -4,6 +4,7 @@
 //! The script needs Python with torch, so its answers are recorded: `cargo run -p quipu-parity --example convert_models
 //! -- DIR` writes the models, `convert/reference.py` runs the script over them.
 
+mod families;
 pub mod models;
 mod tokenizers;
 
@@ -17,7 +18,7 @@ use serde::Deserialize;
 use crate::error::Error;
 use crate::golden_files;
 use crate::report::Row;
-use models::{CASES, Case};
+use models::Case;
 
 /// `convert.json`.
 #[derive(Debug, Deserialize)]
@@ -38,6 +39,11 @@ struct Golden {
     pre_hash: Option<String>,
 }
 
+/// Every generated model.
+pub fn cases() -> impl Iterator<Item = &'static Case> {
+    models::CASES.iter().chain(&families::CASES)
+}
+
 /// Converts every generated model to every type and compares with the recorded files, and the hashes of
 /// vocabularies with those that the script computed.
 ///
@@ -49,12 +55,12 @@ pub fn replay() -> Result<Vec<Row>, Error> {
     let goldens: Goldens = serde_json::from_slice(&bytes)
         .map_err(|error| Error::Golden { name: "convert".to_owned(), message: error.to_string() })?;
     let root = tempfile::tempdir().map_err(Error::io("temporary folder"))?;
-    for case in &CASES {
+    for case in cases() {
         case.write(root.path()).map_err(Error::io(case.folder))?;
     }
     let mut rows = Vec::new();
     for golden in &goldens.files {
-        let Some(case) = CASES.iter().find(|case| case.folder == golden.folder) else {
+        let Some(case) = cases().find(|case| case.folder == golden.folder) else {
             let message = format!("it has files of {}, which is not generated", golden.folder);
             return Err(Error::Golden { name: "convert".to_owned(), message });
         };

@@ -19,10 +19,10 @@ pub struct Case {
     pub folder: &'static str,
     /// Name to be given to its pre-tokenizer, whose vocabulary no one knows.
     pub pre: Option<&'static str>,
-    write: fn(&mut Model<'_>) -> io::Result<()>,
+    pub(super) write: fn(&mut Model<'_>) -> io::Result<()>,
 }
 
-/// All of them.
+/// Those of llama's kin and of Qwen's dense models; `families` has the others.
 pub const CASES: [Case; 12] = [
     Case { folder: "acme-Tiny-0.1M-chat-v0.1", pre: None, write: llama_sentencepiece },
     Case { folder: "llama3-shards", pre: Some("llama-bpe"), write: llama3_shards },
@@ -53,7 +53,7 @@ impl Case {
 
 /// Types of generated weights.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Weight {
+pub(super) enum Weight {
     F32,
     F16,
     Bf16,
@@ -69,26 +69,26 @@ struct Tensor {
 }
 
 /// A model being written.
-struct Model<'a> {
-    dir: &'a Path,
-    random: SplitMix,
+pub(super) struct Model<'a> {
+    pub dir: &'a Path,
+    pub random: SplitMix,
     tensors: Vec<Tensor>,
 }
 
 /// Sizes of a transformer.
 #[derive(Clone, Copy)]
-struct Shape {
-    n_vocab: usize,
-    n_embd: usize,
-    n_ff: usize,
-    n_layer: usize,
-    n_head: usize,
-    n_head_kv: usize,
-    head_dim: usize,
+pub(super) struct Shape {
+    pub n_vocab: usize,
+    pub n_embd: usize,
+    pub n_ff: usize,
+    pub n_layer: usize,
+    pub n_head: usize,
+    pub n_head_kv: usize,
+    pub head_dim: usize,
 }
 
 impl Model<'_> {
-    fn json(&self, name: &str, value: &Json) -> io::Result<()> {
+    pub(super) fn json(&self, name: &str, value: &Json) -> io::Result<()> {
         self.text(name, &format!("{value:#}"))
     }
 
@@ -97,7 +97,7 @@ impl Model<'_> {
     }
 
     /// Adds a tensor of random values.
-    fn tensor(&mut self, name: &str, weight: Weight, shape: &[usize]) {
+    pub(super) fn tensor(&mut self, name: &str, weight: Weight, shape: &[usize]) {
         let n: usize = shape.iter().product();
         let mut bytes = Vec::new();
         for _ in 0..n {
@@ -124,7 +124,14 @@ impl Model<'_> {
     }
 
     /// The tensors every family has; `prefix` stands before all but the head.
-    fn transformer(&mut self, shape: Shape, weight: Weight, norm: Weight, prefix: &str, tied: bool) {
+    pub(super) fn transformer(
+        &mut self,
+        shape: Shape,
+        weight: Weight,
+        norm: Weight,
+        prefix: &str,
+        tied: bool,
+    ) {
         let Shape { n_vocab, n_embd, n_ff, n_layer, n_head, n_head_kv, head_dim } = shape;
         self.tensor(&format!("{prefix}embed_tokens.weight"), weight, &[n_vocab, n_embd]);
         for i in 0..n_layer {
@@ -158,7 +165,7 @@ impl Model<'_> {
     }
 
     /// Writes `model.safetensors`, or several shards and their index.
-    fn save(&mut self, n_shards: usize) -> io::Result<()> {
+    pub(super) fn save(&mut self, n_shards: usize) -> io::Result<()> {
         let tensors = std::mem::take(&mut self.tensors);
         if n_shards == 1 {
             let all: Vec<&Tensor> = tensors.iter().collect();
@@ -213,7 +220,7 @@ fn safetensors(tensors: &[&Tensor]) -> Vec<u8> {
 }
 
 /// `config.json` of a shape.
-fn config(arch: &str, model_type: &str, shape: Shape, more: Json) -> Json {
+pub(super) fn config(arch: &str, model_type: &str, shape: Shape, more: Json) -> Json {
     let mut config = json!({
         "architectures": [arch],
         "model_type": model_type,

@@ -53,6 +53,46 @@ fn put_varint(out: &mut Vec<u8>, mut n: usize) {
     out.push(n as u8);
 }
 
+/// A WordPiece `tokenizer.json` in lower case: five special tokens, ASCII by itself and inside of words, a few words.
+pub(super) fn word_pieces(random: &mut SplitMix, n_vocab: usize) -> Json {
+    let specials = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"];
+    let mut texts: Vec<String> = specials.iter().map(|text| (*text).to_owned()).collect();
+    let characters = || (0x21u8..=0x7e).filter(|byte| !byte.is_ascii_uppercase()).map(char::from);
+    texts.extend(characters().map(String::from));
+    texts.extend(characters().map(|character| format!("##{character}")));
+    let n_words = n_vocab - texts.len();
+    for (i, word) in words(random, n_words).into_iter().enumerate() {
+        texts.push(if i % 3 == 0 { format!("##{word}") } else { word });
+    }
+    let vocab: Map<String, Json> =
+        texts.iter().enumerate().map(|(id, text)| (text.clone(), json!(id))).collect();
+    let added = |(id, text): (usize, &&str)| {
+        json!({ "id": id, "content": text, "single_word": false, "lstrip": false, "rstrip": false,
+                "normalized": false, "special": true })
+    };
+    let pair = |text: &str| json!({ "SpecialToken": { "id": text, "type_id": 0 } });
+    let one = |text: &str, id: usize| json!({ "id": text, "ids": [id], "tokens": [text] });
+    json!({
+        "version": "1.0", "truncation": null, "padding": null,
+        "added_tokens": specials.iter().enumerate().map(added).collect::<Vec<Json>>(),
+        "normalizer": { "type": "BertNormalizer", "clean_text": true, "handle_chinese_chars": true,
+                        "strip_accents": null, "lowercase": true },
+        "pre_tokenizer": { "type": "BertPreTokenizer" },
+        "post_processor": {
+            "type": "TemplateProcessing",
+            "single": [pair("[CLS]"), { "Sequence": { "id": "A", "type_id": 0 } }, pair("[SEP]")],
+            "pair": [
+                pair("[CLS]"), { "Sequence": { "id": "A", "type_id": 0 } }, pair("[SEP]"),
+                { "Sequence": { "id": "B", "type_id": 1 } }, { "SpecialToken": { "id": "[SEP]", "type_id": 1 } },
+            ],
+            "special_tokens": { "[CLS]": one("[CLS]", 2), "[SEP]": one("[SEP]", 3) },
+        },
+        "decoder": { "type": "WordPiece", "prefix": "##", "cleanup": true },
+        "model": { "type": "WordPiece", "unk_token": "[UNK]", "continuing_subword_prefix": "##",
+                   "max_input_chars_per_word": 100, "vocab": vocab },
+    })
+}
+
 /// Different random words.
 fn words(random: &mut SplitMix, n: usize) -> Vec<String> {
     let mut words: Vec<String> = Vec::new();

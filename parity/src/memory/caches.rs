@@ -1,6 +1,6 @@
 //! `M kind n_cells unified n_seq_max n_swa swa_type n_pos n_ubatch operation*`
 //!
-//! Kinds: 0 a cache, 1 a pair, 2 a pair of equal size. Operations: `b n_ubatch batch`, `r` remove, `c` copy, `k` keep, `a` add, `d` divide,
+//! Kinds: 0 a cache, 1 a pair, 2 a pair of equal size, 3 states (with n_swa snapshots), 4 a cache and states, 5 a pair of equal size and states. Operations: `b n_ubatch batch`, `r` remove, `c` copy, `k` keep, `a` add, `d` divide,
 //! `x` clear, `u` update, `s sequence` keeps a state, `l sequence` reads it. The answer has a word for each: everything the cells hold
 //! afterwards, and positions of sequences; for a batch after each ubatch.
 
@@ -10,14 +10,15 @@ use quipu_backend::{BufferTable, BufferType, Device};
 use quipu_batch::{BatchLimits, CheckedBatch};
 use quipu_cpu_backend::CpuDevice;
 use quipu_kv_cache::{
-    Error as MemoryError, KvCache, KvLayerShape, KvParams, KvPart, Memory, MemoryPlan, StateBytes, StateRead,
-    Window, WindowKind, WindowedKvCache, WindowedKvParams,
+    Error as MemoryError, HybridKvParams, HybridMemory, KvCache, KvLayerShape, KvParams, KvPart, Memory,
+    MemoryPlan, RecurrentMemory, RecurrentParams, RecurrentShape, StateBytes, StateRead, Window, WindowKind,
+    WindowedKvCache, WindowedKvParams,
 };
 
 use super::batch::{N_EMBD, complaint, put_ubatch, read};
 use super::{Words, shown};
 use crate::error::Error;
-use crate::toy::N_VOCAB;
+use crate::toy::{N_VOCAB, TOYS};
 
 /// Both caches of a memory, where there are two.
 const PARTS: [KvPart; 2] = [KvPart::Full, KvPart::Window];
@@ -73,12 +74,31 @@ impl Subject {
         let buffer_type = CpuDevice::default().buffer_type();
         let memory_type = |_: usize| -> &dyn BufferType { buffer_type.as_ref() };
         let fail = Error::engine::<MemoryError>("a cache");
+        let pair_of = |full: KvParams, window| {
+            let full = KvParams { window: None, ..full };
+            let (windowed, all_cells) = (vec![false], kind != 1);
+            WindowedKvParams { full, window, windowed, n_ubatch, all_cells }
+        };
+        // The shape that the probe gives to the toy.
+        let mut layers = vec![None; TOYS[0].n_layer];
+        layers[0] = Some(RecurrentShape { n_embd_r: 3 * (6 + 2 * 2), n_embd_s: 2 * 6 });
+        let n_snapshots = if kind == 3 { n_swa } else { 0 };
+        let states = RecurrentParams { n_seq_max, n_snapshots, layers };
         let memory: Box<dyn Memory> = match window.filter(|_| kind > 0) {
+            None if kind == 3 => {
+                Box::new(RecurrentMemory::new_in(&states, &memory_type, &mut buffers).map_err(fail)?)
+            }
+            None if kind == 4 => {
+                let cache = HybridKvParams::One(params);
+                Box::new(HybridMemory::new_in(&cache, &states, &memory_type, &mut buffers).map_err(fail)?)
+            }
+            Some(window) if kind == 5 => {
+                let pair = HybridKvParams::Pair(pair_of(params, window));
+                Box::new(HybridMemory::new_in(&pair, &states, &memory_type, &mut buffers).map_err(fail)?)
+            }
             None => Box::new(KvCache::new_in(&params, &memory_type, &mut buffers).map_err(fail)?),
             Some(window) => {
-                let full = KvParams { window: None, ..params };
-                let (windowed, all_cells) = (vec![false], kind == 2);
-                let pair = WindowedKvParams { full, window, windowed, n_ubatch, all_cells };
+                let pair = pair_of(params, window);
                 Box::new(WindowedKvCache::new_in(&pair, &memory_type, &mut buffers).map_err(fail)?)
             }
         };
@@ -159,6 +179,11 @@ impl Subject {
             return Ok(());
         }
         let first = self.apply_all(&batch, &mut plan);
+        if self.memory.recurrent().is_some() {
+            // States that a graph may have overwritten are not had back.
+            _ = write!(out, " batch-{}", shown(&first));
+            return Ok(());
+        }
         // Once more after taking it back: the same again.
         self.memory.roll_back(&mut plan);
         if self.all() != before {
@@ -177,6 +202,13 @@ impl Subject {
         while self.memory.apply(plan) {
             let Some(ubatch) = plan.ubatch() else { break };
             put_ubatch(&mut all, batch, ubatch);
+            if let Some(states) = self.memory.recurrent() {
+                let key = self.memory.key(plan).recurrent;
+                let zero = key.zero.map_or(-1, |zero| zero as i64);
+                _ = write!(all, "states {} {} {zero} from", key.head, key.n_cells);
+                states.sources().iter().for_each(|source| _ = write!(all, " {source}"));
+                all.push('\n');
+            }
             for part in PARTS {
                 let Some(cache) = self.memory.kv(part) else { continue };
                 all.push_str("slot");
@@ -195,11 +227,25 @@ impl Subject {
             .into_iter()
             .filter_map(|part| self.memory.kv(part))
             .for_each(|cache| put_cells(&mut out, cache, self.n_pos));
+        if let Some(states) = self.memory.recurrent() {
+            put_states(&mut out, states);
+        }
         for s in 0..self.n_seq {
             _ = write!(out, "{}:{} ", self.memory.seq_pos_min(s), self.memory.seq_pos_max(s));
         }
         out
     }
+}
+
+fn put_states(out: &mut String, states: &RecurrentMemory) {
+    let number = |i: Option<usize>| i.map_or(-1, |i| i as i64);
+    _ = write!(out, "r{}", states.head());
+    for cell in states.cells() {
+        _ = write!(out, " {}:{}:{}", cell.pos, number(cell.src), number(cell.tail));
+        cell.seqs.iter().for_each(|s| _ = write!(out, ",{s}"));
+    }
+    states.went_back().iter().for_each(|back| _ = write!(out, " b{back}"));
+    out.push('\n');
 }
 
 fn put_cells(out: &mut String, cache: &KvCache, n_pos: usize) {

@@ -152,6 +152,23 @@ pub(super) fn pairs(random: &mut SplitMix) -> String {
     operations(random, &Shape { kind, n_cells, unified, n_seq_max: 3, n_swa, swa_type, n_pos: 1 })
 }
 
+pub(super) fn states(random: &mut SplitMix) -> String {
+    // The window's place holds the number of snapshots.
+    let (n_seq_max, n_swa) = (1 + below(random, 5), if one_in(random, 3) { 1 + below(random, 2) } else { 0 });
+    operations(random, &Shape { kind: 3, n_cells: 1, unified: true, n_seq_max, n_swa, swa_type: 0, n_pos: 1 })
+}
+
+pub(super) fn hybrids(random: &mut SplitMix) -> String {
+    let (n_cells, n_seq_max, unified) = (6 + below(random, 50), 1 + below(random, 4), !one_in(random, 3));
+    operations(random, &Shape { kind: 4, n_cells, unified, n_seq_max, n_swa: 0, swa_type: 0, n_pos: 1 })
+}
+
+pub(super) fn hybrid_pairs(random: &mut SplitMix) -> String {
+    let (n_cells, n_swa, n_seq_max) = (6 + below(random, 40), 1 + below(random, 12), 1 + below(random, 3));
+    let unified = !one_in(random, 3);
+    operations(random, &Shape { kind: 5, n_cells, unified, n_seq_max, n_swa, swa_type: 1, n_pos: 1 })
+}
+
 struct Shape {
     kind: i32,
     n_cells: i32,
@@ -176,7 +193,9 @@ fn operations(random: &mut SplitMix, shape: &Shape) -> String {
         let s = below(random, seqs);
         match random.below(20) {
             0..=8 => {
-                let n_ubatch = 1 + below(random, 12);
+                // Snapshots are those of one ubatch, which must be longer.
+                let least = if kind == 3 && n_swa > 0 { n_swa + 2 } else { 1 };
+                let n_ubatch = least + below(random, 12);
                 _ = write!(out, " u b {n_ubatch}");
                 put_batch(&mut out, random, n_pos, n_seq_max, &mut next, n_most, true);
             }
@@ -190,7 +209,10 @@ fn operations(random: &mut SplitMix, shape: &Shape) -> String {
             }
             12 if one_in(random, 3) => {
                 let (p0, p1) = range(random);
-                _ = write!(out, " r -1 {p0} {p1}");
+                // Of states, the reference then takes a sequence to be where it was, and stops.
+                if kind < 3 || p0 > 0 || p1 >= 0 {
+                    _ = write!(out, " r -1 {p0} {p1}");
+                }
             }
             13 | 14 if seqs > 1 => {
                 let dst = (s + 1 + below(random, seqs - 1)) % n_seq_max;
@@ -210,8 +232,8 @@ fn operations(random: &mut SplitMix, shape: &Shape) -> String {
                 _ = write!(out, " d {s} {p0} {p1} {divisor}");
             }
             18 => {
-                // Of streams, the reference reads back no more than the last one.
-                let s = if unified && one_in(random, 2) { -1 } else { s };
+                // Of streams, the reference reads back no more than the last one; shared states that went back differently it cannot write.
+                let s = if unified && !(kind == 3 && n_swa > 0) && one_in(random, 2) { -1 } else { s };
                 _ = write!(out, " u s {s}");
                 has_state = Some(s);
             }

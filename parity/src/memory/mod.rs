@@ -23,7 +23,7 @@ use crate::toy::TOYS;
 use quipu_testing::{SplitMix, fnv1a};
 
 /// Cases of each kind in a live audit.
-const N_CASES: usize = 100_000;
+pub const N_CASES: usize = 100_000;
 /// Cases of each kind that are recorded.
 const N_RECORDED: usize = 80;
 /// Seed of all of them.
@@ -32,12 +32,15 @@ const SEED: u64 = 16;
 /// A kind of case: its name, and how one is made.
 pub(crate) type Kind = (&'static str, fn(&mut SplitMix) -> String);
 
-pub(crate) const KINDS: [Kind; 5] = [
+pub(crate) const KINDS: [Kind; 8] = [
     ("batches", cases::batch),
     ("unified caches", cases::unified),
     ("caches of streams", cases::streams),
     ("windows", cases::windows),
     ("pairs of caches", cases::pairs),
+    ("states", cases::states),
+    ("caches and states", cases::hybrids),
+    ("pairs of caches and states", cases::hybrid_pairs),
 ];
 
 pub(crate) fn lines(kind: &Kind, seed: u64, n: usize) -> Vec<String> {
@@ -60,11 +63,11 @@ pub fn answer(line: &str) -> Result<String, Error> {
     Ok(out)
 }
 
-/// Asks the checkout, or replays what was recorded.
+/// Asks the checkout about `n_cases` of each kind, or replays what was recorded.
 ///
 /// # Errors
 /// The probe does not compile or fails; goldens that cannot be read.
-pub fn audit(checkout: Option<&Checkout>) -> Result<Vec<Row>, Error> {
+pub fn audit(checkout: Option<&Checkout>, n_cases: usize) -> Result<Vec<Row>, Error> {
     let mut rows = vec![recorded()?];
     let Some(checkout) = checkout else {
         let why = || Verdict::Skipped("no checkout".to_owned());
@@ -72,7 +75,7 @@ pub fn audit(checkout: Option<&Checkout>) -> Result<Vec<Row>, Error> {
         return Ok(rows);
     };
     for kind in &KINDS {
-        let cases = lines(kind, SEED, N_CASES);
+        let cases = lines(kind, SEED, n_cases);
         let answers = ask(checkout, &cases)?;
         rows.push(compare(kind.0, &cases, answers.lines()));
     }

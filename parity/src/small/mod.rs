@@ -8,9 +8,11 @@ mod table;
 
 use std::collections::BTreeSet;
 
+use quipu_decoder::Pooling;
 use quipu_gguf::{Array, GgufWriter, Value as GgufValue};
 use quipu_quant::{DType, quantize_row};
 
+use crate::encoders::Seen;
 use crate::error::Error;
 use quipu_testing::{SplitMix, fnv1a};
 pub use recipe::Small;
@@ -43,6 +45,8 @@ enum Content {
     Around(f32, f32),
     /// From 1 to 8, more or less evenly in their logarithm.
     Divisors,
+    /// From -4 to -1/8, more or less evenly in their logarithm.
+    Decays,
     /// The same number everywhere.
     Same(f32),
 }
@@ -67,6 +71,28 @@ impl Small {
     /// Whether tokens choose experts.
     pub fn has_experts(&self) -> bool {
         self.keys.iter().any(|key| key.name == "expert_count")
+    }
+
+    /// Elements of what is compared, for each row.
+    pub fn width(&self) -> usize {
+        match self.seen {
+            Seen::Logits | Seen::LogitsAtOnce | Seen::Decoder => N_VOCAB,
+            Seen::Pooled(Pooling::Rank) => self.n_labels(),
+            Seen::Rows | Seen::Pooled(_) => N_HEAD * self.head_size,
+        }
+    }
+
+    /// One ubatch must hold all tokens.
+    pub fn is_whole(&self) -> bool {
+        self.seen != Seen::Logits
+    }
+
+    fn n_labels(&self) -> usize {
+        let labels = self.keys.iter().find_map(|key| match key.value {
+            Value::S(labels) => Some(labels.len()),
+            _ => None,
+        });
+        labels.unwrap_or(1)
     }
 
     /// What can be taken out.
@@ -140,6 +166,8 @@ impl Small {
                     Value::B(value) => GgufValue::Bool(value),
                     Value::A(values) => GgufValue::Array(Array::U32(values.to_vec())),
                     Value::N(values) => GgufValue::Array(Array::F32(values.to_vec())),
+                    Value::T(text) => GgufValue::from(text),
+                    Value::S(texts) => GgufValue::Array(Array::String(texts.iter().copied().collect())),
                 },
             );
         }
@@ -164,19 +192,44 @@ impl Small {
     /// The tensors of a word.
     fn push(&self, word: &str, il: Option<usize>, tensors: &mut Vec<Tensor>) {
         let (word, has_bias) = word.strip_suffix('+').map_or((word, false), |word| (word, true));
+        let (half, word) = word.split_once('/').unwrap_or(("", word));
+        let half = if half.is_empty() { String::new() } else { format!("{half}.") };
         let (word, is_whole) = word.strip_prefix('!').map_or((word, false), |word| (word, true));
         let (base, shape) = word.split_once(':').unwrap_or((word, shape(word)));
         let ne: Vec<usize> = shape.split(',').map(|dim| self.dim(dim)).collect();
-        let layer = il.map_or_else(String::new, |il| format!("blk.{il}."));
+        let layer = il.map_or_else(String::new, |il| format!("{half}blk.{il}."));
         let suffix = if is_whole || base.contains('.') { "" } else { ".weight" };
-        let (content, part) = self.content(base, &ne);
-        let n = *ne.last().unwrap_or(&1);
-        let is_matrix = ne.len() > 1 && !base.contains("norm") && !base.contains("_gate_inp");
+        let (mut content, part) = self.content(base, &ne);
+        if let ("queries" | "keys", Content::Around(_, spread), false) = (part, &mut content, half.is_empty())
+        {
+            // Their scores are not scaled.
+            *spread *= 0.35;
+        }
+        let (n, n_dims) = (*ne.last().unwrap_or(&1), ne.len());
+        let of_experts = ne.get(1..).unwrap_or_default().to_vec();
+        // Rows of less than a block cannot be quantised.
+        let has_blocks = ne[0].is_multiple_of(32);
+        let is_float = [
+            "norm",
+            "_gate_inp",
+            "conv1d",
+            "shortconv.conv",
+            "ssm_a",
+            "ssm_d",
+            "_lerp",
+            "time_mix_first",
+            "token_types",
+            "attn_rel_b",
+        ];
+        let is_float = base != "ssm_dt" && is_float.iter().any(|part| base.contains(part));
+        let is_matrix = ne.len() > 1 && has_blocks && !is_float;
         tensors.push(Tensor { name: format!("{layer}{base}{suffix}"), ne, is_matrix, content, part });
         if has_bias {
             let content = Content::Around(0.0, 0.2);
             let name = format!("{layer}{base}.bias");
-            tensors.push(Tensor { name, ne: vec![n], is_matrix: false, content, part: "biases" });
+            // One row for each expert.
+            let ne = if n_dims == 3 { of_experts } else { vec![n] };
+            tensors.push(Tensor { name, ne, is_matrix: false, content, part: "biases" });
         }
     }
 
@@ -210,7 +263,17 @@ impl Small {
         let matrix = |gain: f32| Content::Around(0.0, gain / (ne[0] as f32).sqrt());
         match base {
             "token_embd" => (Content::Around(0.0, self.embd), ""),
+            "attn_sinks" => (Content::Around(0.0, 1.0), "scores without values"),
+            "attn_gate" => (matrix(2.0), "gate of attention"),
             "position_embd" => (Content::Around(0.0, 0.5), "positions"),
+            "token_types" => (Content::Around(0.0, 0.5), "kinds of tokens"),
+            "attn_rel_b" => (Content::Around(0.0, 1.0), "biases by distance"),
+            "cross_attn_q" => (matrix(2.0), "queries"),
+            "cross_attn_k" => (matrix(2.0), "keys"),
+            "attn_o" => (matrix(1.0), "attention"),
+            "cross_attn_o" => (matrix(1.0), "attention over the encoder"),
+            "cls" => (matrix(1.0), "head"),
+            "dense_2" | "dense_3" => (matrix(1.0), "matrices behind pooled rows"),
             "token_embd_norm" => (Content::Around(1.0, 0.2), "norm of embeddings"),
             "output" => (matrix(4.0), ""),
             "attn_q" => (matrix(2.0), "queries"),
@@ -230,6 +293,20 @@ impl Small {
             "ffn_down_exps" => (matrix(1.0), "experts"),
             "ffn_down_shexp" => (matrix(1.0), "shared expert"),
             "ffn.act.scales" => (Content::Around(1.0, 0.2), "divisors of activations"),
+            "ssm_a" => (Content::Decays, "decays of states"),
+            "ssm_d" => (Content::Around(1.0, 0.3), "what passes states by"),
+            "ssm_dt.bias" => (Content::Around(-1.0, 1.0), "steps of states"),
+            "ssm_conv1d" | "shortconv.conv.weight" => (Content::Around(0.0, 0.5), "convolution"),
+            "ssm_out" | "shortconv.out_proj.weight" => (matrix(1.0), "recurrent layers"),
+            _ if base.contains("_lerp") => (Content::Around(0.5, 0.2), "mixing with the token before"),
+            "time_mix_first" => (Content::Around(0.0, 0.5), "bonus of the token itself"),
+            "time_mix_decay" | "time_mix_w0" => (Content::Around(-1.0, 1.0), "decays of states"),
+            "time_mix_a0" | "time_mix_v0" => (Content::Around(0.0, 0.5), "rates of states"),
+            "time_mix_k_k" | "time_mix_k_a" => (Content::Around(1.0, 0.3), "what keys are multiplied with"),
+            "time_mix_r_k" => (Content::Around(0.0, 0.3), "the token's own value"),
+            "time_mix_ln" => (Content::Around(1.0, 0.2), "norms"),
+            "time_mix_output" => (matrix(1.0), "recurrent layers"),
+            "channel_mix_value" => (matrix(1.0), "feed-forward network"),
             "layer_output_scale" => (Content::Around(1.0, 0.3), "embeddings added again"),
             _ if base.strip_suffix(".scale").is_some() => (Content::Around(1.0, 0.3), "factors of matrices"),
             _ if base.contains("norm") => (Content::Around(1.0, 0.2), "norms"),
@@ -247,7 +324,13 @@ fn shape(base: &str) -> &'static str {
         "attn_q" => "E,Q",
         "attn_k" | "attn_v" => "E,K",
         "attn_qkv" => "E,P",
-        "attn_output" => "Q,E",
+        "attn_sinks" => "H",
+        "attn_output" | "attn_o" | "cross_attn_o" => "Q,E",
+        "cross_attn_q" => "E,Q",
+        "cross_attn_k" | "cross_attn_v" => "E,K",
+        "token_types" => "E,2",
+        "attn_rel_b" => "H,32",
+        "cls" => "E,E",
         "attn_q_norm" | "attn_k_norm" => "D",
         "attn_sub_norm" => "Q",
         "ffn_sub_norm" => "F",
@@ -275,6 +358,7 @@ impl Tensor {
                 _ if self.part == "gate of the shared expert" => Content::Same(1e-6),
                 Content::Around(centre, _) if self.part != "embeddings added again" => Content::Same(centre),
                 Content::Divisors => Content::Same(1.0),
+                Content::Decays => Content::Same(-1.0),
                 _ => Content::Same(0.0),
             };
         }
@@ -282,6 +366,9 @@ impl Tensor {
             Content::Around(centre, spread) => centre + spread * random.normal(),
             // Halving and doubling are exact everywhere, unlike exp.
             Content::Divisors => (1u32 << random.below(3)) as f32 * (1.0 + random.below(16) as f32 / 16.0),
+            Content::Decays => {
+                -((1u32 << random.below(5)) as f32 * (1.0 + random.below(16) as f32 / 16.0) / 8.0)
+            }
             Content::Same(value) => value,
         };
         let values: Vec<f32> = (0..n).map(|_| value(random)).collect();

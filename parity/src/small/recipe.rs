@@ -2,7 +2,10 @@
 //!
 //! A word is a tensor's name without `blk.N.` and `.weight`; `+` behind it adds a bias, `:` and letters give a shape where the name
 //! alone does not (`E` width, `Q` all query heads, `K` all key heads, `D` a head, `H` and `J` their numbers, `F` feed-forward width,
-//! `X` experts, `M` and `S` widths of an expert and of what is beside them), `!` in front says that the name is the whole name.
+//! `X` experts, `M` and `S` widths of an expert and of what is beside them), `!` in front says that the name is the whole name, `enc/`
+//! or `dec/` that the layer is an encoder's or a decoder's.
+
+use crate::encoders::Seen;
 
 /// A value of a key.
 #[derive(Clone, Copy, Debug)]
@@ -14,6 +17,9 @@ pub(super) enum Value {
     A(&'static [u32]),
     /// The same, with fractions.
     N(&'static [f32]),
+    T(&'static str),
+    /// Some texts.
+    S(&'static [&'static str]),
 }
 
 /// A key (after the architecture, unless `!` is in front) beside those that all models have, and a value that takes its effect away, if it is to be tried without.
@@ -59,6 +65,8 @@ pub struct Small {
     pub(super) lead: (usize, &'static [&'static str]),
     /// Layers, by number, that hold other tensors than the rest.
     pub(super) special: &'static [(usize, &'static [&'static str])],
+    /// What of it is compared.
+    pub seen: Seen,
 }
 
 /// A model with these tensors in each layer: grouped queries, whole heads rotated, an output matrix of its own.
@@ -78,6 +86,7 @@ pub(super) const fn small(arch: &'static str, layer: &'static [&'static str]) ->
         layer,
         lead: (0, &[]),
         special: &[],
+        seen: Seen::Logits,
     }
 }
 
@@ -129,6 +138,11 @@ impl Small {
 
     pub(super) const fn special(self, special: &'static [(usize, &'static [&'static str])]) -> Small {
         Small { special, ..self }
+    }
+
+    /// Something else than logits is compared.
+    pub(super) const fn seen(self, seen: Seen) -> Small {
+        Small { seen, ..self }
     }
 
     /// Embeddings of that size, where the graph multiplies them.

@@ -263,6 +263,10 @@ fn texts() -> Vec<(&'static str, Vec<u8>)> {
         "intermediate_size": 4, "num_hidden_layers": 1, "num_attention_heads": 1, "vocab_size": 3}"#;
     let header = br#"{"model.embed_tokens.weight":{"dtype":"F32","shape":[3,4],"data_offsets":[0,48]}}"#;
     let weights = [&(header.len() as u64).to_le_bytes()[..], header, &[0; 48]].concat();
+    // The special tokens that the tokenizer's class adds come behind those of the file.
+    let config_json = config.replace("\"vocab_size\": 3", "\"vocab_size\": 5");
+    let header_json = br#"{"model.embed_tokens.weight":{"dtype":"F32","shape":[5,4],"data_offsets":[0,80]}}"#;
+    let weights_json = [&(header_json.len() as u64).to_le_bytes()[..], header_json, &[0; 80]].concat();
     let pieces = b"\x0a\x07\x0a\x05<unk>\x0a\x03\x0a\x01a\x0a\x03\x0a\x01b".to_vec();
     let tokenizer = r#"{"version": "1.0", "added_tokens": [], "normalizer": null, "pre_tokenizer": null,
         "post_processor": null, "decoder": null, "truncation": null, "padding": null,
@@ -286,11 +290,11 @@ fn texts() -> Vec<(&'static str, Vec<u8>)> {
         ("messages.json", text(r#"[{"role": "user", "content": "Hello"}]"#)),
         ("types.txt", text("attn_q=q8_0\nffn=q4_0\n")),
         ("hf/config.json", text(config)),
-        ("hf/model.safetensors", weights.clone()),
+        ("hf/model.safetensors", weights),
         ("hf/tokenizer.model", pieces),
         ("hf/README.md", text("---\nlicense: mit\ntags: [a, &x b, *x]\nbase_model: {name: c}\n---\n")),
-        ("hf-json/config.json", text(config)),
-        ("hf-json/model.safetensors", weights),
+        ("hf-json/config.json", text(&config_json)),
+        ("hf-json/model.safetensors", weights_json),
         ("hf-json/tokenizer.json", text(tokenizer)),
     ]
 }

@@ -37,7 +37,7 @@ pub(crate) mod value;
 mod attributes;
 mod compare;
 mod expressions;
-mod filters;
+pub(crate) mod filters;
 mod format;
 mod integer;
 mod interpreter;

@@ -5,9 +5,10 @@ use std::path::PathBuf;
 
 use quipu::{Agreement, AuditOptions, Parting, SessionOptions, Tokenizer, Transcript};
 
+use crate::context::ContextArgs;
 use crate::fail::{Failure, writing};
 use crate::input::read_text;
-use crate::options::{ContextArgs, ModelArgs};
+use crate::options::ModelArgs;
 use crate::transcripts;
 
 /// Replays the generations of a log, each of its ids fed to the model whatever the model says, and prints for each whether it is exact, a
@@ -44,25 +45,24 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     if args.tolerance.is_some_and(|tolerance| tolerance.is_nan() || tolerance < 0.0) {
         return Err(Failure::Refused("the tolerance must be a number of at least 0".to_owned()));
     }
-    let refused = |failure: Failure| Failure::Refused(failure.to_string());
-    let log = read_text(&args.file).map_err(refused)?;
+    let log = read_text(&args.file).map_err(Failure::refused)?;
     let found = transcripts::read(&log);
     if found.is_empty() {
         let file = args.file.display();
         return Err(Failure::Refused(format!("{file}: no generations, expected one JSON object a line")));
     }
-    let model = args.model.open().map_err(refused)?;
-    let tokenizer: &Tokenizer = model.tokenizer().map_err(|error| refused(error.into()))?;
+    let model = args.model.open().map_err(Failure::refused)?;
+    let tokenizer: &Tokenizer = model.tokenizer().map_err(|error| Failure::from(error).refused())?;
     let found: Vec<(usize, Result<Transcript, String>)> = found
         .into_iter()
         .map(|(line, logged)| (line, logged.and_then(|logged| logged.transcript(tokenizer))))
         .collect();
-    let mut options = SessionOptions { n_batch: 512, ..args.context.session() };
+    let mut options = SessionOptions { n_batch: 512, ..args.context.options() };
     if options.n_ctx == 0 {
         let lengths = found.iter().flat_map(|(_, t)| t).map(|t| t.prompt.len() + t.tokens.len());
         options.n_ctx = lengths.max().unwrap_or(0).max(1);
     }
-    let mut session = model.session(&options)?;
+    let mut session = args.context.session(&model, &options)?;
     let audit = AuditOptions { tolerance: args.tolerance };
     let mut counts = Counts::default();
     let mut out = std::io::stdout().lock();

@@ -1,10 +1,12 @@
 //! `quipu bench`: tokens per second, in llama-bench's tests, columns and units.
 
 use std::io::{self, Write};
+use std::num::NonZeroUsize;
 
 use quipu::{BenchTest, Model, run_bench};
 use serde_json::json;
 
+use crate::context::{CacheArgs, ThreadArgs};
 use crate::fail::{Failure, writing};
 use crate::options::ModelArgs;
 
@@ -25,12 +27,16 @@ pub(crate) struct Args {
     /// Numbers of tokens to generate, separated by commas; 0 leaves the test out.
     #[arg(short = 'n', long = "n-gen", default_value = "128", value_delimiter = ',')]
     n_gen: Vec<usize>,
-    /// Threads; 0 = one for each core.
-    #[arg(short = 't', long = "threads", default_value_t = 0)]
-    n_threads: usize,
+    #[command(flatten)]
+    threads: ThreadArgs,
+    #[command(flatten)]
+    cache: CacheArgs,
     /// Repetitions of each test.
-    #[arg(short = 'r', long, default_value_t = 5)]
-    repetitions: usize,
+    #[arg(short = 'r', long, default_value = "5")]
+    repetitions: NonZeroUsize,
+    /// Most tokens of one decode call (-b).
+    #[arg(short = 'b', long = "batch-size", default_value_t = 2048)]
+    n_batch: usize,
     /// Most tokens computed at once.
     #[arg(long = "ubatch", visible_alias = "ubatch-size", default_value_t = 512)]
     n_ubatch: usize,
@@ -44,17 +50,17 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     let prompts = args.n_prompt.iter().map(|n| (*n, 0));
     let generations = args.n_gen.iter().map(|n| (0, *n));
     let mut tests = Vec::new();
-    let mut n_threads = args.n_threads;
+    let mut n_threads = 0;
     for (n_prompt, n_gen) in prompts.chain(generations).filter(|(p, g)| p + g > 0) {
         let options = quipu::SessionOptions {
             n_ctx: n_prompt.max(n_gen),
-            n_threads: args.n_threads,
+            n_batch: args.n_batch,
             n_ubatch: args.n_ubatch,
             ..quipu::SessionOptions::default()
         };
-        let mut session = model.session(&options)?;
+        let mut session = model.session(&args.cache.apply(args.threads.apply(options)))?;
         n_threads = session.context().params().n_threads;
-        tests.push(run_bench(&mut session, n_prompt, n_gen, args.repetitions)?);
+        tests.push(run_bench(&mut session, n_prompt, n_gen, args.repetitions.get())?);
         args.model.report(&mut session);
     }
     let mut out = io::stdout().lock();

@@ -7,10 +7,11 @@ use serde_json::{Map, Value};
 
 use crate::chat_template::TemplateArgs;
 use crate::commands::run::timing_line;
+use crate::context::ContextArgs;
 use crate::fail::{Failure, writing};
 use crate::generation::{GenerationArgs, Recording};
 use crate::input::{Line, MAX_LINE, read_line};
-use crate::options::{ContextArgs, ModelArgs};
+use crate::options::ModelArgs;
 use crate::output::note;
 use crate::sampling::SamplingArgs;
 
@@ -21,6 +22,12 @@ pub(crate) struct Args {
     /// Message that sets the scene.
     #[arg(long)]
     system: Option<String>,
+    /// The first message.
+    #[arg(short = 'p', long)]
+    prompt: Option<String>,
+    /// End after one answer (-st).
+    #[arg(long)]
+    single_turn: bool,
     /// Most tokens of an answer; -1 = until the model or the context ends.
     #[arg(short = 'n', long = "n-predict", default_value_t = -1, allow_negative_numbers = true)]
     n_predict: i64,
@@ -35,7 +42,8 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: &Args) -> Result<(), Failure> {
-    let mut options = args.sampling.options(args.model.model.as_deref(), args.n_predict, &[])?;
+    let mut options =
+        args.sampling.options(args.model.model.as_deref(), args.n_predict, &args.generation.stop)?;
     args.generation.apply(&mut options);
     let mut inputs = args.model.inputs();
     args.sampling.add_inputs(&mut inputs);
@@ -46,17 +54,22 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     SamplingArgs::check_grammar(&options, &model)?;
     let template = args.template.template(&model)?;
     let tokenizer = model.tokenizer()?.clone();
-    let mut session = model.session(&args.context.session())?;
+    let mut session = args.context.session(&model, &args.context.options())?;
     let system = args.system.iter().map(|text| Message::new("system", text).to_json()).collect();
     let mut talk = Talk { system, turns: Vec::new(), template, tokenizer, kwargs, n_ctx: session.n_ctx() };
     let interactive = std::io::stdin().is_terminal();
     let mut stdout = std::io::stdout().lock();
     let mut stdin = std::io::stdin().lock();
-    loop {
-        if interactive {
+    let mut first = args.prompt.clone().map(Line::Text);
+    let mut counts = [0; 2];
+    while !args.single_turn || talk.turns.is_empty() {
+        if interactive && first.is_none() {
             let _ = write!(std::io::stderr(), "> ");
         }
-        let line = read_line(&mut stdin).map_err(|error| Failure::Io { what: "stdin".to_owned(), error })?;
+        let line = match first.take() {
+            None => read_line(&mut stdin).map_err(|error| Failure::Io { what: "stdin".to_owned(), error })?,
+            first => first,
+        };
         let line = match line {
             None => break,
             Some(Line::Text(line)) if line.trim().is_empty() => continue,
@@ -84,13 +97,14 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
         if let Some(error) = failed.or(writeln!(stdout).err()) {
             return Err(writing(error));
         }
+        counts = [counts[0] + outcome.n_prompt - outcome.n_cached, counts[1] + outcome.n_generated];
         talk.turns.push([
             Message::new("user", &line).to_json(),
             Message::new("assistant", &outcome.text).to_json(),
         ]);
     }
     args.model.report(&mut session);
-    note(timing_line(&session.timings()));
+    note(timing_line(counts, &session.timings()));
     args.generation.report(recorder.as_ref())
 }
 

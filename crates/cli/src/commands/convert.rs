@@ -27,7 +27,7 @@ pub(crate) struct Args {
     /// The directory with config.json, model*.safetensors and the tokenizer's files; or a .gguf or .sbs file.
     dir: PathBuf,
     /// The GGUF file; {ftype} in its name becomes the type. A folder: the file is named after the model. With a name in
-    /// .sbs: gemma.cpp's file, of a GGUF file.
+    /// .sbs: gemma.cpp's file, of a GGUF file or of a directory.
     #[arg(short, long, value_name = "OUT.gguf", alias = "outfile")]
     output: PathBuf,
     /// Type of the weights; auto is bf16 or f16, as the checkpoint.
@@ -61,18 +61,16 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     if is(&args.output, "sbs") {
         return to_sbs(args);
     }
-    let options = ConvertOptions {
-        out_type: match args.outtype {
+    let options = options(
+        args,
+        match args.outtype {
             Type::F32 => OutType::F32,
             Type::F16 => OutType::F16,
             Type::Bf16 => OutType::Bf16,
             Type::Q8_0 => OutType::Q8_0,
             Type::Auto => OutType::Auto,
         },
-        vocab_only: args.vocab_only,
-        model_name: args.model_name.clone(),
-        pre: args.pre.clone(),
-    };
+    );
     let done =
         convert(&args.dir, &args.output, &options).map_err(|error| Failure::Input(error.to_string()))?;
     note(format_args!(
@@ -84,6 +82,15 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
         done.out_type.name()
     ));
     Ok(())
+}
+
+fn options(args: &Args, out_type: OutType) -> ConvertOptions {
+    ConvertOptions {
+        out_type,
+        vocab_only: args.vocab_only,
+        model_name: args.model_name.clone(),
+        pre: args.pre.clone(),
+    }
 }
 
 /// The files that are read.
@@ -112,13 +119,36 @@ fn to_sbs(args: &Args) -> Result<(), Failure> {
     let weight = known.into_iter().find(|dtype| dtype.name() == args.weight).ok_or_else(|| {
         Failure::Input(format!("--weight {}: no such type, expected sfp, bf16, i8, nuq or f32", args.weight))
     })?;
-    let set = GgufSet::open(&args.dir, SourceKind::Mapped)
-        .map_err(|error| Failure::Input(format!("{}: {error}", args.dir.display())))?;
-    let tokenizer = args.tokenizer.as_deref().map(read_file).transpose()?;
+    let own = args.dir.join("tokenizer.model");
+    let tokenizer = args.tokenizer.as_deref().or(own.is_file().then_some(&own));
+    let tokenizer = tokenizer.map(read_file).transpose()?;
+    let between = if args.dir.is_dir() { Some(Between::convert(args)?) } else { None };
+    let from = between.as_ref().map_or(args.dir.as_path(), |between| &between.0);
+    let set = GgufSet::open(from, SourceKind::Mapped).map_err(named(&args.dir))?;
     let options = WriteOptions { weight, instructed: args.instructed, tokenizer: tokenizer.as_deref() };
     let output = Output::create(&args.output, &inputs(args))?;
     let (output, config) = write_sbs(&set, &options, output).map_err(named(&args.dir))?;
     output.finish()?;
     note(format_args!("{}: {}", args.output.display(), config.specifier()));
     Ok(())
+}
+
+/// The GGUF file between a directory and a `.sbs` file, as long as it is needed. All values of any checkpoint are in it.
+struct Between(PathBuf);
+
+impl Between {
+    fn convert(args: &Args) -> Result<Between, Failure> {
+        let name = format!(".quipu-{}.gguf", std::process::id());
+        let between = Between(args.output.with_file_name(name));
+        convert(&args.dir, &between.0, &options(args, OutType::F32))
+            .map_err(|error| Failure::Input(error.to_string()))?;
+        Ok(between)
+    }
+}
+
+impl Drop for Between {
+    fn drop(&mut self) {
+        // It may not have been written.
+        let _ = std::fs::remove_file(&self.0);
+    }
 }

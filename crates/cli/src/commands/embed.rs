@@ -5,10 +5,12 @@ use std::path::PathBuf;
 
 use quipu::{Pooling, SessionOptions};
 
+use crate::context::ContextArgs;
 use crate::fail::{Failure, writing};
 use crate::input::{read_stdin, read_text};
-use crate::options::{ContextArgs, ModelArgs};
+use crate::options::ModelArgs;
 use crate::output::Output;
+use crate::sampling::unescape;
 
 #[derive(Clone, Copy, Debug, clap::ValueEnum)]
 enum PoolingArg {
@@ -16,13 +18,14 @@ enum PoolingArg {
     Mean,
     Cls,
     Last,
+    Rank,
 }
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     #[command(flatten)]
     model: ModelArgs,
-    /// How the rows of a text's tokens become one; with none every token's row is written [default: as the model's file
+    /// How the rows of a text's tokens become one; with none every token's row is written, with rank a reranker's scores [default: as the model's file
     /// says, none where it does not].
     #[arg(long, value_enum)]
     pooling: Option<PoolingArg>,
@@ -32,6 +35,9 @@ pub(crate) struct Args {
     /// Texts, one per line; without it stdin is read. A text without tokens, as an empty line is to some models, has a row of zeros.
     #[arg(short = 'f', long)]
     file: Option<PathBuf>,
+    /// The texts themselves, in the place of a file.
+    #[arg(short = 'p', long, overrides_with = "file")]
+    prompt: Option<String>,
     /// Output as little-endian f32; without it rows are printed as text.
     #[arg(short = 'o', long)]
     output: Option<PathBuf>,
@@ -40,9 +46,10 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: &Args) -> Result<(), Failure> {
-    let text = match &args.file {
-        Some(path) => read_text(path)?,
-        None => read_stdin()?,
+    let text = match (&args.prompt, &args.file) {
+        (Some(text), _) => unescape(text),
+        (None, Some(path)) => read_text(path)?,
+        (None, None) => read_stdin()?,
     };
     let mut inputs = args.model.inputs();
     args.file.iter().for_each(|path| inputs.add(path));
@@ -53,12 +60,14 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
         PoolingArg::Mean => Pooling::Mean,
         PoolingArg::Cls => Pooling::Cls,
         PoolingArg::Last => Pooling::Last,
+        PoolingArg::Rank => Pooling::Rank,
     });
-    let options = SessionOptions { embeddings: true, pooling, ..args.context.session() };
-    let mut session = model.session(&options)?;
-    let n_embd = model.hparams().n_embd;
+    let options = SessionOptions { embeddings: true, pooling, ..args.context.options() };
+    let mut session = args.context.session(&model, &options)?;
     // The session was made: the file's pooling is one that there is.
-    let is_pooled = pooling.or_else(|| model.hparams().pooling().ok()).is_some_and(|p| p != Pooling::None);
+    let pooling = pooling.or_else(|| model.hparams().pooling().ok()).unwrap_or_default();
+    let is_pooled = pooling != Pooling::None;
+    let n_embd = model.n_pooled(pooling)?;
     let mut stdout = BufWriter::new(std::io::stdout().lock());
     for (i, line) in text.lines().enumerate() {
         let rows = match session.embed(line, !args.no_normalize) {

@@ -8,7 +8,7 @@ use quipu::sampler::grammar::Verdict;
 use quipu::sampler::{Error, Gbnf, GrammarParams, SchemaMode, WhiteSpace, schema_to_grammar};
 
 use crate::fail::{Failure, writing};
-use crate::input::{read_bytes, read_text};
+use crate::input::read_text;
 use crate::sampling::schema_mode;
 
 /// Prints `valid` and exits with 0, or says where the text leaves the grammar and exits with 1: the position counts
@@ -38,7 +38,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
         (None, _) => return Err(refused("expected a grammar and a file, or --json-schema and a file")),
     };
     let of_source = |error: Error| refused(format!("{}: {error}", source.display()));
-    let text = read_text(source).map_err(|failure| refused(failure.to_string()))?;
+    let text = read_text(source).map_err(Failure::refused)?;
     let text = match (&args.json_schema, args.json_schema_mode) {
         (Some(_), SchemaMode::Exact) => serde_json::from_str(&text)
             .map_err(|error| Error::Schema { message: format!("not JSON: {error}") })
@@ -52,7 +52,6 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
         Err(Error::SchemaEmpty) => None,
         Err(error) => return Err(of_source(error)),
     };
-    read_bytes(file).map_err(|failure| refused(failure.to_string()))?;
     let text = read_text(file)?;
     let verdict = match grammar {
         Some(grammar) => check(&grammar, &text).map_err(of_source)?,

@@ -7,6 +7,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use quipu::gguf::Inputs;
 use quipu::{Flow, Imatrix, ImatrixOptions, SessionOptions};
 
+use crate::context::{CacheArgs, ThreadArgs};
 use crate::csv;
 use crate::fail::Failure;
 use crate::input::read_prompt;
@@ -56,16 +57,21 @@ pub(crate) struct Args {
     /// Tokens per chunk.
     #[arg(short = 'c', long = "ctx-size", default_value_t = 512)]
     n_ctx: usize,
-    /// Threads; 0 = one for each core.
-    #[arg(short = 't', long = "threads", default_value_t = 0)]
-    n_threads: usize,
+    /// Most tokens computed at once (-ub).
+    #[arg(long = "ubatch", visible_alias = "ubatch-size", default_value_t = 512)]
+    n_ubatch: usize,
+    #[command(flatten)]
+    threads: ThreadArgs,
+    #[command(flatten)]
+    cache: CacheArgs,
 }
 
 pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     // Not after hours of work.
-    args.inputs().refuse(&args.output)?;
+    let inputs = args.inputs()?;
+    inputs.refuse(&args.output)?;
     let mut imatrix = Imatrix { chunk_size: args.n_ctx as u32, ..Imatrix::default() };
-    for path in args.in_files() {
+    for path in args.in_files()? {
         imatrix.add(&Imatrix::open(&path)?, &path.display().to_string(), args.n_ctx as u32)?;
     }
     let Some(text_file) = &args.file else {
@@ -74,14 +80,14 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
                 "no text and nothing to combine, expected -f or --in-file".to_owned(),
             ));
         }
-        return write(args, &imatrix, &args.output);
+        return write(args, &inputs, &imatrix, &args.output);
     };
     let text = read_prompt(text_file)?;
     imatrix.datasets.push(text_file.display().to_string());
     let model = args.model.open()?;
     let options =
-        SessionOptions { n_ctx: args.n_ctx + 1, n_threads: args.n_threads, ..SessionOptions::default() };
-    let mut session = model.session(&options)?;
+        SessionOptions { n_ctx: args.n_ctx + 1, n_ubatch: args.n_ubatch, ..SessionOptions::default() };
+    let mut session = model.session(&args.cache.apply(args.threads.apply(options)))?;
     let options = ImatrixOptions {
         n_ctx: args.n_ctx,
         first_chunk: args.chunk,
@@ -99,46 +105,47 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
         bar.set_length(state.n_chunks as u64);
         bar.set_position(state.chunk as u64);
         bar.set_message(format!("{:.4}", state.perplexity));
-        let done = save_now_and_then(args, state.imatrix);
+        let done = save_now_and_then(args, &inputs, state.imatrix);
         failed = done.err();
         if failed.is_some() { Flow::Stop } else { Flow::Continue }
     })?;
     bar.finish_and_clear();
     match failed {
         Some(failure) => Err(failure),
-        None => write(args, &imatrix, &args.output),
+        None => write(args, &inputs, &imatrix, &args.output),
     }
 }
 
-fn save_now_and_then(args: &Args, imatrix: &Imatrix) -> Result<(), Failure> {
+fn save_now_and_then(args: &Args, inputs: &Inputs, imatrix: &Imatrix) -> Result<(), Failure> {
     let chunk = imatrix.chunk_count as usize;
     let due = |every: usize| every > 0 && chunk > 0 && chunk.is_multiple_of(every);
     if due(args.output_frequency) {
-        write(args, imatrix, &args.output)?;
+        write(args, inputs, imatrix, &args.output)?;
     }
     if due(args.save_frequency) {
         let mut name = args.output.as_os_str().to_owned();
         name.push(format!(".at_{chunk}"));
-        write(args, imatrix, Path::new(&name))?;
+        write(args, inputs, imatrix, Path::new(&name))?;
     }
     Ok(())
 }
 
 impl Args {
     /// The files that are read.
-    fn inputs(&self) -> Inputs {
+    fn inputs(&self) -> Result<Inputs, Failure> {
         let mut inputs = self.model.inputs();
-        self.file.iter().cloned().chain(self.in_files()).for_each(|path| inputs.add(&path));
-        inputs
+        self.file.iter().cloned().chain(self.in_files()?).for_each(|path| inputs.add(&path));
+        Ok(inputs)
     }
 
-    fn in_files(&self) -> impl Iterator<Item = PathBuf> {
-        self.in_file.iter().flat_map(|row| csv::paths(row))
+    fn in_files(&self) -> Result<Vec<PathBuf>, Failure> {
+        let rows: Result<Vec<_>, String> = self.in_file.iter().map(|row| csv::paths(row)).collect();
+        Ok(rows.map_err(|why| Failure::Input(format!("--in-file: {why}")))?.concat())
     }
 }
 
-fn write(args: &Args, imatrix: &Imatrix, path: &Path) -> Result<(), Failure> {
-    let mut out = Output::create(path, &args.inputs())?;
+fn write(args: &Args, inputs: &Inputs, imatrix: &Imatrix, path: &Path) -> Result<(), Failure> {
+    let mut out = Output::create(path, inputs)?;
     match args.output_format {
         Format::Gguf => imatrix.write_gguf(&mut out)?,
         Format::Dat => imatrix.write_legacy(&mut out).map_err(|error| out.failed(error))?,

@@ -5,10 +5,10 @@ use std::io::{BufWriter, Write};
 use std::path::PathBuf;
 
 use quipu::gguf::{Array, Error, GgufFile, GgufSet, SourceKind, TensorInfo, Value};
-use quipu::{MemoryEstimate, memory_estimate};
+use quipu::{MemoryEstimate, memory_estimate, n_active_params};
 use serde_json::{Map, json};
 
-use crate::fail::{Failure, writing};
+use crate::fail::{Failure, named, writing};
 
 /// Longest string and array shown in full.
 const SHOWN: usize = 64;
@@ -30,11 +30,10 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
         (Some(path), false) => path,
         (file, _) => return super::plan::run(file.as_deref(), &args.plan),
     };
-    let refused = |error: Error| Failure::Input(format!("{}: {error}", path.display()));
     let set = match GgufSet::open(path, SourceKind::Mapped) {
         // A later piece of a split model is shown by itself.
-        Err(Error::NotFirstSplit { .. }) => GgufSet::from(&GgufFile::open(path).map_err(refused)?),
-        set => set.map_err(refused)?,
+        Err(Error::NotFirstSplit { .. }) => GgufSet::from(&GgufFile::open(path).map_err(named(path))?),
+        set => set.map_err(named(path))?,
     };
     let memory = memory_estimate(&set);
     let mut out = BufWriter::new(std::io::stdout().lock());
@@ -120,6 +119,9 @@ fn text(out: &mut impl Write, set: &GgufSet, memory: &MemoryEstimate) -> std::io
         set.n_bytes(),
         bits_per_weight(set)
     )?;
+    if let Some(n) = n_active_params(set) {
+        writeln!(out, "active parameters: {n}, those of the experts that a token uses and all others")?;
+    }
     writeln!(out, "\nmemory:\n  weights {} bytes", memory.weights)?;
     let most = if memory.is_upper_bound { " at most" } else { "" };
     for (n_ctx, bytes) in &memory.kv_cache {
@@ -182,6 +184,7 @@ fn as_json(set: &GgufSet, memory: &MemoryEstimate) -> serde_json::Value {
         "types": types,
         "file_type": file_type(set),
         "n_params": set.n_params(),
+        "n_active_params": n_active_params(set),
         "n_bytes": set.n_bytes(),
         "bits_per_weight": bits_per_weight(set),
         "memory": {

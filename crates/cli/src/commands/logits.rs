@@ -4,9 +4,10 @@ use std::io::Write;
 use std::path::PathBuf;
 
 use crate::adapters::AdapterArgs;
+use crate::context::ContextArgs;
 use crate::fail::Failure;
 use crate::input::{parse_ids, read_text};
-use crate::options::{ContextArgs, ModelArgs};
+use crate::options::ModelArgs;
 use crate::output::{Output, note};
 
 #[derive(Debug, clap::Args)]
@@ -32,11 +33,11 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     args.adapters.add_inputs(&mut inputs);
     let mut out = Output::create(&args.output, &inputs)?;
     let model = args.model.open()?;
-    let mut options = args.context.session();
+    let mut options = args.context.options();
     if options.n_ctx == 0 {
         options.n_ctx = ids.len().max(1);
     }
-    let mut session = model.session(&options)?;
+    let mut session = args.context.session(&model, &options)?;
     args.adapters.apply(&model, &mut session)?;
     let mut written = Ok(());
     session.logits(&ids, |row| {

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use quipu::gguf::MergePlan;
 
-use crate::fail::Failure;
+use crate::fail::{Failure, named};
 use crate::output::note;
 
 #[derive(Debug, clap::Args)]
@@ -23,13 +23,12 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     if args.output.exists() {
         return Err(Failure::Input(format!("{} exists already, expected a new file", args.output.display())));
     }
-    let named = |error| Failure::Input(format!("{}: {error}", args.first.display()));
-    let plan = MergePlan::new(&args.first).map_err(named)?;
+    let plan = MergePlan::new(&args.first).map_err(named(&args.first))?;
     for path in plan.paths() {
         note(format_args!("reading {}", path.display()));
     }
     if !args.dry_run {
-        plan.write(&args.output).map_err(named)?;
+        plan.write(&args.output).map_err(named(&args.first))?;
     }
     let (n_files, n_tensors) = (plan.paths().len(), plan.n_tensors());
     note(format_args!("{}: {n_files} files with {n_tensors} tensors", args.output.display()));

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use indicatif::{ProgressBar, ProgressStyle};
 use quipu::{BaseReader, Estimate, KlDivergence, Model, PerplexityOptions, SessionOptions};
 
+use crate::context::{CacheArgs, ThreadArgs};
 use crate::fail::{Failure, writing};
 use crate::input::read_prompt;
 use crate::options::ModelArgs;
@@ -29,9 +30,13 @@ pub(crate) struct Args {
     /// Chunks evaluated at most; -1 or 0 = all.
     #[arg(long, default_value_t = -1, allow_negative_numbers = true)]
     chunks: i64,
-    /// Threads; 0 = one for each core.
-    #[arg(short = 't', long = "threads", default_value_t = 0)]
-    n_threads: usize,
+    #[command(flatten)]
+    threads: ThreadArgs,
+    #[command(flatten)]
+    cache: CacheArgs,
+    /// Most tokens of one decode call (-b).
+    #[arg(short = 'b', long = "batch-size", default_value_t = 2048)]
+    n_batch: usize,
     /// Most tokens computed at once.
     #[arg(long = "ubatch", visible_alias = "ubatch-size", default_value_t = 512)]
     n_ubatch: usize,
@@ -110,12 +115,13 @@ impl Args {
     }
 
     fn session(&self, n_ctx: usize) -> SessionOptions {
-        SessionOptions {
+        let options = SessionOptions {
             n_ctx,
-            n_threads: self.n_threads,
+            n_batch: self.n_batch,
             n_ubatch: self.n_ubatch,
             ..SessionOptions::default()
-        }
+        };
+        self.cache.apply(self.threads.apply(options))
     }
 }
 

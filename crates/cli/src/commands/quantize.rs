@@ -10,7 +10,11 @@ use quipu::{DType, FileType, Flow, Imatrix, QuantizeParams, QuantizePlan, Quanti
 
 use crate::fail::{Failure, writing};
 use crate::input::read_text;
+use crate::options::metadata_override;
 use crate::output::note;
+
+/// More threads than any machine has are a mistake; the devices have the same bound.
+const MAX_THREADS: usize = 512;
 
 #[derive(Debug, clap::Args)]
 #[allow(clippy::struct_excessive_bools)] // switches of a command line
@@ -58,7 +62,7 @@ pub(crate) struct Args {
     #[arg(long)]
     keep_split: bool,
     /// Metadata to set in the new file; TYPE is int, float, bool or str.
-    #[arg(long, value_name = "KEY=TYPE:VALUE")]
+    #[arg(long, value_name = "KEY=TYPE:VALUE", value_parser = metadata_override)]
     override_kv: Vec<MetadataOverride>,
     /// Only show what each tensor would become.
     #[arg(long)]
@@ -125,8 +129,8 @@ fn target(args: &Args) -> Result<(Option<FileType>, PathBuf, usize), Failure> {
         Failure::Input(format!("file type '{name}' is unknown, expected COPY or one of {}", known.join(", ")))
     })?;
     let n_threads = match threads {
-        Some(text) => text.parse().map_err(|_| {
-            Failure::Input(format!("'{text}' is not a number of threads, expected 0 or more"))
+        Some(text) => text.parse().ok().filter(|n| *n <= MAX_THREADS).ok_or_else(|| {
+            Failure::Input(format!("'{text}' is not a number of threads, expected 0 to {MAX_THREADS}"))
         })?,
         None => 0,
     };

@@ -4,7 +4,9 @@ use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 use quipu::gguf::{Inputs, SourceKind, open_source};
-use quipu_gemma::{BlobStore, DistortionStats, Layout, Mat, OpenOptions, SbsFile, Type, codec, compare};
+use quipu_gemma::{
+    Analysis, BlobStore, DistortionStats, Layout, Mat, OpenOptions, SbsFile, Type, codec, compare,
+};
 
 use crate::fail::{Failure, named, writing};
 use crate::output::{Output, note};
@@ -32,6 +34,9 @@ struct Inspect {
     /// Also tell what each tensor would lose in this type: sfp, nuq, i8 or bf16.
     #[arg(long, value_name = "TYPE")]
     distortion: Option<String>,
+    /// Also tell what each tensor's values are like: ranges, tails, outliers, exponents.
+    #[arg(long)]
+    analyze: bool,
 }
 
 #[derive(Debug, clap::Args)]
@@ -89,6 +94,9 @@ fn inspect(args: &Inspect) -> Result<(), Failure> {
         line(&mut out, mat, at).map_err(writing)?;
         if let Some(dtype) = target {
             distortion(&mut out, &sbs, mat, dtype, &args.file)?;
+        }
+        if args.analyze {
+            analysis(&mut out, &sbs, mat, &args.file)?;
         }
     }
     out.flush().map_err(writing)?;
@@ -166,6 +174,58 @@ fn distortion(
         "    as {dtype}: {exact} exact, {zeros} to zero, {flips} signs, value/error {snr:.3}, weighted error {weighted:.3e}"
     )
     .map_err(writing)
+}
+
+/// What a tensor's values are like, as gemma.cpp's analysis.
+fn analysis(out: &mut impl Write, sbs: &SbsFile, mat: &Mat, path: &Path) -> Result<(), Failure> {
+    let mut found = Analysis::default();
+    for pass in [Analysis::add, Analysis::add_outliers] {
+        for from in (0..mat.n_values()).step_by(CHUNK as usize) {
+            let n = CHUNK.min(mat.n_values() - from) as usize;
+            pass(&mut found, &sbs.values(&mat.name, from, n).map_err(named(path))?);
+        }
+    }
+    figures(out, &found, mat.n_values()).map_err(writing)
+}
+
+fn figures(out: &mut impl Write, found: &Analysis, n: u64) -> std::io::Result<()> {
+    let all = &found.nonzero;
+    if all.n() == 0 {
+        return writeln!(out, "    no whole group, or zeros alone");
+    }
+    writeln!(
+        out,
+        "    values: {} but zero, {:.4} to {:.4}, mean {:.3e}, deviation {:.3e}, skewness {:.3}, kurtosis {:.3}",
+        all.n(),
+        all.min(),
+        all.max(),
+        all.mean(),
+        all.standard_deviation(),
+        all.skewness(),
+        all.kurtosis()
+    )?;
+    let (tiny, outliers) = (found.n_tiny, found.n_outliers);
+    let share = 100.0 * outliers as f64 / n.max(1) as f64;
+    writeln!(out, "    tiny {tiny}, outliers {outliers} ({share:.3} %)")?;
+    let (ranges, ratios, cuts) = (&found.group_ranges, &found.group_ratios, &found.cuts);
+    writeln!(
+        out,
+        "    groups of 256: range {:.4} to {:.4}, mean {:.4}; largest to smallest {:.3e}; 16th step {:.3e}",
+        ranges.min(),
+        ranges.max(),
+        ranges.mean(),
+        ratios.mean(),
+        cuts.mean()
+    )?;
+    write!(out, "    exponents:")?;
+    for (bits, count) in (-127i32..).zip(found.exponents).filter(|(_, count)| *count > 0) {
+        write!(out, " {bits}:{count}")?;
+    }
+    write!(out, "\n    mantissas:")?;
+    for count in found.mantissas {
+        write!(out, " {count}")?;
+    }
+    writeln!(out)
 }
 
 fn compare_files(args: &Compare) -> Result<(), Failure> {

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use quipu::gguf::{SplitLimit, SplitOptions, SplitPlan};
 
-use crate::fail::{Failure, writing};
+use crate::fail::{Failure, named, writing};
 use crate::output::note;
 
 #[derive(Debug, clap::Args)]
@@ -51,7 +51,6 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     if let Some(n) = args.max_size {
         options.limit = SplitLimit::Bytes(n);
     }
-    let named = |error| Failure::Input(format!("{}: {error}", args.input.display()));
     // A folder is no beginning of a name: the files would be called -00001-of-00003.gguf in it.
     let ends_in_name = args.prefix.file_name().is_some()
         && !args.prefix.as_os_str().as_encoded_bytes().ends_with(std::path::MAIN_SEPARATOR_STR.as_bytes());
@@ -61,9 +60,9 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
             args.prefix.display()
         )));
     }
-    let plan = SplitPlan::new(&args.input, &options).map_err(named)?;
+    let plan = SplitPlan::new(&args.input, &options).map_err(named(&args.input))?;
     let mut lines = format!("n_split: {}\n", plan.n_splits());
-    for (i, (n_tensors, n_bytes)) in plan.sizes().map_err(named)?.into_iter().enumerate() {
+    for (i, (n_tensors, n_bytes)) in plan.sizes().map_err(named(&args.input))?.into_iter().enumerate() {
         let megabytes = n_bytes / 1_000_000;
         let no = i + 1;
         let _ = writeln!(lines, "split {no:05}: n_tensors = {n_tensors}, total_size = {megabytes}M");
@@ -71,7 +70,8 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     // Whoever reads this may be gone; the files are wanted all the same.
     let shown = std::io::stdout().write_all(lines.as_bytes());
     if !args.dry_run {
-        plan.write(&args.prefix, |path| note(format_args!("writing {}", path.display()))).map_err(named)?;
+        plan.write(&args.prefix, |path| note(format_args!("writing {}", path.display())))
+            .map_err(named(&args.input))?;
         note(format_args!("{} files written with {} tensors", plan.n_splits(), plan.n_tensors()));
     }
     shown.map_err(writing)

@@ -6,14 +6,19 @@ use std::path::PathBuf;
 use crate::fail::{Failure, writing};
 use crate::input::{read_bytes, read_stdin};
 use crate::options::ModelArgs;
+use crate::sampling::unescape;
 
 #[derive(Debug, clap::Args)]
+#[allow(clippy::struct_excessive_bools)] // switches of a command line
 pub(crate) struct Args {
     #[command(flatten)]
     model: ModelArgs,
-    /// The text; without -p and -f, stdin is read.
-    #[arg(short = 'p', long, conflicts_with = "file")]
+    /// The text, in which \n, \t and the like are what they mean; without -p and -f, stdin is read.
+    #[arg(short = 'p', long, overrides_with = "file")]
     prompt: Option<String>,
+    /// Take backslashes in -p as they are.
+    #[arg(long)]
+    no_escape: bool,
     /// Read the text from a file; bytes that are not UTF-8 become U+FFFD as in llama.cpp.
     #[arg(short = 'f', long)]
     file: Option<PathBuf>,
@@ -31,7 +36,8 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     let tokenizer = args.model.tokenizer()?;
     let bytes = match (&args.prompt, &args.file) {
-        (Some(text), _) => text.clone().into_bytes(),
+        (Some(text), _) if args.no_escape => text.clone().into_bytes(),
+        (Some(text), _) => unescape(text).into_bytes(),
         (None, Some(path)) => read_bytes(path)?,
         (None, None) => read_stdin()?.into_bytes(),
     };

@@ -372,8 +372,15 @@ unsafe fn finish(step: &Step, shape: &Shape, item: Item, state: *const f32) {
             let state = std::slice::from_raw_parts(state.add(row * shape.partial_floats()), shape.dv + 2);
             let out =
                 std::slice::from_raw_parts_mut(dst.row([head, token, item.batch]).cast::<f32>(), dst.ne[0]);
-            let sum = state[shape.dv + 1];
-            let scale = if sum == 0.0 { 0.0 } else { 1.0 / sum };
+            let (mut sum, mut shrink) = (state[shape.dv + 1], 1.0);
+            if let Some(sinks) = step.optional(4) {
+                // A sink is one more score, without a value.
+                let (sink, max) = (*sinks.ptr.cast::<f32>().add(head), state[shape.dv]);
+                let top = lanes::larger(max, sink);
+                shrink = lanes::exp::<false>(max - top);
+                sum = sum * shrink + lanes::exp::<false>(sink - top);
+            }
+            let scale = if sum == 0.0 { 0.0 } else { shrink / sum };
             for (out, value) in out.iter_mut().zip(state) {
                 *out = value * scale;
             }
@@ -388,7 +395,8 @@ pub(super) fn cases(battery: &mut Battery) {
     {
         for dtype in [DType::F16, DType::F32] {
             for (masked, nan) in [(true, false), (false, false), (true, true), (false, true)] {
-                let c = Config { d, n_tokens, n_head, n_head_kv, n_kv, dtype, masked, nan };
+                let sinks = masked && n_head != 3;
+                let c = Config { d, n_tokens, n_head, n_head_kv, n_kv, dtype, masked, nan, sinks };
                 attention_case(battery, c);
             }
         }
@@ -407,6 +415,8 @@ struct Config {
     masked: bool,
     /// NaN in the keys of a cell that some queries see.
     nan: bool,
+    /// Each head has a score without a value.
+    sinks: bool,
 }
 
 #[cfg(test)]
@@ -442,7 +452,14 @@ fn attention_case(battery: &mut Battery, c: Config) {
         let halves: Vec<f16> = (0..c.n_kv * c.n_tokens).map(bias).collect();
         case.leaf(DType::F16, [c.n_kv, c.n_tokens, 1, 1], &halves)
     });
-    let out = case.graph.flash_attn(q, k, v, mask, 0.25, 0.0, 0.0).unwrap();
+    let sinks: Vec<f32> = (0..c.n_head).map(|head| head as f32 - 1.5).collect();
+    let out = match mask {
+        Some(mask) if c.sinks => {
+            let sinks = case.f32([c.n_head, 1, 1, 1], Layout::Dense, &sinks);
+            case.graph.flash_attn_with_sinks(q, k, v, mask, sinks, 0.25, 0.0, 0.0).unwrap()
+        }
+        mask => case.graph.flash_attn(q, k, v, mask, 0.25, 0.0, 0.0).unwrap(),
+    };
     let mut expected = Vec::new();
     for token in 0..c.n_tokens {
         for head in 0..c.n_head {
@@ -456,7 +473,8 @@ fn attention_case(battery: &mut Battery, c: Config) {
             let scores: Vec<f64> = cells.iter().map(score).collect();
             let top = scores.iter().copied().fold(f64::NEG_INFINITY, f64::max);
             let powers: Vec<f64> = scores.iter().map(|s| (s - top).exp()).collect();
-            let sum: f64 = powers.iter().sum();
+            let sink = if c.sinks { (f64::from(sinks[head]) - top).exp() } else { 0.0 };
+            let sum = powers.iter().sum::<f64>() + sink;
             for d in 0..c.d {
                 let weighted = cells.iter().zip(&powers).map(|(cell, p)| p * rounded(vv[at(*cell) + d]));
                 expected.push(weighted.sum::<f64>() / sum);

@@ -8,6 +8,7 @@
 // All kernels of the table have one form, though few can fail.
 #![allow(clippy::unnecessary_wraps)]
 
+mod add_id;
 mod argsort;
 mod attention_tile;
 #[cfg(test)]
@@ -15,8 +16,10 @@ mod battery;
 mod binary;
 mod concat;
 mod copy;
+mod delta_net;
 mod flash_attn;
 mod glu;
+mod linear_attn;
 mod mul_mat;
 mod mul_mat_id;
 mod norm;
@@ -24,6 +27,7 @@ mod rope;
 mod rows;
 mod scale;
 mod soft_max;
+mod ssm;
 mod sum_rows;
 mod unary;
 
@@ -62,6 +66,7 @@ impl OpKernel {
 pub(crate) fn kernel(op: Op) -> Option<&'static OpKernel> {
     Some(match op {
         Op::Add | Op::Sub | Op::Mul | Op::Div => &binary::KERNEL,
+        Op::AddId => &add_id::KERNEL,
         Op::Scale { .. } => &scale::KERNEL,
         Op::MulMat => &mul_mat::KERNEL,
         Op::MulMatId => &mul_mat_id::KERNEL,
@@ -79,6 +84,11 @@ pub(crate) fn kernel(op: Op) -> Option<&'static OpKernel> {
         Op::Concat { .. } => &concat::CONCAT,
         Op::Repeat { .. } => &concat::REPEAT,
         Op::Argsort(_) => &argsort::KERNEL,
+        Op::L2Norm { .. } => &norm::L2_NORM,
+        Op::SsmConv => &ssm::CONV,
+        Op::SsmScan => &ssm::SCAN,
+        Op::RwkvWkv6 | Op::RwkvWkv7 | Op::GatedLinearAttn { .. } => &linear_attn::KERNEL,
+        Op::GatedDeltaNet { .. } => &delta_net::KERNEL,
         Op::None | Op::Reshape | Op::View | Op::Permute | Op::Transpose => return None,
     })
 }
@@ -86,12 +96,15 @@ pub(crate) fn kernel(op: Op) -> Option<&'static OpKernel> {
 /// What the kernels are tried with: see [`battery`].
 #[cfg(test)]
 const CASES: &[fn(&mut battery::Battery)] = &[
+    add_id::cases,
     argsort::cases,
     binary::cases,
     concat::cases,
     copy::cases,
+    delta_net::cases,
     flash_attn::cases,
     glu::cases,
+    linear_attn::cases,
     mul_mat::cases,
     mul_mat_id::cases,
     norm::cases,
@@ -99,6 +112,7 @@ const CASES: &[fn(&mut battery::Battery)] = &[
     rows::cases,
     scale::cases,
     soft_max::cases,
+    ssm::cases,
     sum_rows::cases,
     unary::cases,
 ];

@@ -1,4 +1,4 @@
-//! NORM and RMS_NORM, the latter optionally with the weight that follows it.
+//! NORM, L2_NORM and RMS_NORM, the latter optionally with the weight that follows it.
 
 use quipu_graph::Op;
 
@@ -11,6 +11,7 @@ use crate::vec::with_isa;
 
 pub(super) static NORM: OpKernel = OpKernel::of(norm);
 pub(super) static RMS_NORM: OpKernel = OpKernel::of(rms_norm);
+pub(super) static L2_NORM: OpKernel = OpKernel::of(l2_norm);
 
 /// Mean 0, variance 1 per row (`ggml_compute_forward_norm`).
 unsafe fn norm(step: &Step, context: Context, part: Part, _team: &Team<'_>) -> Result<(), BadRow> {
@@ -53,6 +54,27 @@ unsafe fn rms_norm(step: &Step, context: Context, part: Part, _team: &Team<'_>) 
     Ok(())
 }
 
+/// Length 1 per row, unless it is shorter than `eps` (`ggml_compute_forward_l2_norm`).
+unsafe fn l2_norm(step: &Step, context: Context, part: Part, _team: &Team<'_>) -> Result<(), BadRow> {
+    let Op::L2Norm { eps } = step.op else { return Ok(()) };
+    let isa = context.isa;
+    let (dst, a) = (&step.dst, &step.src[0]);
+    let n = dst.ne[0];
+    for row in part.share(dst.n_rows()) {
+        let at = dst.row_index(row);
+        // SAFETY: indices are inside the shapes.
+        unsafe {
+            let (x, y) = (a.row(at).cast::<f32>(), dst.row(at).cast::<f32>());
+            let length = (with_isa(isa, SumRow { sum: Sum::Squares, x, n }) as f32).sqrt();
+            let scale = 1.0 / if length > eps { length } else { eps };
+            // What is no number stays visible.
+            let scale = if length.is_nan() { length } else { scale };
+            with_isa(isa, ScaleRow { x, weight: std::ptr::null(), scale, y, n });
+        }
+    }
+    Ok(())
+}
+
 #[cfg(test)]
 pub(super) fn cases(battery: &mut Battery) {
     let eps = 1e-5;
@@ -77,6 +99,17 @@ pub(super) fn cases(battery: &mut Battery) {
                     expected.extend(row.iter().map(|x| (x - mean) / (square + f64::from(eps)).sqrt()));
                 }
                 battery.close(&format!("norm {ne:?} rms {rms}"), &mut case, out, &expected, 1e-11);
+            }
+            for eps in [1e-6, 2.0] {
+                let mut case = Case::new(9);
+                let (a, values) = case.values(ne, layout, 1.0, false);
+                let out = case.graph.l2_norm(a, eps).unwrap();
+                let mut expected = Vec::new();
+                for row in values.chunks(ne[0]) {
+                    let length = row.iter().map(|x| f64::from(*x).powi(2)).sum::<f64>().sqrt();
+                    expected.extend(row.iter().map(|x| f64::from(*x) / length.max(f64::from(eps))));
+                }
+                battery.close(&format!("l2_norm {ne:?} {eps}"), &mut case, out, &expected, 1e-11);
             }
         }
     }

@@ -42,9 +42,15 @@ unsafe fn run(step: &Step, context: Context, part: Part, _team: &Team<'_>) -> Re
         let at = dst.row_index(row);
         if token != Some(at[1]) {
             token = Some(at[1]);
-            // SAFETY: `pos` holds one i32 for each token.
-            let position = unsafe { *pos.ptr.cast::<i32>().add(at[1]) };
-            fill(&params, &angles, position, factors, cos, sin);
+            let position = |kind: usize| {
+                // SAFETY: `pos` holds an i32 of each kind for each token.
+                unsafe { *pos.ptr.cast::<i32>().add(kind * a.ne[2] + at[1]) }
+            };
+            let mut positions = [0; 4];
+            for (kind, slot) in positions.iter_mut().enumerate().take(params.mode.n_pos()) {
+                *slot = position(kind);
+            }
+            fill(&params, &angles, positions, factors, cos, sin);
         }
         // SAFETY: indices are inside the shapes, `n_dims <= ne[0]`.
         unsafe { rotate_row(context.isa, params.mode, a, dst, at, cos, sin) };
@@ -67,7 +73,7 @@ unsafe fn rotate_row(
         let (x, y) = (a.row(at).cast::<f32>(), dst.row(at).cast::<f32>());
         match mode {
             RopeMode::Norm => with_isa(isa, RotateNeighbours { x, y, cos, sin }),
-            RopeMode::Neox => with_isa(isa, RotateHalves { x, y, cos, sin }),
+            RopeMode::Neox | RopeMode::Sections { .. } => with_isa(isa, RotateHalves { x, y, cos, sin }),
         }
         if x != y {
             std::ptr::copy_nonoverlapping(x.add(n_dims), y.add(n_dims), dst.ne[0] - n_dims);
@@ -129,14 +135,14 @@ impl Kernel for RotateHalves<'_> {
 fn fill(
     params: &RopeParams,
     angles: &RopeAngles,
-    position: i32,
+    positions: [i32; 4],
     factors: Option<&[f32]>,
     cos: &mut [f32],
     sin: &mut [f32],
 ) {
-    let mut theta = position as f32;
+    let mut thetas = positions.map(|position| position as f32);
     for (i, (cos, sin)) in cos.iter_mut().zip(sin).enumerate() {
-        let extrapolated = theta / factors.map_or(1.0, |f| f[i]);
+        let extrapolated = thetas[params.mode.position_of(i)] / factors.map_or(1.0, |f| f[i]);
         let interpolated = params.freq_scale * extrapolated;
         let angle = if params.ext_factor == 0.0 {
             interpolated
@@ -148,7 +154,7 @@ fn fill(
         let (s, c) = angle.sin_cos();
         *cos = c * angles.magnitude;
         *sin = s * angles.magnitude;
-        theta *= angles.theta_scale;
+        thetas.iter_mut().for_each(|theta| *theta *= angles.theta_scale);
     }
 }
 
@@ -167,29 +173,35 @@ pub(super) fn cases(battery: &mut Battery) {
         beta_slow: 1.0,
     };
     for (ne, n_dims) in [([6, 3, 5, 1], 4), ([64, 3, 2, 2], 64), ([80, 12, 11, 1], 32), ([2, 1, 1, 1], 2)] {
-        for mode in [RopeMode::Norm, RopeMode::Neox] {
+        let half = n_dims as u32 / 2;
+        let sections = [half / 2, half / 4, half.div_ceil(4), 0].map(|n| n.min(half));
+        let sections = if half < 2 { [1, 0, 0, 0] } else { sections };
+        let multi = |interleaved| RopeMode::Sections { sections, interleaved };
+        for mode in [RopeMode::Norm, RopeMode::Neox, multi(false), multi(true)] {
             for layout in Layout::ALL {
                 let with_factors = layout == Layout::Permuted;
                 let params = RopeParams { n_dims, mode, ..base };
                 let mut case = Case::new(16);
                 let (a, values) = case.values(ne, layout, 1.0, layout != Layout::Dense);
-                let positions: Vec<i32> = (0..ne[2] as i32).map(|i| i * i * 3).collect();
-                let pos = case.leaf(DType::I32, [ne[2], 1, 1, 1], &positions);
+                let n_pos = ne[2] * mode.n_pos();
+                let positions: Vec<i32> = (0..n_pos as i32).map(|i| i * i % 97 * 3).collect();
+                let pos = case.leaf(DType::I32, [n_pos, 1, 1, 1], &positions);
                 let factors: Vec<f32> = (0..n_dims / 2).map(|i| 1.0 + i as f32 * 0.125).collect();
                 let factors_id =
                     with_factors.then(|| case.f32([n_dims / 2, 1, 1, 1], Layout::Dense, &factors));
                 let out = case.graph.rope(a, pos, factors_id, params).unwrap();
                 let mut expected: Vec<f64> = values.iter().map(|x| f64::from(*x)).collect();
                 for (row, y) in expected.chunks_mut(ne[0]).enumerate() {
-                    let position = f64::from(positions[row / ne[1] % ne[2]]);
                     for (i, factor) in factors.iter().enumerate() {
+                        let kind = mode.position_of(i);
+                        let position = f64::from(positions[kind * ne[2] + row / ne[1] % ne[2]]);
                         let theta =
                             position * f64::from(base.freq_base).powf(-2.0 * i as f64 / n_dims as f64);
                         let theta = if with_factors { theta / f64::from(*factor) } else { theta };
                         let (sin, cos) = (theta * 0.5).sin_cos();
                         let (p, q) = match mode {
                             RopeMode::Norm => (2 * i, 2 * i + 1),
-                            RopeMode::Neox => (i, i + n_dims / 2),
+                            RopeMode::Neox | RopeMode::Sections { .. } => (i, i + n_dims / 2),
                         };
                         let (x0, x1) = (y[p] * 1.25, y[q] * 1.25);
                         (y[p], y[q]) = (x0 * cos - x1 * sin, x0 * sin + x1 * cos);

@@ -6,6 +6,7 @@
 //! which the portable build does without.
 
 pub(crate) mod lanes;
+pub(crate) mod linear;
 pub(crate) mod rows;
 
 use crate::isa::Isa;

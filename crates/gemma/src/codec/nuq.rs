@@ -160,3 +160,49 @@ impl Sums {
         if cost.is_sign_negative() { 0.0 } else { cost }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::distortion::DistortionStats;
+
+    fn distortion(values: &[f32]) -> (Clustering, DistortionStats) {
+        let found = Tables::new().cluster(values);
+        let mut stats = DistortionStats::default();
+        for (x, index) in values.iter().zip(found.indices) {
+            stats.notify(*x, found.centers[usize::from(index)]);
+        }
+        (found, stats)
+    }
+
+    /// `TestFlat` of the reference: clusters that are not needed come first, and are zero.
+    #[test]
+    fn one_value_is_one_cluster() {
+        let (found, _) = distortion(&[0.5; GROUP]);
+        assert_eq!(found.centers[..15], [0.0; 15]);
+        assert_eq!((found.centers[15], found.indices), (0.5, [15; GROUP]));
+    }
+
+    /// `TestPlateaus`: sixteen values, in any order.
+    #[test]
+    fn sixteen_values_are_found() {
+        let values: Vec<f32> = (0..GROUP).map(|i| (i * 7 % 16) as f32 / 16.0 - 0.5).collect();
+        let (found, stats) = distortion(&values);
+        assert!(found.centers.is_sorted());
+        assert_eq!((stats.n_exact(), stats.sum_l1()), (GROUP, 0.0));
+        assert_eq!((stats.geomean_value_div_l1(), stats.weighted_average_l1()), (0.0, 0.0));
+    }
+
+    /// `TestRamp`: equally far values, in any order.
+    #[test]
+    fn a_ramp_is_cut_into_equal_parts() {
+        let values: Vec<f32> = (0..GROUP).map(|i| (i * 77 % GROUP) as f32 / GROUP as f32 - 0.45).collect();
+        let (_, stats) = distortion(&values);
+        assert_eq!((stats.n_exact(), stats.n_rounded_to_zero()), (0, 0));
+        assert!(stats.n_sign_flip() < 10);
+        // Places in the lowest bits of values cost a little of their last digits.
+        assert!((stats.sum_l1() - 4.0).abs() < 1e-2, "{}", stats.sum_l1());
+        assert!((17.0..=18.0).contains(&stats.geomean_value_div_l1()));
+        assert!((0.005..=0.010).contains(&stats.weighted_average_l1()));
+    }
+}

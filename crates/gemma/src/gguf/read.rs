@@ -8,7 +8,7 @@ use quipu_quant::DType;
 
 use super::{SAME, blk, tokenizer};
 use crate::codec::bf16;
-use crate::config::{LayerConfig, LayerType};
+use crate::config::{LayerConfig, LayerType, ModelConfig};
 use crate::error::{Error, Result};
 use crate::mat::Mat;
 use crate::model::Model;
@@ -36,7 +36,18 @@ pub fn vocabulary(sbs: &SbsFile) -> Result<Metadata> {
     let tokenizer = sbs.tokenizer()?.ok_or_else(no_tokenizer)?;
     let mut metadata = Metadata::default();
     tokenizer::vocabulary_of(&tokenizer, &mut metadata)?;
+    ends(sbs.config(), &mut metadata);
     Ok(metadata)
+}
+
+/// The ids that end a text (`ModelConfig::IsEOS`): the second one is the end of a turn.
+fn ends(config: &ModelConfig, metadata: &mut Metadata) {
+    let ids = [("eos", config.eos_id), ("eot", config.secondary_eos_id)];
+    for (name, id) in ids.into_iter().take(1 + usize::from(config.eos_id != config.secondary_eos_id)) {
+        if let Some(id) = u32::try_from(id).ok().filter(|id| *id < config.vocab_size) {
+            metadata.set(&format!("tokenizer.ggml.{name}_token_id"), Value::U32(id));
+        }
+    }
 }
 
 fn no_tokenizer() -> Error {
@@ -54,6 +65,7 @@ pub fn write_gguf(sbs: &SbsFile, tokenizer: Option<&[u8]>, sink: &mut impl Write
     let mut writer = GgufWriter::new();
     metadata(sbs, &mut writer);
     tokenizer::vocabulary_of(tokenizer, &mut writer.metadata)?;
+    ends(sbs.config(), &mut writer.metadata);
     writer.metadata.set("general.quantization_version", Value::U32(2));
     for tensor in &planned {
         writer.add_tensor(&tensor.name, tensor.dtype, &tensor.dims())?;

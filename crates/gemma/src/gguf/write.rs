@@ -75,6 +75,12 @@ pub fn write_sbs_as<W: Write>(
 fn config_of_gguf(set: &GgufSet, options: &WriteOptions<'_>) -> Result<ModelConfig> {
     let metadata = set.metadata();
     let arch = metadata.str("general.architecture")?;
+    if !["gemma2", "gemma3"].contains(&arch) {
+        let what = format!(
+            "the architecture is '{arch}', expected gemma2 or gemma3: gemma.cpp's files hold no other"
+        );
+        return Err(Error::Convert { what });
+    }
     let key = |name: &str| metadata.integer(&format!("{arch}.{name}"));
     let found = [
         key("block_count")?,

@@ -5,6 +5,7 @@
 
 mod inputs;
 mod new_file;
+mod stale;
 mod unfinished;
 
 pub use inputs::Inputs;

@@ -7,14 +7,15 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::inputs::Inputs;
-use super::unfinished;
+use super::{stale, unfinished};
 use crate::{Error, Result};
 
 /// Links that are followed to where an output leads, as the system does (`ELOOP`).
 const MAX_LINKS: usize = 40;
 
 /// A file under way. Until [`NewFile::finish`] it lies beside its target under a name that no other file has, and it is
-/// removed if it is dropped before; what was there under the target's name stays until then.
+/// removed if it is dropped before; what was there under the target's name stays until then. What a process that was killed left of an earlier
+/// one for the same target is removed when this one has its name.
 ///
 /// A link is followed: its target is replaced, not the link. Devices, pipes and sockets are written to as they are.
 #[derive(Debug)]
@@ -160,7 +161,7 @@ impl NewFile {
             return Ok(None);
         }
         let failed = |source| Error::Create { path: self.path.clone(), source };
-        let (_, place) = create_beside(target, unfinished).map_err(failed)?;
+        let (_, place) = create_with(target, unfinished, stale::aside_name).map_err(failed)?;
         unfinished::forget(unfinished, &place);
         std::fs::rename(target, &place).map_err(|source| {
             // Nothing is in it.
@@ -177,6 +178,7 @@ impl NewFile {
         match named {
             Ok(()) => {
                 unfinished::forget(unfinished, path);
+                stale::remove(target);
                 self.temporary = None;
                 Ok(())
             }
@@ -259,17 +261,29 @@ fn follow_links(path: &Path) -> io::Result<PathBuf> {
     Err(io::Error::other("too many levels of symbolic links"))
 }
 
-/// A new file in the folder of `target`, under a name no other file has.
+/// A new file for what will be `target`, in its folder and under a name no other file has. It is locked as long as it is open, which tells
+/// it from one whose process is gone.
 fn create_beside(target: &Path, unfinished: &mut Vec<PathBuf>) -> io::Result<(File, PathBuf)> {
+    loop {
+        let (file, path) = create_with(target, unfinished, stale::temporary_name)?;
+        if stale::claim(&file, &path) {
+            return Ok((file, path));
+        }
+        // Somebody took it for a stale one before it was locked.
+        unfinished::forget(unfinished, &path);
+    }
+}
+
+/// A new file in the folder of `target`, under one of the names that `name` makes of a target and a number.
+fn create_with(
+    target: &Path,
+    unfinished: &mut Vec<PathBuf>,
+    name: fn(&Path, u64) -> OsString,
+) -> io::Result<(File, PathBuf)> {
     static NUMBER: AtomicU64 = AtomicU64::new(0);
     let folder = target.parent().unwrap_or(Path::new(""));
     loop {
-        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-        // Short, whatever the target is called: names end at 255 bytes.
-        let name: OsString =
-            format!(".quipu-{}-{number}-{:x}.partial", std::process::id(), now.as_nanos()).into();
-        let path = folder.join(name);
+        let path = folder.join(name(target, NUMBER.fetch_add(1, Ordering::Relaxed)));
         match OpenOptions::new().write(true).create_new(true).open(&path) {
             Ok(file) => {
                 unfinished.push(path.clone());
@@ -330,6 +344,40 @@ mod tests {
         begin(dir.path().join("a"), "new").finish().unwrap();
         let expected = [pair("a", "new"), pair("a.part", "a.part"), pair("a.partial", "a.partial")];
         assert_eq!(contents(dir.path())[..3], expected);
+    }
+
+    /// Of what looks like a temporary, only what was one for this target and is held by nobody goes.
+    #[test]
+    #[cfg(unix)]
+    fn what_a_killed_process_left_goes_with_the_next_success() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = |name: &str| dir.path().join(name);
+        let abandoned = |target: &str| {
+            let mut file = begin(path(target), "half");
+            let left = file.temporary.take().unwrap().path;
+            unfinished::forget(&mut unfinished::lock(), &left);
+            left
+        };
+        let (mine, anothers) = (abandoned("a"), abandoned("b"));
+        let alive = begin(path("a"), "under way");
+        let alive_at = alive.temporary.as_ref().unwrap().path.clone();
+        for name in [".quipu-1-2-3.partial", ".quipu-x.partial", "a.partial"] {
+            std::fs::write(path(name), "a stranger's").unwrap();
+        }
+        // One that failed removes nothing.
+        drop(begin(path("a"), "new"));
+        assert!(mine.exists());
+        begin(path("a"), "new").finish().unwrap();
+        assert!(!mine.exists() && anothers.exists() && alive_at.exists());
+        assert!(
+            [".quipu-1-2-3.partial", ".quipu-x.partial", "a.partial"].iter().all(|name| path(name).exists())
+        );
+        alive.finish().unwrap();
+        assert_eq!(std::fs::read_to_string(path("a")).unwrap(), "under way");
+        // What was put aside is somebody's file, and stays.
+        let (_, aside) = create_with(&path("a"), &mut unfinished::lock(), stale::aside_name).unwrap();
+        begin(path("a"), "newer").finish().unwrap();
+        assert!(aside.exists());
     }
 
     #[test]

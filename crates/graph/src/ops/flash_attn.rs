@@ -3,7 +3,7 @@
 use quipu_quant::DType;
 
 use super::Op;
-use super::rule::{Broken, Form, OpRule, Outcome, ensure, f32_rows, fresh};
+use super::rule::{Broken, Form, OpRule, Outcome, ensure, f32_rows, fresh, is_vector};
 use crate::error::Error;
 use crate::graph::Graph;
 use crate::tensor::{Tensor, TensorId};
@@ -11,7 +11,7 @@ use crate::tensor::{Tensor, TensorId};
 pub(super) static RULE: OpRule = OpRule {
     name: "FLASH_ATTN_EXT",
     ggml_id: 74,
-    n_src: 3..=4,
+    n_src: 3..=5,
     can_inplace: false,
     overwrites: &[],
     form: Form::Computed(rule),
@@ -34,6 +34,10 @@ fn rule(_op: Op, src: &[&Tensor]) -> Result<Outcome, Broken> {
             fits && is_mask,
             Broken::two(1, 3, "a contiguous f16 mask [n_kv, n_tokens], for all streams or for each"),
         )?;
+    }
+    if let Some(sinks) = src.get(4) {
+        let one_each = is_vector(sinks, DType::F32) && sinks.ne[0] == q.ne[2];
+        ensure(one_each, Broken::two(0, 4, "an f32 sink for each query head"))?;
     }
     fresh(DType::F32, [v.ne[0], q.ne[2], q.ne[1], q.ne[3]])
 }
@@ -61,5 +65,25 @@ impl Graph {
             Some(mask) => self.node(op, &[q, k, v, mask]),
             None => self.node(op, &[q, k, v]),
         }
+    }
+
+    /// [`Graph::flash_attn`] where each head has a sink (f32 `[n_head]`): a score that takes its share of the weights and has no value
+    /// (`ggml_flash_attn_ext_add_sinks`).
+    ///
+    /// # Errors
+    /// As [`Graph::flash_attn`].
+    #[allow(clippy::too_many_arguments)] // the op's operands and parameters, as the reference names them
+    pub fn flash_attn_with_sinks(
+        &mut self,
+        q: TensorId,
+        k: TensorId,
+        v: TensorId,
+        mask: TensorId,
+        sinks: TensorId,
+        scale: f32,
+        max_bias: f32,
+        logit_softcap: f32,
+    ) -> Result<TensorId, Error> {
+        self.node(Op::FlashAttn { scale, max_bias, logit_softcap }, &[q, k, v, mask, sinks])
     }
 }

@@ -4,6 +4,7 @@
 //! variant of [`Op`] and its line in the table below; a backend registers a kernel for it.
 
 mod add;
+mod add_id;
 mod argsort;
 mod clamp;
 mod concat;
@@ -11,8 +12,11 @@ mod cont;
 mod cpy;
 mod div;
 mod flash_attn;
+mod gated_delta_net;
+mod gated_linear_attn;
 mod get_rows;
 mod glu;
+mod l2_norm;
 mod leaky_relu;
 mod mul;
 mod mul_mat;
@@ -25,11 +29,15 @@ mod reshape;
 mod rms_norm;
 mod rope;
 mod rule;
+mod rwkv_wkv6;
+mod rwkv_wkv7;
 mod scale;
 mod set_rows;
 mod soft_max;
 mod sqr;
 mod sqrt;
+mod ssm_conv;
+mod ssm_scan;
 mod sub;
 mod sum_rows;
 mod transpose;
@@ -40,6 +48,7 @@ pub use argsort::SortOrder;
 pub use glu::GluOp;
 pub use rope::{RopeAngles, RopeMode, RopeParams};
 pub use rule::{Broken, Form, MAX_SRC, OpRule, Outcome};
+pub use ssm_scan::SsmScan;
 pub use unary::UnaryOp;
 
 use crate::tensor::MAX_DIMS;
@@ -51,6 +60,8 @@ pub enum Op {
     None,
     /// `a + b`, `b` repeated to `a`'s shape.
     Add,
+    /// `a` and the rows of `b` that `c` names, column by column.
+    AddId,
     /// `a - b`, `b` repeated to `a`'s shape.
     Sub,
     /// `a * b`, `b` repeated to `a`'s shape.
@@ -151,6 +162,29 @@ pub enum Op {
         /// The share.
         slope: f32,
     },
+    /// Length 1 per row.
+    L2Norm {
+        /// Rows are taken to be at least this long.
+        eps: f32,
+    },
+    /// A short convolution along tokens.
+    SsmConv,
+    /// The selective scan of state space models.
+    SsmScan,
+    /// The recurrence of RWKV 6.
+    RwkvWkv6,
+    /// The recurrence of RWKV 7.
+    RwkvWkv7,
+    /// Linear attention with a gate on its state.
+    GatedLinearAttn {
+        /// Factor on the queries.
+        scale: f32,
+    },
+    /// The delta rule with a decay.
+    GatedDeltaNet {
+        /// How many of the last states the result holds.
+        n_states: usize,
+    },
 }
 
 /// Names each op's rule once, for [`Op::rule`] and for [`RULES`]: so that neither can miss one.
@@ -173,6 +207,7 @@ macro_rules! table {
 table! {
     Op::None => none::RULE,
     Op::Add => add::RULE,
+    Op::AddId => add_id::RULE,
     Op::Sub => sub::RULE,
     Op::Mul => mul::RULE,
     Op::Div => div::RULE,
@@ -202,6 +237,13 @@ table! {
     Op::Repeat { .. } => repeat::RULE,
     Op::Argsort(_) => argsort::RULE,
     Op::LeakyRelu { .. } => leaky_relu::RULE,
+    Op::L2Norm { .. } => l2_norm::RULE,
+    Op::SsmConv => ssm_conv::RULE,
+    Op::SsmScan => ssm_scan::RULE,
+    Op::RwkvWkv6 => rwkv_wkv6::RULE,
+    Op::RwkvWkv7 => rwkv_wkv7::RULE,
+    Op::GatedLinearAttn { .. } => gated_linear_attn::RULE,
+    Op::GatedDeltaNet { .. } => gated_delta_net::RULE,
 }
 
 impl Op {

@@ -19,10 +19,20 @@ pub(super) static RULE: OpRule = OpRule {
 };
 
 fn rule(op: Op, src: &[&Tensor]) -> Result<Outcome, Broken> {
-    let Op::Rope(RopeParams { n_dims, .. }) = op else { return Err(Broken::node("an op of this rule")) };
+    let Op::Rope(RopeParams { n_dims, mode, .. }) = op else {
+        return Err(Broken::node("an op of this rule"));
+    };
     let (a, pos) = (src[0], src[1]);
-    let positions = is_vector(pos, DType::I32) && pos.ne[0] == a.ne[2];
-    ensure(positions, Broken::two(0, 1, "one i32 position for each token (a's ne[2])"))?;
+    if let RopeMode::Sections { sections, .. } = mode {
+        let n: usize = sections.iter().fold(0, |n, section| n.saturating_add(*section as usize));
+        ensure(n > 0 && n <= a.ne[0], Broken::one(0, "sections that ne[0] has room for"))?;
+    }
+    let n_pos = mode.n_pos();
+    let positions = is_vector(pos, DType::I32) && a.ne[2].checked_mul(n_pos) == Some(pos.ne[0]);
+    ensure(
+        positions,
+        Broken::two(0, 1, "as many i32 positions for each token (a's ne[2]) as the mode takes"),
+    )?;
     let rotated = n_dims.is_multiple_of(2) && n_dims <= a.ne[0];
     ensure(rotated, Broken::one(0, "an even number of rotated elements, at most ne[0]"))?;
     if let Some(factors) = src.get(2) {
@@ -40,6 +50,48 @@ pub enum RopeMode {
     Norm,
     /// Halves: elements `i` and `i + n_dims / 2`.
     Neox,
+    /// Halves, by four positions for each token: time, height, width and one more. Pair `i` turns by the one its section says, the
+    /// sections being repeated as often as there is room.
+    Sections {
+        /// How many pairs turn by each position.
+        sections: [u32; 4],
+        /// The sections take turns pair by pair, instead of following each other.
+        interleaved: bool,
+    },
+}
+
+impl RopeMode {
+    /// Positions of a token.
+    pub const fn n_pos(self) -> usize {
+        match self {
+            RopeMode::Norm | RopeMode::Neox => 1,
+            RopeMode::Sections { .. } => 4,
+        }
+    }
+
+    /// Which of a token's positions pair `i` turns by (`ggml_mrope_cache_init`).
+    pub fn position_of(self, i: usize) -> usize {
+        let RopeMode::Sections { sections, interleaved } = self else { return 0 };
+        let [t, h, w, e] = sections.map(|section| section as usize);
+        let sector = i % (t + h + w + e).max(1);
+        if interleaved {
+            return match sector % 3 {
+                1 if sector < 3 * h => 1,
+                2 if sector < 3 * w => 2,
+                0 if sector < 3 * t => 0,
+                _ => 3,
+            };
+        }
+        if sector < t {
+            0
+        } else if sector < t + h {
+            1
+        } else if sector < t + h + w {
+            2
+        } else {
+            3
+        }
+    }
 }
 
 /// Parameters of [`Op::Rope`] (`ggml_rope_ext`).
@@ -97,7 +149,7 @@ impl RopeParams {
 
 impl Graph {
     /// Rotary embedding of `a` (`[n_embd_head, n_head, n_tokens]`) at the i32 positions `pos`
-    /// (`[n_tokens]`), with optional per-frequency divisors `factors` (`[n_dims / 2]`, f32) (`ggml_rope_ext`).
+    /// (`[n_tokens]`, or `[4 n_tokens]` with sections, one kind of position behind the other), with optional per-frequency divisors `factors` (`[n_dims / 2]`, f32) (`ggml_rope_ext`, `ggml_rope_multi`).
     ///
     /// # Errors
     /// [`Error::Operand`] or [`Error::Shapes`] for operands that are not that.
@@ -112,5 +164,22 @@ impl Graph {
             Some(factors) => self.node(Op::Rope(params), &[a, pos, factors]),
             None => self.node(Op::Rope(params), &[a, pos]),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pairs_turn_by_the_position_of_their_section() {
+        let kinds = |sections, interleaved| {
+            let mode = RopeMode::Sections { sections, interleaved };
+            (0..7).map(|i| mode.position_of(i)).collect::<Vec<usize>>()
+        };
+        assert_eq!(kinds([2, 1, 1, 1], false), [0, 0, 1, 2, 3, 0, 0]);
+        assert_eq!(kinds([2, 2, 1, 0], true), [0, 1, 2, 0, 1, 0, 1]);
+        assert_eq!(kinds([1, 2, 1, 0], true), [0, 1, 2, 3, 0, 1, 2]);
+        assert_eq!(RopeMode::Neox.position_of(5), 0);
     }
 }

@@ -23,7 +23,7 @@ fn load(loader: &mut Loader<'_>, hparams: &Hparams) -> Result<Box<dyn Network>, 
     Decoder { attention, ..Decoder::default() }.load(loader, hparams)
 }
 
-fn size_class(size: &SizeFacts) -> &'static str {
+pub(super) fn size_class(size: &SizeFacts) -> &'static str {
     match size.n_layer {
         18 => "0.3B",
         28 => "21B.A3B",

@@ -1,5 +1,5 @@
-//! `glm4`: norms around both blocks, heads rotated in part, gate and up in one matrix. Answers to `src/models/glm4.cpp` without
-//! sections of positions.
+//! `glm4`: norms around both blocks, heads rotated in part, gate and up in one matrix. Answers to `src/models/glm4.cpp`; with several
+//! sections of positions, pairs are halves.
 
 use quipu_graph::RopeMode;
 
@@ -13,7 +13,7 @@ pub(super) const ARCH: Architecture = Architecture { name: "glm4", hparams, load
 
 fn hparams(keys: &Keys<'_>) -> Result<Hparams, Error> {
     let hparams = Hparams::read(keys, NormKind::Rms, Some(RopeMode::Norm))?.has_one_head_size()?;
-    hparams.has_one_position(keys)?.without_draft_layers(keys)
+    hparams.turn_by_sections_if_any(keys)?.without_draft_layers(keys)
 }
 
 fn load(loader: &mut Loader<'_>, hparams: &Hparams) -> Result<Box<dyn Network>, Error> {

@@ -1,5 +1,5 @@
 //! `glm4moe`: heads rotated in part and perhaps normed, dense layers first, then experts chosen by biased scores, and a network
-//! beside them. Answers to `src/models/glm4-moe.cpp` without sections of positions.
+//! beside them. Answers to `src/models/glm4-moe.cpp`.
 
 use quipu_graph::RopeMode;
 
@@ -21,7 +21,7 @@ fn hparams(keys: &Keys<'_>) -> Result<Hparams, Error> {
     hparams.experts.scale = keys.f32("expert_weights_scale")?.unwrap_or(0.0);
     hparams.experts.normalised = keys.bool("expert_weights_norm")?.unwrap_or(false);
     hparams.experts.gating = Gating::read(keys, Some(Gating::Sigmoid))?;
-    hparams.has_one_position(keys)?.without_draft_layers(keys)
+    hparams.turn_by_sections_if_any(keys)?.without_draft_layers(keys)
 }
 
 fn load(loader: &mut Loader<'_>, hparams: &Hparams) -> Result<Box<dyn Network>, Error> {

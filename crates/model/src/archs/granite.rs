@@ -1,6 +1,7 @@
 //! `granite`: as llama with factors on embeddings, blocks, scores and logits; dense or with experts; positions may be left out.
-//! Answers to `src/models/granite.cpp`, without images.
+//! Answers to `src/models/granite.cpp`.
 
+use quipu_gguf::{Array, Value};
 use quipu_graph::RopeMode;
 
 use super::{Architecture, UNKNOWN_SIZE};
@@ -14,12 +15,29 @@ use crate::loader::Loader;
 
 pub(super) const ARCH: Architecture = Architecture { name: "granite", hparams, load, size_class };
 
+/// Which part of an image's embeddings each layer gets.
+const DEEPSTACK: &str = "deepstack_mapping";
+
 fn hparams(keys: &Keys<'_>) -> Result<Hparams, Error> {
-    const IMAGES: &str = "deepstack_mapping";
-    if keys.metadata.contains(&keys.key(IMAGES)) {
-        return Err(keys.error(IMAGES, &"present", "a model of text alone"));
+    let mut hparams = read(keys)?;
+    if let Some(Value::Array(parts)) = keys.metadata.get(&keys.key(DEEPSTACK)) {
+        hparams.deepstack = parts_of_layers(keys, parts, hparams.n_layer())?;
     }
-    read(keys)
+    Ok(hparams)
+}
+
+/// Which part of an image's embeddings each layer but the first gets; a negative number is none.
+fn parts_of_layers(keys: &Keys<'_>, parts: &Array, n_layer: usize) -> Result<Vec<Option<usize>>, Error> {
+    let numbers: Vec<i64> = (0..n_layer).map(|il| parts.integer(il).map_or(-1, |n| n as i64)).collect();
+    let mut known: Vec<i64> = numbers.iter().copied().filter(|n| *n >= 0).collect();
+    known.sort_unstable();
+    known.dedup();
+    if known.first() == Some(&0) || known.last().is_some_and(|last| *last > known.len() as i64) {
+        let expected = "numbers of parts, from 1 on without gaps, or -1";
+        return Err(keys.error(DEEPSTACK, &format!("{numbers:?}"), expected));
+    }
+    let part = |(il, n): (usize, &i64)| usize::try_from(*n).ok().filter(|_| il > 0);
+    Ok(numbers.iter().enumerate().map(part).collect())
 }
 
 fn load(loader: &mut Loader<'_>, hparams: &Hparams) -> Result<Box<dyn Network>, Error> {

@@ -5,12 +5,12 @@ use quipu_graph::RopeMode;
 
 use super::{Architecture, UNKNOWN_SIZE};
 use crate::blocks::{
-    Attention, AttentionSpec, Block, Decoder, Embeddings, FfnSpec, Moe, MoeSpec, Network, Output, QkNorm,
-    RopeFactors, Scales, Shared, Transformer,
+    Attention, AttentionSpec, Decoder, Embeddings, FfnSpec, MoeSpec, Network, Output, QkNorm, RopeFactors,
+    Scales, Shared, Transformer,
 };
 use crate::error::Error;
 use crate::hparams::{Gating, Hparams, Keys, NormKind, SizeFacts};
-use crate::loader::{Loader, block};
+use crate::loader::Loader;
 
 pub(super) const ARCH: Architecture = Architecture { name: "hy_v3", hparams, load, size_class };
 
@@ -51,16 +51,7 @@ fn load(loader: &mut Loader<'_>, hparams: &Hparams) -> Result<Box<dyn Network>, 
     let output = Output::load(loader, hparams, &decoder.output)?;
     Transformer::load(loader, hparams, embeddings, output, |loader, il| {
         let attention = Attention::load(loader, hparams, il, &RopeFactors::none(), &decoder.attention)?;
-        let ffn: Box<dyn Block> = if loader.has(&block(il, "ffn_gate_inp.weight")) {
-            for part in ["ffn_gate", "ffn_up", "ffn_down"] {
-                for rest in ["weight", "scale", "input_scale"] {
-                    loader.ignore(&block(il, &format!("{part}.{rest}")));
-                }
-            }
-            Box::new(Moe::load(loader, hparams, il, &moe)?)
-        } else {
-            decoder.load_ffn(loader, hparams, il)?
-        };
+        let ffn = decoder.load_ffn_by_router(loader, hparams, il, &moe)?;
         decoder.layer(loader, hparams, il, attention, ffn)
     })
 }

@@ -21,7 +21,16 @@ fn hparams(keys: &Keys<'_>) -> Result<Hparams, Error> {
 
 fn load(loader: &mut Loader<'_>, hparams: &Hparams) -> Result<Box<dyn Network>, Error> {
     let [n_lora_q, n_lora_kv] = hparams.n_lora;
-    let spec = MlaSpec { n_lora_q: Some(n_lora_q), n_lora_kv };
+    let n_embd_head =
+        hparams.layers.first().map_or([0; 2], |layer| [layer.n_embd_head_k, layer.n_embd_head_v]);
+    let spec = MlaSpec {
+        n_lora_q: Some(n_lora_q),
+        n_lora_kv,
+        n_embd_head,
+        is_absorbed: false,
+        log_mul: None,
+        temperature: None,
+    };
     let decoder = Decoder {
         factors: Factors::ByLength,
         residual_scale: Some(1.4 / (hparams.n_layer() as f32).sqrt()),

@@ -26,7 +26,7 @@ fn hparams(keys: &Keys<'_>) -> Result<Hparams, Error> {
 fn load(loader: &mut Loader<'_>, hparams: &Hparams) -> Result<Box<dyn Network>, Error> {
     let scale = hparams.temperature_scale;
     let floor = hparams.n_ctx_orig_yarn;
-    let temperature = (scale != 0.0).then_some(Temperature { scale, floor });
+    let temperature = (scale != 0.0).then_some(Temperature { scale, floor, offset: 0.0 });
     let attention = AttentionSpec { temperature, out_bias: Bias::Optional, ..AttentionSpec::default() };
     let ffn = FfnSpec { bias: Bias::Optional, scales: Scales::All, ..FfnSpec::default() };
     let moe = MoeSpec { gate_is_optional: true, scales: true, ..MoeSpec::default() };

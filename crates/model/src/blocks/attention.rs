@@ -2,15 +2,18 @@
 
 use std::sync::Arc;
 
-use quipu_graph::TensorId;
+use quipu_backend::WeightUse::Elementwise;
+use quipu_graph::{TensorId, UnaryOp};
 use quipu_kv_cache::KvLayerShape;
 
+use super::embeddings::scaled;
 use super::{Bias, Block, KeyRotation, Linear, Norm, Rope, RopeFactors};
 use crate::build::{AttentionInput, Builder, Heads};
 use crate::error::Error;
 use crate::hparams::{Hparams, LayerHparams, NormKind, Temperature};
 use crate::loader::{Loader, block};
 use crate::memory::LayerMemory;
+use crate::weight::Weight;
 
 /// Which forms of the projections to queries, keys and values a file may have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,8 +40,12 @@ pub(crate) enum QkNorm {
     OptionalPerHead,
     /// Of each head, without a weight; queries with a factor for each head.
     Weightless,
+    /// Of each head, without any weight.
+    Bare,
     /// Of all heads together. The projections are three.
     Whole,
+    /// The same with a bias; may be absent, and is where there is one projection.
+    OptionalWhole,
 }
 
 /// How scores are scaled: by 1 / sqrt(head size) unless it is said otherwise.
@@ -54,10 +61,43 @@ pub(crate) enum Scale {
     Factor(f32),
 }
 
+/// How wide the gate on what attention gives is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum GateWidth {
+    /// One number for each element.
+    Elements,
+    /// One number for each head.
+    Heads,
+    /// Either, as the file has it.
+    Either,
+}
+
+/// A gate on what attention gives, before the projection back (`attn_gate`).
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct GateSpec {
+    pub function: UnaryOp,
+    pub width: GateWidth,
+    pub is_optional: bool,
+}
+
+/// Where a layer's values come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Values {
+    /// A matrix.
+    Projected,
+    /// A matrix, and normed without a weight.
+    Normed,
+    /// The same, or the product that keys are made of where the file has no matrix.
+    NormedOrKeys,
+}
+
 /// What an architecture's attention has. The default is what most have.
 #[derive(Clone, Debug)]
+#[allow(clippy::struct_excessive_bools)] // independent answers of an architecture
 pub(crate) struct AttentionSpec {
     pub projections: Projections,
+    /// What stands before the names of its matrices.
+    pub prefix: &'static str,
     /// Biases of the projections.
     pub qkv_bias: Bias,
     /// Factors beside the projections are honoured.
@@ -76,12 +116,24 @@ pub(crate) struct AttentionSpec {
     pub sub_norm: bool,
     /// A bias on the result.
     pub out_bias: Bias,
+    /// Keys and values stay for later tokens; else a ubatch attends over itself.
+    pub remembers: bool,
+    /// A score of each head that has no value (`attn_sinks`).
+    pub sinks: Bias,
+    /// A gate on what attention gives.
+    pub gate: Option<GateSpec>,
+    /// A factor on the result.
+    pub out_scale: Option<f32>,
+    pub values: Values,
+    /// The layer whose keys and values are read, if it has none of its own.
+    pub reads: Option<usize>,
 }
 
 impl Default for AttentionSpec {
     fn default() -> Self {
         AttentionSpec {
             projections: Projections::Either,
+            prefix: "",
             qkv_bias: Bias::Optional,
             qkv_scales: true,
             clamp: None,
@@ -92,6 +144,12 @@ impl Default for AttentionSpec {
             temperature: None,
             sub_norm: false,
             out_bias: Bias::Never,
+            remembers: true,
+            sinks: Bias::Never,
+            gate: None,
+            out_scale: None,
+            values: Values::Projected,
+            reads: None,
         }
     }
 }
@@ -113,6 +171,13 @@ pub(crate) struct Attention {
     temperature: Option<Temperature>,
     sub_norm: Option<Norm>,
     wo: Linear,
+    remembers: bool,
+    sinks: Option<Weight>,
+    gate: Option<(UnaryOp, Linear)>,
+    out_scale: Option<f32>,
+    /// On values.
+    v_norm: Option<Norm>,
+    reads: Option<usize>,
 }
 
 /// The projections to queries, keys and values: one matrix or three.
@@ -120,7 +185,14 @@ pub(crate) struct Attention {
 #[allow(clippy::large_enum_variant)] // one for each layer, never moved
 enum Qkv {
     Fused(Linear),
-    Separate { q: Linear, k: Linear, v: Linear },
+    /// Without a matrix for values, they are what keys are made of.
+    Separate {
+        q: Linear,
+        k: Linear,
+        v: Option<Linear>,
+    },
+    /// Of a layer that reads another one's keys and values.
+    Queries(Linear),
 }
 
 impl Attention {
@@ -136,11 +208,18 @@ impl Attention {
         check(hparams, il)?;
         let qkv = Qkv::load(loader, hparams, il, spec)?;
         let (d, n_head, n_head_kv) = (shape.n_embd_head_k, shape.n_head, shape.n_head_kv);
+        let is_fused = matches!(qkv, Qkv::Fused(_));
         let mut norm = |name: &str, n_head: usize| -> Result<Option<Norm>, Error> {
             let is_key = name == "attn_k_norm";
             let name = block(il, name);
             let norm = match spec.qk_norm {
                 QkNorm::None => None,
+                // Its keys are another layer's.
+                _ if is_key && spec.reads.is_some() => {
+                    loader.ignore(&format!("{name}.weight"));
+                    None
+                }
+                QkNorm::Bare => Some(Norm::weightless(hparams)),
                 QkNorm::Head => Some(Norm::load(loader, hparams, &name, &[d], Bias::Never)?),
                 QkNorm::OptionalHead => Norm::optional(loader, hparams, &name, &[d], Bias::Never)?,
                 QkNorm::PerHead(bias) => Some(Norm::load(loader, hparams, &name, &[d, n_head], bias)?),
@@ -148,6 +227,10 @@ impl Attention {
                 QkNorm::Weightless if is_key => Some(Norm::weightless(hparams)),
                 QkNorm::Weightless => Some(Norm::load(loader, hparams, &name, &[1, n_head], Bias::Never)?),
                 QkNorm::Whole => Some(Norm::load(loader, hparams, &name, &[d * n_head], Bias::Never)?),
+                QkNorm::OptionalWhole if is_fused => None,
+                QkNorm::OptionalWhole => {
+                    Norm::optional(loader, hparams, &name, &[d * n_head], Bias::Optional)?
+                }
             };
             Ok(match spec.qk_norm_kind {
                 Some((kind, eps)) => norm.map(|norm| norm.of_kind(kind, eps)),
@@ -163,6 +246,16 @@ impl Attention {
             sub_norm = Some(Norm::load(loader, hparams, &name, &ne, Bias::Never)?);
         }
         let wo_ne = [shape.n_embd_head_v * n_head, hparams.n_embd];
+        let sinks = block(il, "attn_sinks.weight");
+        let sinks = match spec.sinks {
+            Bias::Never | Bias::Unused => None,
+            Bias::Optional => loader.optional(&sinks, &[n_head], Elementwise)?,
+            Bias::Required => Some(loader.require(&sinks, &[n_head], Elementwise)?),
+        };
+        let gate = match spec.gate {
+            Some(gate) => load_gate(loader, hparams, il, gate)?,
+            None => None,
+        };
         Ok(Attention {
             il,
             shape,
@@ -177,7 +270,18 @@ impl Attention {
             logit_softcap: hparams.attn_logit_softcap,
             temperature: spec.temperature,
             sub_norm,
-            wo: Linear::load(loader, &block(il, "attn_output"), wo_ne, spec.out_bias)?,
+            wo: Linear::load(
+                loader,
+                &block(il, &format!("{}attn_output", spec.prefix)),
+                wo_ne,
+                spec.out_bias,
+            )?,
+            remembers: spec.remembers,
+            sinks,
+            gate,
+            out_scale: spec.out_scale,
+            v_norm: (spec.values != Values::Projected).then(|| Norm::weightless(hparams)),
+            reads: spec.reads,
         })
     }
 
@@ -188,7 +292,7 @@ impl Attention {
 
     /// Queries, keys and values of `x`, before norms of heads and rotation.
     fn heads(&self, b: &mut Builder<'_>, x: TensorId) -> Result<Heads, Error> {
-        let whole = self.qk_norm == QkNorm::Whole;
+        let whole = self.norms_whole();
         let heads = match &self.qkv {
             Qkv::Fused(fused) => self.fused_heads(b, fused, x)?,
             Qkv::Separate { q, k, v } => {
@@ -205,16 +309,31 @@ impl Attention {
                     self.shape;
                 let q = project(q, self.q_norm.as_ref(), d_k, n_head)?;
                 let k = project(k, self.k_norm.as_ref(), d_k, n_head_kv)?;
-                let v = project(v, None, d_v, n_head_kv)?;
+                let v = match v {
+                    Some(v) => project(v, None, d_v, n_head_kv)?,
+                    None => k,
+                };
                 Heads { q, k, v }
+            }
+            Qkv::Queries(q) => {
+                let rows = q.forward(b, x)?;
+                let LayerHparams { n_head, n_embd_head_k: d_k, .. } = self.shape;
+                let n_tokens = b.graph[rows].ne[1];
+                let q = b.graph.reshape(rows, [d_k, n_head, n_tokens, 1])?;
+                Heads { q, k: q, v: q }
             }
         };
         Ok(heads)
     }
 
+    /// Queries and keys are normed before they are seen as heads.
+    fn norms_whole(&self) -> bool {
+        matches!(self.qk_norm, QkNorm::Whole | QkNorm::OptionalWhole)
+    }
+
     /// Norms of heads, where there are such.
     fn norm_heads(&self, b: &mut Builder<'_>, heads: &mut Heads) -> Result<(), Error> {
-        if self.qk_norm == QkNorm::Whole {
+        if self.norms_whole() {
             return Ok(());
         }
         let norms =
@@ -226,6 +345,27 @@ impl Attention {
             }
         }
         Ok(())
+    }
+
+    /// What attention gave for `x`, times a function of a product of `x`.
+    fn gated(
+        &self,
+        b: &mut Builder<'_>,
+        out: TensorId,
+        x: TensorId,
+        function: UnaryOp,
+        gate: &Linear,
+    ) -> Result<TensorId, Error> {
+        let product = gate.forward(b, x)?;
+        let gate = b.graph.unary(function, product)?;
+        let ([n, n_tokens, ..], n_gate) = (b.graph[out].ne, b.graph[gate].ne[0]);
+        if n_gate == n {
+            return Ok(b.graph.mul(out, gate)?);
+        }
+        let heads = b.graph.reshape(out, [n / n_gate, n_gate, n_tokens, 1])?;
+        let gate = b.graph.reshape(gate, [1, n_gate, n_tokens, 1])?;
+        let gated = b.graph.mul(heads, gate)?;
+        Ok(b.graph.reshape(gated, [n, n_tokens, 1, 1])?)
     }
 
     /// The product of one matrix, seen as heads.
@@ -253,9 +393,14 @@ impl Block for Attention {
         if !self.norm_rotated {
             self.norm_heads(b, &mut heads)?;
         }
+        if let Some(norm) = self.v_norm.as_ref().filter(|_| self.reads.is_none()) {
+            heads.v = norm.forward(b, heads.v)?;
+        }
         if let Some(rope) = &self.rope {
             heads.q = rope.forward(b, heads.q)?;
-            heads.k = rope.forward(b, heads.k)?;
+            if self.reads.is_none() {
+                heads.k = rope.forward(b, heads.k)?;
+            }
         }
         if self.norm_rotated {
             self.norm_heads(b, &mut heads)?;
@@ -274,26 +419,64 @@ impl Block for Attention {
             let factors = b.temperature(temperature)?;
             heads.q = b.graph.mul(heads.q, factors)?;
         }
-        let input = AttentionInput { il: self.il, heads, kq_scale, logit_softcap: self.logit_softcap };
-        let mut out = b.attend(&input)?;
+        let sinks = self.sinks.as_ref().map(|sinks| b.weight(sinks)).transpose()?;
+        let (il, logit_softcap) = (self.il, self.logit_softcap);
+        let input = AttentionInput { il, heads, kq_scale, logit_softcap, sinks };
+        let mut out = match self.reads {
+            Some(_) => b.attend_reusing(&input)?,
+            None => b.attend(&input)?,
+        };
         if let Some(norm) = &self.sub_norm {
             out = norm.forward(b, out)?;
         }
+        if let Some((function, gate)) = &self.gate {
+            out = self.gated(b, out, x, *function, gate)?;
+        }
         let out = self.wo.forward(b, out)?;
+        let out = scaled(b, out, self.out_scale)?;
         b.name(out, "attn_out", self.il);
         Ok(out)
     }
 
     fn memory(&self) -> LayerMemory {
+        if !self.remembers {
+            return LayerMemory::None;
+        }
+        if let Some(layer) = self.reads {
+            return LayerMemory::Reuse { layer };
+        }
         let shape =
             KvLayerShape { n_embd_k_gqa: self.shape.n_embd_k_gqa(), n_embd_v_gqa: self.shape.n_embd_v_gqa() };
         LayerMemory::Attention { shape, window: self.shape.window }
     }
 
     fn key_rotation(&self) -> Option<KeyRotation<'_>> {
-        let rope = self.rope.as_ref()?;
+        let rope = self.rope.as_ref().filter(|_| self.remembers && self.reads.is_none())?;
         Some(KeyRotation::new(rope, self.shape.n_embd_head_k, self.shape.n_head_kv))
     }
+}
+
+/// The gate of layer `il`.
+fn load_gate(
+    loader: &mut Loader<'_>,
+    hparams: &Hparams,
+    il: usize,
+    spec: GateSpec,
+) -> Result<Option<(UnaryOp, Linear)>, Error> {
+    let name = block(il, "attn_gate");
+    let LayerHparams { n_head, n_embd_head_v, .. } = hparams.layers[il];
+    let by_element = match spec.width {
+        GateWidth::Elements => true,
+        GateWidth::Heads => false,
+        GateWidth::Either => loader.shape(&format!("{name}.weight"))?.is_some_and(|ne| ne[1] != n_head),
+    };
+    let ne = [hparams.n_embd, if by_element { n_embd_head_v * n_head } else { n_head }];
+    let gate = if spec.is_optional {
+        Linear::optional(loader, &name, ne, Bias::Never)?
+    } else {
+        Some(Linear::load(loader, &name, ne, Bias::Never)?)
+    };
+    Ok(gate.map(|gate| (spec.function, gate.unscaled())))
 }
 
 /// `x` between a bound and its negative, if there is one.
@@ -316,7 +499,7 @@ impl Qkv {
         let n_q = shape.n_embd_head_k * shape.n_head;
         let (n_k, n_v) = (shape.n_embd_k_gqa(), shape.n_embd_v_gqa());
         let scaled = |linear: Linear| if spec.qkv_scales { linear } else { linear.unscaled() };
-        let name = block(il, "attn_qkv");
+        let name = block(il, &format!("{}attn_qkv", spec.prefix));
         let ne = [n_embd, n_q + n_k + n_v];
         let mut instead = Vec::new();
         match spec.projections {
@@ -334,7 +517,20 @@ impl Qkv {
         let mut load = |name: &str, n: usize| {
             Linear::load_or(loader, &block(il, name), [n_embd, n], spec.qkv_bias, &instead).map(scaled)
         };
-        Ok(Qkv::Separate { q: load("attn_q", n_q)?, k: load("attn_k", n_k)?, v: load("attn_v", n_v)? })
+        let q = load("attn_q", n_q)?;
+        if spec.reads.is_some() {
+            // The reference loads what the file has of these, and does not use it.
+            for (name, n) in [("attn_k", n_k), ("attn_v", n_v)] {
+                Linear::optional(loader, &block(il, name), [n_embd, n], spec.qkv_bias)?;
+            }
+            return Ok(Qkv::Queries(q));
+        }
+        let k = load("attn_k", n_k)?;
+        if spec.values == Values::NormedOrKeys {
+            let v = Linear::optional(loader, &block(il, "attn_v"), [n_embd, n_v], spec.qkv_bias)?;
+            return Ok(Qkv::Separate { q, k, v: v.map(scaled) });
+        }
+        Ok(Qkv::Separate { q, k, v: Some(load("attn_v", n_v)?) })
     }
 }
 

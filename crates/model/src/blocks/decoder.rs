@@ -139,6 +139,25 @@ impl Decoder {
         }
     }
 
+    /// The feed-forward block of layer `il`: experts where it has a router.
+    pub fn load_ffn_by_router(
+        &self,
+        loader: &mut Loader<'_>,
+        hparams: &Hparams,
+        il: usize,
+        moe: &MoeSpec,
+    ) -> Result<Box<dyn Block>, Error> {
+        if !loader.has(&block(il, "ffn_gate_inp.weight")) {
+            return Ok(Box::new(Ffn::load(loader, hparams, il, &self.ffn)?));
+        }
+        for part in ["ffn_gate", "ffn_up", "ffn_down"] {
+            for rest in ["weight", "scale", "input_scale"] {
+                loader.ignore(&block(il, &format!("{part}.{rest}")));
+            }
+        }
+        Ok(Box::new(Moe::load(loader, hparams, il, moe)?))
+    }
+
     /// Layer `il` around two blocks.
     pub fn layer(
         &self,

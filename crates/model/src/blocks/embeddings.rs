@@ -1,6 +1,6 @@
 //! Both ends of the residual stream: embeddings in, logits out.
 
-use quipu_backend::WeightUse::GetRows;
+use quipu_backend::WeightUse::{Elementwise, GetRows};
 use quipu_graph::{TensorId, UnaryOp};
 
 use super::{Bias, Linear, Norm};
@@ -16,6 +16,8 @@ const TOKENS: &str = "token_embd.weight";
 #[derive(Debug)]
 pub(crate) struct Embeddings {
     tokens: Weight,
+    /// Kinds of tokens, `[n_embd, n_token_types]`; every token is of the first.
+    types: Option<Weight>,
     /// Learned positions, `[n_embd, n_ctx_train]`.
     positions: Option<Weight>,
     scale: Option<f32>,
@@ -28,7 +30,26 @@ impl Embeddings {
     /// The table of tokens.
     pub fn load(loader: &mut Loader<'_>, hparams: &Hparams) -> Result<Embeddings, Error> {
         let tokens = loader.require(TOKENS, &[hparams.n_embd, hparams.n_vocab], GetRows)?;
-        Ok(Embeddings { tokens, positions: None, scale: None, tokens_only: false, norm: None })
+        Ok(Embeddings::of(tokens))
+    }
+
+    fn of(tokens: Weight) -> Embeddings {
+        Embeddings { tokens, types: None, positions: None, scale: None, tokens_only: false, norm: None }
+    }
+
+    /// With what is added to every token for being of the first kind, if the file has such a table.
+    ///
+    /// # Errors
+    /// A file that does not say how many kinds there are.
+    pub fn with_types(self, loader: &mut Loader<'_>, hparams: &Hparams) -> Result<Embeddings, Error> {
+        let n_types = hparams.encoder.n_token_types;
+        if n_types == 0 {
+            let key = "tokenizer.ggml.token_type_count".to_owned();
+            let expected = "the number of kinds of tokens".to_owned();
+            return Err(Error::Hparam { key, found: "missing or 0".to_owned(), expected });
+        }
+        let types = loader.optional("token_types.weight", &[hparams.n_embd, n_types], Elementwise)?;
+        Ok(Embeddings { types, ..self })
     }
 
     /// The table of tokens, or else the output matrix in its place.
@@ -38,7 +59,7 @@ impl Embeddings {
             Some(tokens) => tokens,
             None => loader.require("output.weight", &ne, GetRows)?,
         };
-        Ok(Embeddings { tokens, positions: None, scale: None, tokens_only: false, norm: None })
+        Ok(Embeddings::of(tokens))
     }
 
     /// With a table of positions, if the file has one.
@@ -80,6 +101,12 @@ impl Embeddings {
             x = b.graph.scale(x, scale, 0.0)?;
             b.graph.set_name(x, "inp_scaled");
         }
+        if let Some(types) = &self.types {
+            let table = b.weight(types)?;
+            let ([n_embd, ..], nb) = (b.graph[table].ne, b.graph[table].nb);
+            let first = b.graph.view(table, [n_embd, 1, 1, 1], [nb[1], nb[1], nb[1]], 0)?;
+            x = b.graph.add(x, first)?;
+        }
         if let Some(positions) = &self.positions {
             let table = b.weight(positions)?;
             let rows = b.graph.get_rows(table, b.positions())?;
@@ -109,6 +136,8 @@ pub(crate) enum Tied {
 /// What an architecture has behind its last layer. The default is what most have.
 #[derive(Clone, Debug)]
 pub(crate) struct OutputSpec {
+    /// Name of the final norm.
+    pub norm: &'static str,
     /// The final norm has a weight.
     pub norm_weight: bool,
     /// A bias of the final norm.
@@ -116,6 +145,8 @@ pub(crate) struct OutputSpec {
     pub tied: Tied,
     /// A bias on the logits.
     pub bias: Bias,
+    /// Tokens at the end of the vocabulary that have logits, if not all have: the others cannot be chosen.
+    pub n_vocab: Option<usize>,
     /// A factor on the final rows, before the matrix.
     pub row_scale: Option<f32>,
     /// A factor on the logits.
@@ -125,10 +156,12 @@ pub(crate) struct OutputSpec {
 impl Default for OutputSpec {
     fn default() -> Self {
         OutputSpec {
+            norm: "output_norm",
             norm_weight: true,
             norm_bias: Bias::Never,
             tied: Tied::Otherwise,
             bias: Bias::Never,
+            n_vocab: None,
             row_scale: None,
             logit_scale: None,
         }
@@ -141,6 +174,8 @@ pub(crate) struct Output {
     norm: Norm,
     row_scale: Option<f32>,
     matrix: Linear,
+    /// Tokens at the beginning of the vocabulary that have no logits.
+    n_silent: usize,
     /// Bound that logits are bent to; 0: none.
     logit_softcap: f32,
     logit_scale: Option<f32>,
@@ -150,11 +185,12 @@ impl Output {
     /// The final norm, and the matrix of the file or a second use of the token embeddings.
     pub fn load(loader: &mut Loader<'_>, hparams: &Hparams, spec: &OutputSpec) -> Result<Output, Error> {
         let norm = if spec.norm_weight {
-            Norm::load(loader, hparams, "output_norm", &[hparams.n_embd], spec.norm_bias)?
+            Norm::load(loader, hparams, spec.norm, &[hparams.n_embd], spec.norm_bias)?
         } else {
             Norm::weightless(hparams)
         };
-        let ne = [hparams.n_embd, hparams.n_vocab];
+        let n_vocab = spec.n_vocab.unwrap_or(hparams.n_vocab);
+        let ne = [hparams.n_embd, n_vocab];
         let own = match spec.tied {
             Tied::Never => Some(Linear::load(loader, "output", ne, spec.bias)?),
             Tied::Otherwise => Linear::optional(loader, "output", ne, spec.bias)?,
@@ -165,7 +201,15 @@ impl Output {
             None => Linear::shared(loader, TOKENS, "output", ne, spec.bias)?,
         };
         let OutputSpec { row_scale, logit_scale, .. } = *spec;
-        Ok(Output { norm, row_scale, matrix, logit_scale, logit_softcap: hparams.final_logit_softcap })
+        let n_silent = hparams.n_vocab - n_vocab;
+        Ok(Output {
+            norm,
+            row_scale,
+            matrix,
+            n_silent,
+            logit_scale,
+            logit_softcap: hparams.final_logit_softcap,
+        })
     }
 
     /// The final rows, f32 `[n_embd, n_outputs]`, and their logits, f32 `[n_vocab, n_outputs]`.
@@ -178,6 +222,15 @@ impl Output {
             logits = b.graph.scale(logits, 1.0 / self.logit_softcap, 0.0)?;
             logits = b.graph.unary(UnaryOp::Tanh, logits)?;
             logits = b.graph.scale(logits, self.logit_softcap, 0.0)?;
+        }
+        if self.n_silent > 0 {
+            let n_outputs = b.graph[logits].ne[1];
+            let nb = b.graph[embd].nb;
+            // Any finite number will do.
+            let any = b.graph.view(embd, [1, n_outputs, 1, 1], [nb[1], nb[2], nb[3]], 0)?;
+            let never = b.graph.scale(any, 0.0, f32::NEG_INFINITY)?;
+            let never = b.graph.repeat(never, [self.n_silent, n_outputs, 1, 1])?;
+            logits = b.graph.concat(never, logits, 0)?;
         }
         Ok((embd, logits))
     }

@@ -15,8 +15,14 @@ use crate::weight::Weight;
 pub(crate) enum Activation {
     Silu,
     Gelu,
+    /// What is positive.
+    Relu,
     /// The square of what is positive.
     ReluSquared,
+    /// `SiLU` with bounds, steeper, and times one more than the other operand (`ggml_swiglu_oai`).
+    SwigluOai,
+    /// `SiLU` up to a bound; what it is multiplied with lies between that and its negative.
+    SiluClamped(f32),
     /// Two polynomials and an exponential, with numbers of the layer (`ggml_xielu`).
     Xielu(Xielu),
 }
@@ -43,8 +49,12 @@ pub(crate) struct FfnSpec {
     pub scales: Scales,
     /// Its width, if it is not the layer's `n_ff`.
     pub n_ff: Option<usize>,
-    /// What follows the names of its matrices.
+    /// What stands before the names of its matrices.
+    pub prefix: &'static str,
+    /// What follows them.
     pub suffix: &'static str,
+    /// What their names in the layer begin with.
+    pub stem: &'static str,
     /// Divisors of the bent rows (`ffn.act.scales`), which may be absent.
     pub act_divisors: bool,
     /// A norm before the last matrix (`ffn_sub_norm`).
@@ -68,7 +78,9 @@ impl Default for FfnSpec {
             bias: Bias::Never,
             scales: Scales::Unused,
             n_ff: None,
+            prefix: "",
             suffix: "",
+            stem: "ffn",
             act_divisors: false,
             sub_norm: false,
         }
@@ -103,20 +115,22 @@ impl Ffn {
             let expected = "the width of the feed-forward network";
             return Err(hparams.error("feed_forward_length", &found, expected));
         }
-        let name = |part: &str| block(il, &format!("{part}{}", spec.suffix));
+        let name = |part: &str| {
+            format!("{}{}{}", spec.prefix, block(il, &format!("{}_{part}", spec.stem)), spec.suffix)
+        };
         let mut load = |part: &str, ne: [usize; 2]| -> Result<Linear, Error> {
             let linear = Linear::load(loader, &name(part), ne, spec.bias)?;
-            let honoured = spec.scales == Scales::All || (spec.scales == Scales::Down && part == "ffn_down");
+            let honoured = spec.scales == Scales::All || (spec.scales == Scales::Down && part == "down");
             Ok(if honoured { linear } else { linear.unscaled() })
         };
         let gating = match spec.gate {
             Gate::None => Gating::None,
-            Gate::Parallel => Gating::Parallel(load("ffn_gate", [n_embd, n_ff])?),
+            Gate::Parallel => Gating::Parallel(load("gate", [n_embd, n_ff])?),
             Gate::Halves => Gating::Halves,
         };
         let n_up = if spec.gate == Gate::Halves { 2 * n_ff } else { n_ff };
-        let up = load("ffn_up", [n_embd, n_up])?;
-        let down = load("ffn_down", [n_ff, n_embd])?;
+        let up = load("up", [n_embd, n_up])?;
+        let down = load("down", [n_ff, n_embd])?;
         let mut act_divisors = None;
         if spec.act_divisors {
             act_divisors = loader.optional(&block(il, "ffn.act.scales"), &[n_ff], Elementwise)?;
@@ -136,12 +150,7 @@ impl Block for Ffn {
             Gating::None => self.activation.bend(b, up)?,
             Gating::Parallel(gate) => {
                 let gate = gate.forward_in_ffn(b, x)?;
-                if let Some(op) = self.activation.glu() {
-                    b.graph.glu(op, gate, up)?
-                } else {
-                    let bent = self.activation.bend(b, gate)?;
-                    b.graph.mul(bent, up)?
-                }
+                self.activation.gated(b, gate, up)?
             }
             Gating::Halves => {
                 let op = self.activation.glu().unwrap_or(GluOp::Swiglu);
@@ -164,9 +173,9 @@ impl Activation {
     /// The function itself.
     pub(super) fn bend(self, b: &mut Builder<'_>, x: TensorId) -> Result<TensorId, Error> {
         let op = match self {
-            Activation::Silu => UnaryOp::Silu,
+            Activation::Silu | Activation::SwigluOai | Activation::SiluClamped(_) => UnaryOp::Silu,
             Activation::Gelu => UnaryOp::Gelu,
-            Activation::ReluSquared => UnaryOp::Relu,
+            Activation::Relu | Activation::ReluSquared => UnaryOp::Relu,
             Activation::Xielu(xielu) => xielu_op(xielu),
         };
         let bent = b.graph.unary(op, x)?;
@@ -178,8 +187,25 @@ impl Activation {
         match self {
             Activation::Silu => Some(GluOp::Swiglu),
             Activation::Gelu => Some(GluOp::Geglu),
-            Activation::ReluSquared | Activation::Xielu(_) => None,
+            Activation::Relu => Some(GluOp::Reglu),
+            // The numbers of the only models that have it.
+            Activation::SwigluOai => Some(GluOp::SwigluOai { alpha: 1.702, limit: 7.0 }),
+            Activation::ReluSquared | Activation::Xielu(_) | Activation::SiluClamped(_) => None,
         }
+    }
+
+    /// The bent gate times what it lets through.
+    pub(super) fn gated(self, b: &mut Builder<'_>, gate: TensorId, up: TensorId) -> Result<TensorId, Error> {
+        if let Some(op) = self.glu() {
+            return Ok(b.graph.glu(op, gate, up)?);
+        }
+        let mut bent = self.bend(b, gate)?;
+        let mut up = up;
+        if let Activation::SiluClamped(limit) = self {
+            bent = b.graph.clamp(bent, f32::NEG_INFINITY, limit)?;
+            up = b.graph.clamp(up, -limit, limit)?;
+        }
+        Ok(b.graph.mul(bent, up)?)
     }
 }
 

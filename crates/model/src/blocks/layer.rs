@@ -34,6 +34,10 @@ pub(crate) struct Layer {
     pub attn_post_norm: Option<Norm>,
     /// Where the feed-forward block reads.
     pub residual: Residual,
+    /// On the residual stream with the mixer's result in it, in place of the stream itself (`attn_output_norm`).
+    pub sum_norm: Option<Norm>,
+    /// Behind that the layer's input is added again, and normed again (`attn_norm_2` of `jina-bert-v2`).
+    pub again_norm: Option<Norm>,
     /// Factor on the results of both blocks.
     pub residual_scale: Option<f32>,
     /// Before the feed-forward block, if it reads the residual stream.
@@ -62,6 +66,8 @@ impl Layer {
             mixer,
             attn_post_norm: None,
             residual: Residual::Sequential,
+            sum_norm: None,
+            again_norm: None,
             residual_scale: None,
             ffn_norm: None,
             ffn,
@@ -95,6 +101,11 @@ impl Layer {
             let mixed = norm(b, self.attn_post_norm.as_ref(), mixed, "attn_post_norm", il)?;
             let mixed = scaled(b, mixed, self.residual_scale)?;
             let ffn_inp = b.graph.add(mixed, x)?;
+            let mut ffn_inp = norm(b, self.sum_norm.as_ref(), ffn_inp, "attn_out_norm", il)?;
+            if self.again_norm.is_some() {
+                ffn_inp = b.graph.add(ffn_inp, x)?;
+                ffn_inp = norm(b, self.again_norm.as_ref(), ffn_inp, "attn_norm_2", il)?;
+            }
             return self.feed_forward(b, ffn_inp, x);
         }
         let [mixed, x, normed] = b.keep_outputs(il, [mixed, x, normed])?;
@@ -128,7 +139,7 @@ impl Layer {
         let il = self.il;
         b.name(ffn_inp, "ffn_inp", il);
         let cur = norm(b, self.ffn_norm.as_ref(), ffn_inp, "ffn_norm", il)?;
-        let cur = self.ffn.forward(b, cur)?;
+        let cur = self.ffn.forward_in_layer(b, cur, x)?;
         b.name(cur, "ffn_out", il);
         let cur = norm(b, self.ffn_post_norm.as_ref(), cur, "ffn_post_norm", il)?;
         let cur = scaled(b, cur, self.residual_scale)?;

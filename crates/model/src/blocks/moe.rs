@@ -3,6 +3,7 @@
 use quipu_backend::WeightUse::{Elementwise, MulMat};
 use quipu_graph::{SortOrder, TensorId, UnaryOp};
 
+use super::embeddings::scaled;
 use super::{Activation, Block, Ffn, FfnSpec};
 use crate::build::Builder;
 use crate::error::Error;
@@ -19,11 +20,23 @@ pub(crate) struct MoeSpec {
     pub gating: Gating,
     /// A bias on the scores that decides the choice and nothing else: the tensor's name, and whether it must be there.
     pub choice_bias: Option<(&'static str, bool)>,
+    /// What the choice is made by.
+    pub choice: Choice,
+    /// The router and all matrices of the experts have biases.
+    pub biases: bool,
+    /// Weights multiply what goes into the experts instead of what comes out.
+    pub weighs_input: bool,
+    /// The router reads what the layer was given.
+    pub routes_layer_input: bool,
     /// The weights of a token's experts are divided by their sum.
     pub normalised: bool,
     /// A factor on them; 0 and 1 are none.
     pub scale: f32,
     pub activation: Activation,
+    /// What follows the names of its matrices.
+    pub suffix: &'static str,
+    /// How many matrices there are, if not one for each expert.
+    pub n_matrices: Option<usize>,
     /// Files may do without `ffn_gate_exps`.
     pub gate_is_optional: bool,
     /// Gate and up may be one tensor, `ffn_gate_up_exps`.
@@ -34,10 +47,21 @@ pub(crate) struct MoeSpec {
     pub shared: Option<Shared>,
 }
 
+/// What experts are chosen by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Choice {
+    /// What weights are made of, with the bias of the choice.
+    Weights,
+    /// The router's scores as they are.
+    Scores,
+}
+
 /// A network that every token goes through, beside its experts.
 #[derive(Clone, Debug)]
 pub(crate) struct Shared {
     pub ffn: FfnSpec,
+    /// Half the sum of both is the result.
+    pub is_averaged: bool,
     /// Its result is multiplied by the sigmoid of one more score (`ffn_gate_inp_shexp`).
     pub is_gated: bool,
 }
@@ -46,7 +70,7 @@ impl Shared {
     /// A SwiGLU of that width in the tensors `ffn_*_shexp`.
     pub fn of_width(n_ff: usize) -> Shared {
         let ffn = FfnSpec { n_ff: Some(n_ff), suffix: "_shexp", ..FfnSpec::default() };
-        Shared { ffn, is_gated: false }
+        Shared { ffn, is_averaged: false, is_gated: false }
     }
 }
 
@@ -56,9 +80,15 @@ impl Default for MoeSpec {
             n_ff: None,
             gating: Gating::Softmax,
             choice_bias: None,
+            choice: Choice::Weights,
+            biases: false,
+            weighs_input: false,
+            routes_layer_input: false,
             normalised: true,
             scale: 0.0,
             activation: Activation::Silu,
+            suffix: "_exps",
+            n_matrices: None,
             gate_is_optional: false,
             may_be_merged: false,
             scales: false,
@@ -71,6 +101,8 @@ impl Default for MoeSpec {
 #[derive(Debug)]
 struct ExpertMatrices {
     w: Weight,
+    /// `[n_out, n_expert]`.
+    bias: Option<Weight>,
     scale: Option<Weight>,
 }
 
@@ -80,11 +112,10 @@ pub(crate) struct Moe {
     il: usize,
     experts: Experts,
     router: Weight,
-    gating: Gating,
+    router_bias: Option<Weight>,
     choice_bias: Option<Weight>,
-    normalised: bool,
-    scale: f32,
-    activation: Activation,
+    /// What the architecture has.
+    spec: MoeSpec,
     up: Up,
     down: ExpertMatrices,
     shared: Option<(Ffn, Option<Weight>)>,
@@ -113,6 +144,10 @@ impl Moe {
         }
         check_groups(hparams)?;
         let router = loader.require(&block(il, "ffn_gate_inp.weight"), &[n_embd, experts.n], MulMat)?;
+        let mut router_bias = None;
+        if spec.biases {
+            router_bias = Some(loader.require(&block(il, "ffn_gate_inp.bias"), &[experts.n], Elementwise)?);
+        }
         let mut choice_bias = None;
         if let Some((name, is_required)) = spec.choice_bias {
             let name = block(il, name);
@@ -122,31 +157,37 @@ impl Moe {
                 loader.optional(&name, &[experts.n], Elementwise)?
             };
         }
+        let n_matrices = spec.n_matrices.unwrap_or(experts.n);
         let mut optional = |name: &str, n_in: usize, n_out: usize| {
-            let name = block(il, name);
-            let ne = [n_in, n_out, experts.n];
+            let name = block(il, &format!("{name}{}", spec.suffix));
+            let ne = [n_in, n_out, n_matrices];
             let Some(w) = loader.optional(&format!("{name}.weight"), &ne, MulMat)? else { return Ok(None) };
-            let scale = loader.optional(&format!("{name}.scale"), &[experts.n], Elementwise)?;
+            let mut bias = None;
+            if spec.biases {
+                bias = Some(loader.require(&format!("{name}.bias"), &ne[1..], Elementwise)?);
+            }
+            let scale = loader.optional(&format!("{name}.scale"), &[n_matrices], Elementwise)?;
             // As beside other matrices: nothing on the processor reads them.
-            loader.optional(&format!("{name}.input_scale"), &[experts.n], Elementwise)?;
-            Ok::<_, Error>(Some(ExpertMatrices { w, scale: scale.filter(|_| spec.scales) }))
+            loader.optional(&format!("{name}.input_scale"), &[n_matrices], Elementwise)?;
+            Ok::<_, Error>(Some(ExpertMatrices { w, bias, scale: scale.filter(|_| spec.scales) }))
         };
         let missing = |name: &str, n_in: usize, n_out: usize| {
-            Loader::missing(&format!("{}.weight", block(il, name)), &[n_in, n_out, experts.n], &[])
+            let name = format!("{}{}.weight", block(il, name), spec.suffix);
+            Loader::missing(&name, &[n_in, n_out, n_matrices], &[])
         };
-        let merged = if spec.may_be_merged { optional("ffn_gate_up_exps", n_embd, 2 * n_ff)? } else { None };
+        let merged = if spec.may_be_merged { optional("ffn_gate_up", n_embd, 2 * n_ff)? } else { None };
         let up = if let Some(merged) = merged {
             Up::Merged(merged)
         } else {
-            let up = optional("ffn_up_exps", n_embd, n_ff)?;
-            let gate = optional("ffn_gate_exps", n_embd, n_ff)?;
+            let up = optional("ffn_up", n_embd, n_ff)?;
+            let gate = optional("ffn_gate", n_embd, n_ff)?;
             if gate.is_none() && !spec.gate_is_optional {
-                return Err(missing("ffn_gate_exps", n_embd, n_ff));
+                return Err(missing("ffn_gate", n_embd, n_ff));
             }
-            Up::Apart { up: up.ok_or_else(|| missing("ffn_up_exps", n_embd, n_ff))?, gate }
+            Up::Apart { up: up.ok_or_else(|| missing("ffn_up", n_embd, n_ff))?, gate }
         };
-        let down = optional("ffn_down_exps", n_ff, n_embd)?;
-        let down = down.ok_or_else(|| missing("ffn_down_exps", n_ff, n_embd))?;
+        let down = optional("ffn_down", n_ff, n_embd)?;
+        let down = down.ok_or_else(|| missing("ffn_down", n_ff, n_embd))?;
         let mut shared = None;
         if let Some(spec) = &spec.shared {
             let mut gate = None;
@@ -155,22 +196,29 @@ impl Moe {
             }
             shared = Some((Ffn::load(loader, hparams, il, &spec.ffn)?, gate));
         }
-        let (gating, normalised, scale) = (spec.gating, spec.normalised, spec.scale);
-        let activation = spec.activation;
-        Ok(Moe { il, experts, router, gating, choice_bias, normalised, scale, activation, up, down, shared })
+        Ok(Moe { il, experts, router, router_bias, choice_bias, spec: spec.clone(), up, down, shared })
     }
 
-    /// The chosen experts of each token, i32 `[n_used, n_tokens]`, and their weights, f32 `[1, n_used, n_tokens]`.
-    fn route(&self, b: &mut Builder<'_>, x: TensorId) -> Result<[TensorId; 2], Error> {
-        let Experts { n, n_used, .. } = self.experts;
-        let logits = b.mul_mat(&self.router, x)?;
+    /// The chosen experts of each token, i32 `[n_used, n_tokens]`, and what weights are made of, f32 `[n, n_tokens]`.
+    pub fn choose(&self, b: &mut Builder<'_>, x: TensorId) -> Result<[TensorId; 2], Error> {
+        let n_used = self.experts.n_used;
+        let mut logits = b.mul_mat(&self.router, x)?;
         b.name(logits, "ffn_moe_logits", self.il);
-        let probs = match self.gating {
+        if let Some(bias) = &self.router_bias {
+            let bias = b.weight(bias)?;
+            logits = b.graph.add(logits, bias)?;
+        }
+        let probs = match self.spec.gating {
             Gating::Softmax => b.graph.soft_max(logits, None, 1.0, 0.0)?,
             Gating::Sigmoid => b.graph.unary(UnaryOp::Sigmoid, logits)?,
+            Gating::SoftmaxOfChosen => logits,
+            Gating::SqrtSoftplus => {
+                let positive = b.graph.unary(UnaryOp::Softplus, logits)?;
+                b.graph.sqrt(positive)?
+            }
         };
         b.name(probs, "ffn_moe_probs", self.il);
-        let mut choice = probs;
+        let mut choice = if self.spec.choice == Choice::Scores { logits } else { probs };
         if let Some(bias) = &self.choice_bias {
             let bias = b.weight(bias)?;
             choice = b.graph.add(choice, bias)?;
@@ -180,10 +228,21 @@ impl Moe {
         }
         let chosen = top(b, choice, n_used)?;
         b.name(chosen, "ffn_moe_topk", self.il);
-        let n_tokens = b.graph[x].ne[1];
+        Ok([chosen, probs])
+    }
+
+    /// The weights of chosen experts, f32 `[1, n_used, n_tokens]`.
+    pub fn weights(&self, b: &mut Builder<'_>, chosen: TensorId, probs: TensorId) -> Result<TensorId, Error> {
+        let Experts { n, n_used, .. } = self.experts;
+        let n_tokens = b.graph[probs].ne[1];
         let probs = b.graph.reshape(probs, [1, n, n_tokens, 1])?;
         let mut weights = b.graph.get_rows(probs, chosen)?;
-        if self.normalised {
+        if self.spec.gating == Gating::SoftmaxOfChosen {
+            let rows = b.graph.reshape(weights, [n_used, n_tokens, 1, 1])?;
+            let rows = b.graph.soft_max(rows, None, 1.0, 0.0)?;
+            weights = b.graph.reshape(rows, [1, n_used, n_tokens, 1])?;
+        }
+        if self.spec.normalised {
             let rows = b.graph.reshape(weights, [n_used, n_tokens, 1, 1])?;
             let sum = b.graph.sum_rows(rows)?;
             // The smallest normal f16.
@@ -191,12 +250,12 @@ impl Moe {
             let rows = b.graph.div(rows, sum)?;
             weights = b.graph.reshape(rows, [1, n_used, n_tokens, 1])?;
         }
-        if self.scale != 0.0 && self.scale != 1.0 {
-            weights = b.graph.scale(weights, self.scale, 0.0)?;
+        if self.spec.scale != 0.0 && self.spec.scale != 1.0 {
+            weights = b.graph.scale(weights, self.spec.scale, 0.0)?;
         }
         b.name(weights, "ffn_moe_weights", self.il);
         b.graph.build_forward_expand(weights);
-        Ok([chosen, weights])
+        Ok(weights)
     }
 
     /// The scores of experts outside the best groups, far below all others. A group counts by the sum of its best two.
@@ -229,11 +288,26 @@ impl Moe {
         Ok(b.graph.reshape(masked, [n, n_tokens, 1, 1])?)
     }
 
-    /// The sum of the experts' results.
-    fn mix(&self, b: &mut Builder<'_>, x: TensorId) -> Result<TensorId, Error> {
+    /// The sum of the results of the experts that `routed` leads to.
+    pub fn mix(&self, b: &mut Builder<'_>, x: TensorId, routed: TensorId) -> Result<TensorId, Error> {
+        let [chosen, probs] = self.choose(b, routed)?;
+        let weights = self.weights(b, chosen, probs)?;
+        self.mix_chosen(b, x, [chosen, weights])
+    }
+
+    /// The sum of the results of these experts, with these weights.
+    pub fn mix_chosen(
+        &self,
+        b: &mut Builder<'_>,
+        x: TensorId,
+        [chosen, weights]: [TensorId; 2],
+    ) -> Result<TensorId, Error> {
         let [n_embd, n_tokens, ..] = b.graph[x].ne;
-        let [chosen, weights] = self.route(b, x)?;
-        let x = b.graph.reshape(x, [n_embd, 1, n_tokens, 1])?;
+        let mut x = b.graph.reshape(x, [n_embd, 1, n_tokens, 1])?;
+        if self.spec.weighs_input {
+            let repeated = b.graph.repeat(x, [n_embd, self.experts.n_used, n_tokens, 1])?;
+            x = b.graph.mul(repeated, weights)?;
+        }
         let bent = match &self.up {
             Up::Merged(merged) => {
                 let both = merged.product(b, x, chosen)?;
@@ -243,21 +317,23 @@ impl Moe {
                 let gate = b.graph.view(both, ne, strides, at)?;
                 let (ne, strides, at) = half(n / 2 * size_of::<f32>());
                 let up = b.graph.view(both, ne, strides, at)?;
-                self.bend(b, gate, up)?
+                self.spec.activation.gated(b, gate, up)?
             }
             Up::Apart { up, gate } => {
                 let up = up.product(b, x, chosen)?;
                 match gate {
                     Some(gate) => {
                         let gate = gate.product(b, x, chosen)?;
-                        self.bend(b, gate, up)?
+                        self.spec.activation.gated(b, gate, up)?
                     }
-                    None => self.activation.bend(b, up)?,
+                    None => self.spec.activation.bend(b, up)?,
                 }
             }
         };
-        let out = self.down.product(b, bent, chosen)?;
-        let out = b.graph.mul(out, weights)?;
+        let mut out = self.down.product(b, bent, chosen)?;
+        if !self.spec.weighs_input {
+            out = b.graph.mul(out, weights)?;
+        }
         b.graph.build_forward_expand(out);
         let nb = b.graph[out].nb;
         let slot = |b: &mut Builder<'_>, i: usize| -> Result<TensorId, Error> {
@@ -277,19 +353,20 @@ impl Moe {
         b.name(sum, "ffn_moe_out", self.il);
         Ok(sum)
     }
-
-    fn bend(&self, b: &mut Builder<'_>, gate: TensorId, up: TensorId) -> Result<TensorId, Error> {
-        if let Some(op) = self.activation.glu() {
-            return Ok(b.graph.glu(op, gate, up)?);
-        }
-        let bent = self.activation.bend(b, gate)?;
-        Ok(b.graph.mul(bent, up)?)
-    }
 }
 
 impl Block for Moe {
     fn forward(&self, b: &mut Builder<'_>, x: TensorId) -> Result<TensorId, Error> {
-        let mixed = self.mix(b, x)?;
+        self.forward_in_layer(b, x, x)
+    }
+
+    fn forward_in_layer(
+        &self,
+        b: &mut Builder<'_>,
+        x: TensorId,
+        layer_input: TensorId,
+    ) -> Result<TensorId, Error> {
+        let mixed = self.mix(b, x, if self.spec.routes_layer_input { layer_input } else { x })?;
         let Some((shared, gate)) = &self.shared else { return Ok(mixed) };
         let mut out = shared.forward(b, x)?;
         if let Some(gate) = gate {
@@ -301,7 +378,9 @@ impl Block for Moe {
             out = b.graph.mul(out, share)?;
         }
         b.name(out, "ffn_shexp", self.il);
-        Ok(b.graph.add(mixed, out)?)
+        let sum = b.graph.add(mixed, out)?;
+        let is_averaged = self.spec.shared.as_ref().is_some_and(|shared| shared.is_averaged);
+        scaled(b, sum, is_averaged.then_some(0.5))
     }
 }
 
@@ -309,15 +388,19 @@ impl ExpertMatrices {
     /// Each token's rows of `x` times the experts it chose (`build_lora_mm_id`).
     fn product(&self, b: &mut Builder<'_>, x: TensorId, chosen: TensorId) -> Result<TensorId, Error> {
         let w = b.weight(&self.w)?;
-        let out = b.graph.mul_mat_id(w, x, chosen)?;
-        let Some(scale) = &self.scale else { return b.adapted_by_id(&self.w, x, chosen, out) };
-        let (n, n_tokens) = (scale.ne[0], b.graph[x].ne[2]);
-        let scale = b.weight(scale)?;
-        let scale = b.graph.reshape(scale, [1, n, 1, 1])?;
-        let scale = b.graph.repeat(scale, [1, n, n_tokens, 1])?;
-        let scale = b.graph.get_rows(scale, chosen)?;
-        let scaled = b.graph.mul(out, scale)?;
-        b.adapted_by_id(&self.w, x, chosen, scaled)
+        let mut out = b.graph.mul_mat_id(w, x, chosen)?;
+        if let Some(scale) = &self.scale {
+            let (n, n_tokens) = (scale.ne[0], b.graph[x].ne[2]);
+            let scale = b.weight(scale)?;
+            let scale = b.graph.reshape(scale, [1, n, 1, 1])?;
+            let scale = b.graph.repeat(scale, [1, n, n_tokens, 1])?;
+            let scale = b.graph.get_rows(scale, chosen)?;
+            out = b.graph.mul(out, scale)?;
+        }
+        out = b.adapted_by_id(&self.w, x, chosen, out)?;
+        let Some(bias) = &self.bias else { return Ok(out) };
+        let bias = b.weight(bias)?;
+        Ok(b.graph.add_id(out, bias, chosen)?)
     }
 }
 

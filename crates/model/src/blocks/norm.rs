@@ -59,6 +59,12 @@ impl Norm {
         Ok(Some(Norm { kind: hparams.norm, eps: hparams.norm_eps, weight: Some(weight), bias }))
     }
 
+    /// The norm whose weight has that name, without `.weight` behind it.
+    pub fn bare(loader: &mut Loader<'_>, hparams: &Hparams, name: &str, ne: &[usize]) -> Result<Norm, Error> {
+        let weight = loader.require(name, ne, Elementwise)?;
+        Ok(Norm { kind: hparams.norm, eps: hparams.norm_eps, weight: Some(weight), bias: None })
+    }
+
     /// The model's norm without a weight.
     pub fn weightless(hparams: &Hparams) -> Norm {
         Norm { kind: hparams.norm, eps: hparams.norm_eps, weight: None, bias: None }

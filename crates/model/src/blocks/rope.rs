@@ -77,7 +77,7 @@ fn devices(loader: &Loader<'_>) -> Vec<DeviceId> {
 
 fn factors(loader: &mut Loader<'_>, hparams: &Hparams, name: &str) -> Result<Copies, Error> {
     let mut copies = Copies::new();
-    let n_rot = hparams.layers.first().map_or(0, |layer| layer.n_rot);
+    let n_rot = hparams.layers.iter().map(|layer| layer.n_rot).max().unwrap_or(0);
     if n_rot == 0 {
         // Nothing is rotated; if that should not be, the layers' attention says so.
         return Ok(copies);
@@ -122,6 +122,9 @@ impl Rope {
             LayerRope::Off | LayerRope::Context => params,
             LayerRope::Unscaled => {
                 RopeParams { freq_scale: 1.0, ext_factor: 0.0, attn_factor: 1.0, ..params }
+            }
+            LayerRope::OwnUnscaled { freq_base } => {
+                RopeParams { freq_base, freq_scale: 1.0, ext_factor: 0.0, attn_factor: 1.0, ..params }
             }
             LayerRope::Own { freq_base, freq_scale } => RopeParams { freq_base, freq_scale, ..params },
         }

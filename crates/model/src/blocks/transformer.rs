@@ -39,6 +39,7 @@ impl Network for Transformer {
     fn forward(&self, mut b: Builder<'_>) -> Result<BuiltGraph, Error> {
         let mut x = self.embeddings.forward(&mut b)?;
         for layer in &self.layers {
+            x = b.add_deepstack(layer.il, x)?;
             x = layer.forward(&mut b, x)?;
         }
         let (embd, logits) = self.output.forward(&mut b, x)?;

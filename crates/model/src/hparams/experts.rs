@@ -15,19 +15,37 @@ pub enum Gating {
     Softmax,
     /// Each score by itself.
     Sigmoid,
+    /// Softmax over the experts that were chosen.
+    SoftmaxOfChosen,
+    /// The root of each score's softplus.
+    SqrtSoftplus,
 }
 
 impl Gating {
     /// What `expert_gating_func` says; `otherwise` if it is absent or 0. Without either the reference stops when it builds a graph.
     pub(crate) fn read(keys: &Keys<'_>, otherwise: Option<Gating>) -> Result<Gating, Error> {
         const NAME: &str = "expert_gating_func";
+        const KNOWN: &str = "1 (softmax), 2 (sigmoid), 3 (softmax of the chosen) or 4 (root of softplus)";
         match keys.optional_u32(NAME)?.unwrap_or(0) {
-            0 => otherwise.ok_or_else(|| keys.error(NAME, &"missing", "1 (softmax) or 2 (sigmoid)")),
+            0 => otherwise.ok_or_else(|| keys.error(NAME, &"missing", KNOWN)),
             1 => Ok(Gating::Softmax),
             2 => Ok(Gating::Sigmoid),
-            other => Err(keys.error(NAME, &other, "1 (softmax) or 2 (sigmoid)")),
+            3 => Ok(Gating::SoftmaxOfChosen),
+            4 => Ok(Gating::SqrtSoftplus),
+            other => Err(keys.error(NAME, &other, KNOWN)),
         }
     }
+}
+
+/// Smaller experts, each of which belongs to experts of neighbouring numbers.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Chunks {
+    /// Their width.
+    pub n_ff: usize,
+    /// How many experts each belongs to; 0: there are no such.
+    pub n_experts: usize,
+    /// Factor on their result.
+    pub scale: f32,
 }
 
 /// Mixtures of experts: what all architectures read alike, and what some read. No experts: a dense model.
@@ -56,6 +74,8 @@ pub struct Experts {
     pub normalised: bool,
     /// Factor on the weights; 0 and 1 are none.
     pub scale: f32,
+    /// Smaller experts behind them.
+    pub chunks: Chunks,
 }
 
 impl Experts {
@@ -111,15 +131,6 @@ impl Hparams {
             return Err(self.error(NAME, &n, expected));
         }
         self.layers.truncate(self.layers.len() - n);
-        Ok(self)
-    }
-
-    /// Refuses positions of several dimensions, which nothing rotates by yet.
-    pub(crate) fn has_one_position(self, keys: &Keys<'_>) -> Result<Hparams, Error> {
-        const NAME: &str = "rope.dimension_sections";
-        if keys.sections(NAME)?.is_some_and(|sections| sections[0] > 0 && sections[1] > 0) {
-            return Err(self.error(NAME, &"several sections", "none: positions have one dimension"));
-        }
         Ok(self)
     }
 }

@@ -3,11 +3,14 @@
 //! What differs between layers is per layer ([`LayerHparams`]), also where most models have one value for all. Numbers that only one
 //! family has are read by its architecture's file. What a shape must be so that a block can compute with it, the block checks.
 
+mod encoder;
 mod experts;
 mod extras;
 mod keys;
 mod rope;
+mod rwkv;
 mod size;
+mod ssm;
 mod window;
 
 use std::fmt::Display;
@@ -17,20 +20,21 @@ use quipu_graph::RopeMode;
 use crate::error::Error;
 use crate::pooling::Pooling;
 
-pub use experts::{Experts, Gating};
+pub use encoder::EncoderHparams;
+pub use experts::{Chunks, Experts, Gating};
 pub(crate) use extras::Temperature;
 pub use extras::Xielu;
 pub(crate) use keys::Keys;
 pub use rope::{LayerRope, RopeScaling, Yarn};
+pub use rwkv::Rwkv;
 pub(crate) use size::SizeFacts;
+pub use ssm::Ssm;
 pub use window::{Window, WindowKind};
 
 /// Most layers a model may have (`LLAMA_MAX_LAYERS`).
 const MAX_LAYERS: u32 = 512;
 /// Bound on widths and lengths: beyond any model, small enough that products of three stay in 64 bits.
 const MAX_DIM: u32 = 1 << 20;
-/// The pooling of rerankers (`LLAMA_POOLING_TYPE_RANK`).
-const RANK: u32 = 4;
 /// Bound on vocabularies and head sizes.
 const MAX_LENGTH: u32 = 1 << 30;
 
@@ -74,6 +78,8 @@ pub struct Hparams {
     pub multipliers: Multipliers,
     /// How much queries grow with their position; 0: not at all.
     pub temperature_scale: f32,
+    /// After how many positions they grow, where files say so.
+    pub temperature_floor: usize,
     /// Remembered keys can follow their tokens to other positions.
     pub can_shift: bool,
     /// Widths of latent queries, and of latent keys and values (`n_lora_q`, `n_lora_kv`).
@@ -90,6 +96,26 @@ pub struct Hparams {
     pub norms_between_loops: bool,
     /// Mixtures of experts.
     pub experts: Experts,
+    /// What only encoders and encoder-decoders have.
+    pub encoder: EncoderHparams,
+    /// State space models of recurrent layers.
+    pub ssm: Ssm,
+    /// Steps, and what goes in and out of states, are normed (`ssm.dt_b_c_rms`).
+    pub norms_ssm: bool,
+    /// Layers of RWKV.
+    pub rwkv: Rwkv,
+    /// Columns of short convolutions in place of attention (`n_shortconv_l_cache`).
+    pub n_short_conv: usize,
+    /// Which part of a row that came as an embedding is added before each layer, the first being part 0; empty where none is.
+    pub deepstack: Vec<Option<usize>>,
+    /// Sizes of keys and values of latent attention's heads, where these are not those of what is remembered; 0: they are.
+    pub n_embd_head_mla: [usize; 2],
+    /// Layers from this one on read the keys and values of earlier ones, if there are such.
+    pub n_layer_kv: usize,
+    /// Width of what each layer gets of the tokens themselves; 0: nothing.
+    pub n_embd_per_layer: usize,
+    /// Bounds inside each layer's networks: of experts, and of the others; 0 is none. Empty where there are no such.
+    pub clamps: Vec<Vec<f32>>,
     /// A token sees only what is before it, unless the file says otherwise (`attention.causal`).
     pub causal_attn: bool,
     /// `pooling_type` as the file has it; [`Hparams::pooling`] says what it means.
@@ -130,6 +156,8 @@ pub struct Multipliers {
     pub scores: f32,
     /// On logits, or what they are divided by.
     pub logits: f32,
+    /// On what attention gives.
+    pub values: f32,
 }
 
 /// Kinds of norms. Each has a key for its epsilon.
@@ -169,23 +197,28 @@ impl Hparams {
         self.layers.len()
     }
 
-    /// Positions of a token (`n_pos_per_embd`): one, as no architecture here places tokens in images.
+    /// Positions of a token (`n_pos_per_embd`): four where they place parts of images.
     pub fn n_pos(&self) -> usize {
-        1
+        self.rope_mode.map_or(1, RopeMode::n_pos)
+    }
+
+    /// Width of rows that come as embeddings: besides the first layer's there may be rows that are added later (`n_embd_inp`).
+    pub fn n_embd_inp(&self) -> usize {
+        let n_parts = self.deepstack.iter().flatten().max().map_or(1, |part| part + 1);
+        self.n_embd.saturating_mul(n_parts)
     }
 
     /// How the rows of a text are meant to become its embedding; as they are, one for each token, where the file does not say
     /// (`llama_context` with `LLAMA_POOLING_TYPE_UNSPECIFIED`).
     ///
     /// # Errors
-    /// A number that is no pooling, and `rank`, for which there is no classification head here.
+    /// A number that is no pooling.
     pub fn pooling(&self) -> Result<Pooling, Error> {
         // The reference keeps the number in an enum in which -1 is "unspecified".
         let Some(id) = self.pooling_type.filter(|id| *id != u32::MAX) else { return Ok(Pooling::None) };
         Pooling::from_id(id).ok_or_else(|| {
-            let name = if id == RANK { " (rank)" } else { "" };
-            let expected = "0 (none), 1 (mean), 2 (cls) or 3 (last), or a pooling that the caller names";
-            self.error("pooling_type", &format!("{id}{name}"), expected)
+            let expected = "0 (none), 1 (mean), 2 (cls), 3 (last) or 4 (rank)";
+            self.error("pooling_type", &id, expected)
         })
     }
 
@@ -220,6 +253,7 @@ impl Hparams {
             clamp_kqv: None,
             multipliers: Multipliers::default(),
             temperature_scale: 0.0,
+            temperature_floor: 0,
             can_shift: true,
             n_lora: [0; 2],
             xielu: Vec::new(),
@@ -228,6 +262,16 @@ impl Hparams {
             n_loops: 1,
             norms_between_loops: false,
             experts: Experts::default(),
+            encoder: EncoderHparams::default(),
+            ssm: Ssm::default(),
+            norms_ssm: false,
+            rwkv: Rwkv::default(),
+            n_short_conv: 0,
+            deepstack: Vec::new(),
+            n_embd_head_mla: [0; 2],
+            n_layer_kv: usize::MAX,
+            n_embd_per_layer: 0,
+            clamps: Vec::new(),
             causal_attn: true,
             pooling_type: None,
             layers: Vec::new(),
@@ -307,6 +351,7 @@ impl Hparams {
                 .optional_u32("rope.scaling.original_context_length")?
                 .unwrap_or(n_ctx_train),
             experts: Experts::read(keys)?,
+            encoder: EncoderHparams::read(keys)?,
             causal_attn: keys.bool("attention.causal")?.unwrap_or(true),
             pooling_type: keys.metadata.optional(&keys.key("pooling_type"))?,
             layers: (0..n_layer).map(layer).collect(),
@@ -348,6 +393,17 @@ impl Hparams {
         self.has_one_head_size()
     }
 
+    /// Refuses groups of queries, where one projection has as many heads of each kind.
+    pub(crate) fn has_ungrouped_heads(self) -> Result<Hparams, Error> {
+        for layer in &self.layers {
+            if layer.n_head_kv != layer.n_head {
+                let expected = format!("the {} heads of queries", layer.n_head);
+                return Err(self.error("attention.head_count_kv", &layer.n_head_kv, expected));
+            }
+        }
+        Ok(self)
+    }
+
     /// The error of a key whose value `found` breaks the rule `expected`.
     pub(crate) fn error(&self, name: &str, found: &dyn Display, expected: impl Into<String>) -> Error {
         let key = format!("{}.{name}", self.architecture);
@@ -379,15 +435,13 @@ mod tests {
     #[test]
     fn poolings_are_what_the_file_says() {
         let pooling = |id| read(&[("x.pooling_type", Value::U32(id))]).expect("a model").pooling();
-        let known = [Pooling::None, Pooling::Mean, Pooling::Cls, Pooling::Last];
+        let known = [Pooling::None, Pooling::Mean, Pooling::Cls, Pooling::Last, Pooling::Rank];
         for (id, expected) in known.into_iter().enumerate() {
             assert_eq!(pooling(id as u32).expect("a pooling"), expected);
         }
         assert_eq!(pooling(u32::MAX).expect("unspecified"), Pooling::None);
         assert_eq!(read(&[]).expect("a model").pooling().expect("absent"), Pooling::None);
-        for (id, found) in [(4, "is 4 (rank), expected"), (5, "is 5, expected")] {
-            assert!(pooling(id).expect_err("refused").to_string().contains(found));
-        }
+        assert!(pooling(5).expect_err("refused").to_string().contains("is 5, expected"));
     }
 
     /// Keys that nothing is done with are as strict as in the reference, and may not ask for what is not done.

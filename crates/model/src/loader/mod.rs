@@ -97,9 +97,21 @@ impl<'a> Loader<'a> {
         }
     }
 
+    /// The shape of a tensor, if the file has it.
+    pub fn shape(&self, name: &str) -> Result<Option<[usize; 4]>, Error> {
+        let Some(index) = self.set.position(name) else { return Ok(None) };
+        Ok(Some(shape(self.set.tensor(index)?)))
+    }
+
     /// Whether the file has a tensor of that name.
     pub fn has(&self, name: &str) -> bool {
         self.set.position(name).is_some()
+    }
+
+    /// Rows of a matrix, if the file has it.
+    pub fn n_rows(&self, name: &str) -> Option<usize> {
+        let info = self.set.tensor(self.set.position(name)?).ok()?;
+        usize::try_from(info.ne[1]).ok()
     }
 
     /// Accepts the classification head that some files carry beside the output matrix.

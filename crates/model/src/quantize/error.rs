@@ -91,6 +91,12 @@ pub enum Error {
         /// Why.
         problem: String,
     },
+    /// A layer to be left out that the model does not have.
+    #[error("layer {layer} is to be left out, but no tensor is of it, expected a layer of the model")]
+    NoSuchLayer {
+        /// The layer.
+        layer: u32,
+    },
     /// Values that cannot be converted.
     #[error("tensor {name}: {source}")]
     Quant {

@@ -56,6 +56,11 @@ impl Pruning {
         number.map(|number| format!("{}{number}{}", &name[..start], &name[end..]))
     }
 
+    /// The first of the layers to be left out that no tensor met so far is of.
+    pub fn missing(&self) -> Option<u32> {
+        self.prune.iter().copied().find(|layer| !self.numbers.contains_key(layer))
+    }
+
     /// Layers left, if any were to be left out.
     pub fn n_layer(&self) -> Option<u32> {
         (!self.prune.is_empty()).then_some(self.next)

@@ -97,6 +97,9 @@ pub fn plan(set: &GgufSet, params: &QuantizeParams) -> Result<QuantizePlan, Erro
             named.push((name, source));
         }
     }
+    if let Some(layer) = pruning.missing() {
+        return Err(Error::NoSuchLayer { layer });
+    }
     if params.keep_split {
         named.sort_by_key(|(_, source)| (source.shard, source.info.offset));
     }
@@ -146,11 +149,18 @@ fn compile(patterns: &[(String, DType)]) -> Result<Vec<(Regex, DType)>, Error> {
         .map(|(pattern, dtype)| {
             let regex = Regex::new(pattern).map_err(|error| Error::TensorPattern {
                 pattern: pattern.clone(),
-                problem: error.to_string(),
+                problem: first_problem(&error),
             })?;
             Ok((regex, *dtype))
         })
         .collect()
+}
+
+/// What is wrong, without the drawing that the parser makes of it.
+fn first_problem(error: &regex::Error) -> String {
+    let text = error.to_string();
+    let last = text.lines().last().unwrap_or_default().trim();
+    last.strip_prefix("error: ").unwrap_or(last).to_owned()
 }
 
 /// The type of a tensor that may be quantised, and whether it is a stand-in. Answers to

@@ -253,6 +253,13 @@ impl Engine {
         Some((live.key, live.sequence.next_event()?))
     }
 
+    /// The next event of this sequence; `None` if it has none, or is gone. For those who hand events on to readers of their own speed:
+    /// a sequence whose events are not taken waits, and the others go on.
+    pub fn next_event_of(&mut self, key: SequenceKey) -> Option<Result<EventRef<'_>, Error>> {
+        let live = self.live.iter_mut().find(|live| live.key == key)?;
+        live.sequence.next_event()
+    }
+
     /// Forgets everything that was computed; sequences under way compute their tokens again.
     pub fn reset(&mut self) {
         self.lanes.iter_mut().for_each(|lane| lane.cached.clear());
@@ -396,8 +403,8 @@ impl Engine {
 
 /// The parameters of an engine's context. What the file says of pooling is asked only where embeddings are.
 fn context_params(model: &Model, options: &EngineOptions) -> Result<ContextParams, Error> {
-    let SessionOptions { n_ctx, n_batch, n_ubatch, n_threads, pooling, embeddings, flash_attn, rope } =
-        options.context;
+    let SessionOptions { n_ctx, n_batch, n_ubatch, n_threads, n_threads_batch, flash_attn, .. } = options.context;
+    let SessionOptions { type_k, type_v, swa_full, pooling, embeddings, rope, .. } = options.context;
     let hparams = model.hparams();
     let pooling = match pooling {
         None if embeddings => {
@@ -414,13 +421,15 @@ fn context_params(model: &Model, options: &EngineOptions) -> Result<ContextParam
     let is_whole = (embeddings && pooling != Pooling::None) || !hparams.causal_attn;
     let (n_batch, n_ubatch) = if is_whole { (n_ctx, n_ctx) } else { (n_batch, n_ubatch) };
     Ok(ContextParams {
-        causal_attn: Some(hparams.causal_attn),
         n_ctx,
         n_batch,
         n_ubatch,
         n_seq_max: options.n_seq_max,
         n_threads,
-        n_threads_batch: n_threads,
+        n_threads_batch: if n_threads_batch == 0 { n_threads } else { n_threads_batch },
+        type_k,
+        type_v,
+        swa_full,
         embeddings,
         pooling,
         flash_attn,

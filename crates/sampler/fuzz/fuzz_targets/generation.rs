@@ -68,6 +68,13 @@ impl Input<'_> {
             n => i32::from(n) - 8,
         }
     }
+
+    fn token(&mut self) -> TokenId {
+        match self.byte() {
+            0 => TokenId::MAX,
+            n => TokenId::from(n),
+        }
+    }
 }
 
 const GRAMMARS: [&str; 5] =
@@ -105,15 +112,15 @@ fuzz_target!(|data: &[u8]| {
         mirostat: i32::from(input.byte() % 8) - 1,
         mirostat_tau: input.float(),
         mirostat_eta: input.float(),
-        logit_bias: vec![(input.integer(), input.float())],
+        logit_bias: vec![(input.token(), input.float())],
         ignore_eos: input.byte() % 2 == 1,
         min_keep: usize::from(input.byte()),
         grammar: Some(GrammarParams::gbnf(GRAMMARS[usize::from(input.byte()) % GRAMMARS.len()])),
         reasoning: ReasoningParams {
             n_tokens: input.integer(),
-            start: vec![input.integer()],
-            end: vec![vec![input.integer()]],
-            forced: vec![input.integer(), input.integer()],
+            start: vec![input.token()],
+            end: vec![vec![input.token()]],
+            forced: vec![input.token(), input.token()],
             control: true,
         },
         ..SamplerParams::default()

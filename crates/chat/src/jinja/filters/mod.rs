@@ -9,7 +9,8 @@ use super::interpreter::{Args, Interpreter};
 use super::meter::{FailKind, Res, fail};
 use super::value::Value;
 
-const FILTERS: [&str; 54] = [
+/// The filters that a template may use, in the order of their names.
+pub const FILTERS: [&str; 54] = [
     "abs",
     "attr",
     "batch",

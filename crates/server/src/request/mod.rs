@@ -1,0 +1,9 @@
+//! What requests ask for, checked: prompts, sampling, chats.
+
+mod chat;
+mod completion;
+mod prompt;
+
+pub(crate) use chat::chat;
+pub(crate) use completion::{Completion, completion};
+pub(crate) use prompt::{prompts, tokens_of};

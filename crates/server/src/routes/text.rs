@@ -1,0 +1,127 @@
+//! Completions and chats.
+
+use std::sync::Arc;
+
+use axum::body::Bytes;
+use axum::extract::State;
+use quipu::TokenId;
+
+use crate::answer::{Chunks, Head, Style, Text, TokenEntry, completion_id, whole};
+use crate::api_error::{ApiError, Kind, json_response};
+use crate::json::Fields;
+use crate::request::{Completion, chat as chat_request, completion, prompts};
+use crate::routes::{Answer, Reply, apart, object, submit};
+use crate::server::App;
+use crate::sse;
+use crate::worker::{Told, What};
+
+/// `POST /completion`.
+pub(crate) async fn native(State(app): State<Arc<App>>, body: Bytes) -> Answer {
+    of_prompt(app, body, Style::Native).await
+}
+
+/// `POST /v1/completions`.
+pub(crate) async fn openai(State(app): State<Arc<App>>, body: Bytes) -> Answer {
+    of_prompt(app, body, Style::Text).await
+}
+
+async fn of_prompt(app: Arc<App>, body: Bytes, style: Style) -> Answer {
+    let reading = Arc::clone(&app);
+    let (wanted, prompts) = apart(move || {
+        let body = object(&body)?;
+        let wanted = completion(&body, &reading.options, &reading.tokenizer)?;
+        let prompt = Fields::new(&body).get("prompt");
+        Ok((wanted, prompts(&reading.tokenizer, prompt, reading.options.max_texts)?))
+    })
+    .await?;
+    generate(&app, wanted, prompts, style).await
+}
+
+/// `POST /v1/chat/completions`.
+pub(crate) async fn chat(State(app): State<Arc<App>>, body: Bytes) -> Answer {
+    let reading = Arc::clone(&app);
+    let (wanted, prompt) = apart(move || {
+        let body = object(&body)?;
+        let template = reading.template.as_ref().map_err(Clone::clone)?;
+        let request = chat_request(body, template, &reading.tokenizer, &reading.options)?;
+        let wanted = completion(&request.body, &reading.options, &reading.tokenizer)?;
+        let tokens = reading.tokenizer.encode(&request.prompt, true, true);
+        Ok((wanted, tokens.map_err(|error| ApiError::invalid(error.to_string()))?))
+    })
+    .await?;
+    generate(&app, wanted, vec![prompt], Style::Chat).await
+}
+
+/// Has them generated and answers, at once or as a stream.
+pub(crate) async fn generate(
+    app: &Arc<App>,
+    wanted: Completion,
+    prompts: Vec<Vec<TokenId>>,
+    style: Style,
+) -> Answer {
+    let n_texts = prompts.len() * wanted.n;
+    // Only llama-server's own answers repeat the prompt.
+    let needs_texts = style == Style::Native || wanted.verbose;
+    let texts = if needs_texts { shown(app, &prompts, wanted.n) } else { Vec::new() };
+    let mut reply = submit(app, prompts, &wanted.options, wanted.n)?;
+    let (stream, ping) = (wanted.stream, wanted.ping);
+    let head = Head {
+        style,
+        id: completion_id(),
+        model: Arc::clone(&app.name),
+        wanted: Arc::new(wanted),
+        prompts: Arc::new(texts),
+    };
+    if stream {
+        // An error before anything was told is an ordinary answer.
+        let first = reply.next().await.ok_or_else(gone)?;
+        if let What::Failed(error) = first.what {
+            return Err(error);
+        }
+        let chunks = Chunks::new(head, n_texts);
+        return Ok(sse::respond(app.model.clone(), reply, first, chunks, style, ping));
+    }
+    let texts = collect(reply, n_texts).await?;
+    Ok(json_response(&whole(&head, &texts, &app.tokenizer)))
+}
+
+/// All texts at their ends, by index.
+async fn collect(mut reply: Reply, n_texts: usize) -> Result<Vec<Text>, ApiError> {
+    let mut entries: Vec<Vec<TokenEntry>> = (0..n_texts).map(|_| Vec::new()).collect();
+    let mut texts = Vec::with_capacity(n_texts);
+    while texts.len() < n_texts {
+        let Told { index, what } = reply.next().await.ok_or_else(gone)?;
+        match what {
+            What::Token { id, piece, logprobs } => {
+                if let Some(entries) = entries.get_mut(index) {
+                    entries.push(TokenEntry { id, piece, logprobs });
+                }
+            }
+            What::Done(finished) => {
+                let entries = entries.get_mut(index).map(std::mem::take).unwrap_or_default();
+                texts.push(Text { index, entries, finished: *finished });
+            }
+            What::Failed(error) => return Err(error),
+            What::Started | What::Progress { .. } | What::Text(..) => {}
+        }
+    }
+    texts.sort_by_key(|text| text.index);
+    Ok(texts)
+}
+
+/// The worker let go of the request.
+fn gone() -> ApiError {
+    ApiError::new(
+        Kind::Unavailable,
+        "the text was given up: its reader took nothing for too long, or the server is going down",
+    )
+}
+
+/// The prompts as texts, special tokens shown, one for each text.
+fn shown(app: &App, prompts: &[Vec<TokenId>], n: usize) -> Vec<String> {
+    let text = |ids: &Vec<TokenId>| {
+        let bytes = app.tokenizer.detokenize(ids, false, true).unwrap_or_default();
+        String::from_utf8_lossy(&bytes).into_owned()
+    };
+    prompts.iter().map(text).flat_map(|text| std::iter::repeat_n(text, n)).collect()
+}

@@ -1,0 +1,128 @@
+//! A server: its threads, what its handlers share, and its life.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Instant;
+
+use quipu::{ChatTemplate, Model, SessionOptions, Tokenizer};
+use tokio::net::TcpListener;
+use tokio::sync::mpsc;
+
+use crate::api_error::ApiError;
+use crate::embedder::{self, EmbedJob};
+use crate::options::ServerOptions;
+use crate::routes;
+use crate::shared::Shared;
+use crate::worker::{self, Job};
+
+/// What keeps a server from starting or running.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The model cannot serve: no vocabulary, no memory, bad options.
+    #[error(transparent)]
+    Quipu(#[from] quipu::Error),
+    /// A route prefix that is none.
+    #[error("the prefix of routes is '{found}', expected it to begin with / and not to end with it")]
+    Prefix {
+        /// What was given.
+        found: String,
+    },
+    /// A thread could not be started, or a socket failed.
+    #[error("{what}: {source}")]
+    Io {
+        /// What was tried.
+        what: &'static str,
+        /// Why it failed.
+        source: std::io::Error,
+    },
+}
+
+/// Everything that handlers share.
+#[derive(Debug)]
+pub(crate) struct App {
+    pub model: Model,
+    pub tokenizer: Tokenizer,
+    /// The chat template, or why there is none.
+    pub template: Result<ChatTemplate, ApiError>,
+    pub name: Arc<str>,
+    pub options: ServerOptions,
+    pub n_ctx_slot: usize,
+    pub shared: Arc<Shared>,
+    pub jobs: Option<mpsc::Sender<Job>>,
+    pub embedder: Option<mpsc::Sender<EmbedJob>>,
+    pub started: Instant,
+}
+
+/// A server that is ready to answer.
+#[derive(Debug)]
+pub struct Server {
+    app: Arc<App>,
+}
+
+impl Server {
+    /// Makes the context and starts the thread that computes.
+    ///
+    /// # Errors
+    /// What making an engine or a session refuses; a prefix of routes that is none; no thread to be had.
+    pub fn new(model: &Model, options: ServerOptions) -> Result<Server, Error> {
+        let prefix = &options.api_prefix;
+        if !prefix.is_empty()
+            && (!prefix.starts_with('/') || prefix.ends_with('/') || prefix.contains(['{', '}', '*']))
+        {
+            return Err(Error::Prefix { found: prefix.clone() });
+        }
+        let tokenizer = model.tokenizer()?.clone();
+        let template = match options.chat_template.clone() {
+            Some(template) => Ok(template),
+            None => model.chat_template().map_err(|error| ApiError::invalid(error.to_string())),
+        };
+        let file = std::path::Path::new(model.name()).file_name();
+        let file = file.map_or_else(|| model.name().into(), |name| name.to_string_lossy());
+        let name: Arc<str> = options.alias.as_deref().unwrap_or(&file).into();
+        let n_slots = options.engine.n_seq_max;
+        let shared = Arc::new(Shared::new(n_slots));
+        let (mut jobs, mut embedder) = (None, None);
+        let n_ctx_slot;
+        if options.embeddings {
+            let session =
+                model.session(&SessionOptions { embeddings: true, ..options.engine.context.clone() })?;
+            n_ctx_slot = session.n_ctx();
+            let (sender, receiver) = mpsc::channel(options.max_queued.max(1));
+            embedder = Some(sender);
+            spawn("embedder", move || embedder::work(session, receiver))?;
+        } else {
+            let engine = model.engine(&options.engine)?;
+            n_ctx_slot = engine.n_ctx_seq();
+            let (sender, receiver) = mpsc::channel(options.max_queued.max(1));
+            jobs = Some(sender);
+            let (shared, patience) = (Arc::clone(&shared), options.slow_client_timeout);
+            spawn("engine", move || worker::work(engine, receiver, &shared, patience))?;
+        }
+        let model = model.clone();
+        let started = Instant::now();
+        let app =
+            App { model, tokenizer, template, name, options, n_ctx_slot, shared, jobs, embedder, started };
+        Ok(Server { app: Arc::new(app) })
+    }
+
+    /// Answers requests on `listener` until `shutdown` ends; then streams under way are told to their end.
+    ///
+    /// # Errors
+    /// The listener fails.
+    pub async fn run(
+        self,
+        listener: TcpListener,
+        shutdown: impl Future<Output = ()> + Send + 'static,
+    ) -> Result<(), Error> {
+        let router = routes::router(&self.app);
+        let served = axum::serve(listener, router).with_graceful_shutdown(shutdown).await;
+        served.map_err(|source| Error::Io { what: "serving", source })
+    }
+}
+
+fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> Result<(), Error> {
+    let thread = std::thread::Builder::new().name(name.to_owned());
+    thread.spawn(work).map_err(|source| Error::Io { what: "starting a thread", source })?;
+    Ok(())
+}

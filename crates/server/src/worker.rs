@@ -1,0 +1,291 @@
+//! The thread that owns the engine: takes jobs as slots become free, computes, and tells each job's reader what came of it.
+//!
+//! Readers are told through bounded channels. A full one makes its text wait, and nobody else; a closed one ends it. Answers to the loop of
+//! `server_context::update_slots` and to `server_queue`.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use quipu::sampler::SamplerParams;
+use quipu::{
+    CancelToken, Engine, Event, GenerateOptions, Outcome, SequenceKey, StopReason, TokenId, TokenLogprobs,
+};
+use tokio::sync::mpsc::error::TrySendError;
+use tokio::sync::mpsc::{Receiver, Sender};
+
+use crate::api_error::{ApiError, Kind};
+use crate::shared::{Shared, SlotView};
+
+/// How long the worker rests when every text waits for its reader.
+const REST: Duration = Duration::from_millis(1);
+
+/// A text that is wanted.
+#[derive(Debug)]
+pub(crate) struct Job {
+    /// Which of a request's texts it is.
+    pub index: usize,
+    /// Its prompt.
+    pub prompt: Vec<TokenId>,
+    /// What to do with it.
+    pub options: GenerateOptions,
+    /// Raised when nobody waits any more.
+    pub cancel: CancelToken,
+    /// Where to tell what came of it.
+    pub reader: Sender<Told>,
+}
+
+/// One thing a reader is told.
+#[derive(Debug)]
+pub(crate) struct Told {
+    /// Of which of the request's texts.
+    pub index: usize,
+    /// What.
+    pub what: What,
+}
+
+/// What happened to a text.
+#[derive(Debug)]
+pub(crate) enum What {
+    /// A slot has it.
+    Started,
+    /// A part of the prompt was computed.
+    Progress {
+        /// Tokens of the prompt.
+        n_prompt: usize,
+        /// Tokens that were held.
+        n_cached: usize,
+        /// Tokens done.
+        n_processed: usize,
+        /// Since it started.
+        elapsed: Duration,
+    },
+    /// A token was chosen.
+    Token {
+        /// The token.
+        id: TokenId,
+        /// Its bytes.
+        piece: Vec<u8>,
+        /// Its probabilities, if they were asked for.
+        logprobs: Option<TokenLogprobs>,
+    },
+    /// Text that is certain, by the last token.
+    Text(String, Times),
+    /// The end.
+    Done(Box<Finished>),
+    /// The end, with an error.
+    Failed(ApiError),
+}
+
+/// A text at its end.
+#[derive(Debug)]
+pub(crate) struct Finished {
+    /// What was generated.
+    pub outcome: Outcome,
+    /// By which slot.
+    pub slot: usize,
+    /// How long it took.
+    pub times: Times,
+}
+
+/// Counts and times of one text (`result_timings`).
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(crate) struct Times {
+    /// Tokens of the prompt that were held.
+    pub n_cached: usize,
+    /// Tokens of it that were computed.
+    pub n_prompt: usize,
+    /// Time until the first token.
+    pub prompt: Duration,
+    /// Tokens generated.
+    pub n_generated: usize,
+    /// Time since the first token.
+    pub generated: Duration,
+}
+
+/// A job that has a slot.
+struct Slot {
+    key: SequenceKey,
+    index: usize,
+    slot: usize,
+    reader: Sender<Told>,
+    cancel: CancelToken,
+    started: Instant,
+    first_token: Option<Instant>,
+    times: Times,
+    /// Since when the reader takes nothing.
+    waits_since: Option<Instant>,
+    /// Nothing more is to be told.
+    is_over: bool,
+}
+
+/// Works until every sender of jobs is gone and the last text has ended.
+pub(crate) fn work(mut engine: Engine, mut jobs: Receiver<Job>, shared: &Arc<Shared>, patience: Duration) {
+    let mut slots: Vec<Slot> = Vec::new();
+    loop {
+        let mut is_closed = false;
+        while slots.len() < engine.n_seq_max() {
+            let job = if slots.is_empty() { jobs.blocking_recv() } else { jobs.try_recv().ok() };
+            let Some(job) = job else {
+                is_closed = slots.is_empty();
+                break;
+            };
+            slots.extend(start(&mut engine, job, shared));
+        }
+        if is_closed {
+            return;
+        }
+        let computed = compute(&mut engine, &mut slots, shared);
+        let told = tell_all(&mut engine, &mut slots, shared, patience);
+        slots.retain(|slot| {
+            if slot.is_over {
+                engine.remove(slot.key);
+                shared.free(slot.slot);
+            }
+            !slot.is_over
+        });
+        if computed == 0 && !told && !slots.is_empty() {
+            std::thread::sleep(REST);
+        }
+    }
+}
+
+/// Gives a job a slot, or tells its reader why not.
+fn start(engine: &mut Engine, job: Job, shared: &Shared) -> Option<Slot> {
+    let Job { index, prompt, options, cancel, reader } = job;
+    // Nobody waits for it any more.
+    if reader.is_closed() {
+        return None;
+    }
+    let n_prompt = prompt.len();
+    match engine.add(prompt, &options) {
+        Ok(key) => {
+            let slot = engine.sequence(key).map_or(0, |sequence| sequence.seq_id() as usize);
+            shared.take(slot, SlotView::new(n_prompt, &options));
+            let now = Instant::now();
+            let slot = Slot {
+                key,
+                index,
+                slot,
+                reader,
+                cancel,
+                started: now,
+                first_token: None,
+                times: Times::default(),
+                waits_since: None,
+                is_over: false,
+            };
+            // The channel has room for the first word.
+            let _ = slot.reader.try_send(Told { index, what: What::Started });
+            Some(slot)
+        }
+        Err(error) => {
+            let what = What::Failed(ApiError::at_start(&error));
+            let _ = reader.try_send(Told { index, what });
+            None
+        }
+    }
+}
+
+/// One step; whatever goes wrong in it ends the texts under way and leaves an engine that knows nothing of them.
+fn compute(engine: &mut Engine, slots: &mut [Slot], shared: &Shared) -> usize {
+    let done = std::panic::catch_unwind(AssertUnwindSafe(|| engine.step()));
+    let error = match done {
+        Ok(Ok(n)) => {
+            shared.decoded(engine, slots.len(), n);
+            return n;
+        }
+        Ok(Err(error)) => ApiError::while_computing(&error),
+        Err(_) => ApiError::new(Kind::Server, "computing failed"),
+    };
+    for slot in slots {
+        let _ = slot.reader.try_send(Told { index: slot.index, what: What::Failed(error.clone()) });
+        slot.is_over = true;
+        engine.remove(slot.key);
+    }
+    engine.reset();
+    0
+}
+
+/// Hands on what there is, as far as readers take it; whether anything was.
+fn tell_all(engine: &mut Engine, slots: &mut [Slot], shared: &Shared, patience: Duration) -> bool {
+    let mut told = false;
+    for slot in slots.iter_mut().filter(|slot| !slot.is_over) {
+        if slot.reader.is_closed() {
+            slot.cancel.cancel();
+            slot.is_over = true;
+            continue;
+        }
+        loop {
+            let permit = match slot.reader.clone().try_reserve_owned() {
+                Ok(permit) => permit,
+                Err(TrySendError::Full(_)) => {
+                    let since = *slot.waits_since.get_or_insert_with(Instant::now);
+                    slot.is_over = since.elapsed() >= patience;
+                    break;
+                }
+                Err(TrySendError::Closed(_)) => {
+                    slot.is_over = true;
+                    break;
+                }
+            };
+            slot.waits_since = None;
+            let Some(event) = engine.next_event_of(slot.key) else { break };
+            let event = event.map(quipu::EventRef::to_event);
+            told = true;
+            if let Some(what) = slot.what(event, shared) {
+                permit.send(Told { index: slot.index, what });
+            }
+            if slot.is_over {
+                break;
+            }
+        }
+    }
+    told
+}
+
+impl Slot {
+    /// What the reader is told of an event.
+    fn what(&mut self, event: Result<Event, quipu::Error>, shared: &Shared) -> Option<What> {
+        Some(match event {
+            Ok(Event::PromptProgress { n_prompt, n_cached, n_processed, elapsed }) => {
+                self.times.n_cached = n_cached;
+                self.times.n_prompt = n_processed - n_cached.min(n_processed);
+                What::Progress { n_prompt, n_cached, n_processed, elapsed }
+            }
+            Ok(Event::Token { id, piece, logprobs }) => {
+                let now = Instant::now();
+                let first = *self.first_token.get_or_insert(now);
+                self.times.prompt = first - self.started;
+                self.times.generated = now - first;
+                self.times.n_generated += 1;
+                shared.progress(self.slot, self.times.n_generated);
+                What::Token { id, piece, logprobs }
+            }
+            Ok(Event::Text(text)) => What::Text(text, self.times),
+            Ok(Event::Done(outcome)) => {
+                self.is_over = true;
+                self.times.n_cached = outcome.n_cached;
+                self.times.n_prompt = outcome.n_prompt - outcome.n_cached;
+                if self.first_token.is_none() {
+                    self.times.prompt = self.started.elapsed();
+                }
+                shared.finished(&self.times);
+                if outcome.stop == StopReason::Cancelled {
+                    return None;
+                }
+                What::Done(Box::new(Finished { outcome, slot: self.slot, times: self.times }))
+            }
+            Err(error) => {
+                self.is_over = true;
+                What::Failed(ApiError::while_computing(&error))
+            }
+            Ok(_) => return None,
+        })
+    }
+}
+
+/// The seed of a request's `k`th text beside the first.
+pub(crate) fn child_seed(params: &SamplerParams, k: usize) -> u32 {
+    if params.seed == u32::MAX { u32::MAX } else { params.seed.wrapping_add(k as u32) }
+}

@@ -1,0 +1,6 @@
+//! The server over real sockets, with the demo model.
+
+mod bodies;
+mod common;
+mod readers;
+mod routes;

@@ -164,7 +164,9 @@ fn file(
 ) -> Result<Vec<u8>, Error> {
     let fail = Error::engine::<quipu_gguf::Error>;
     let mut writer = GgufWriter::new();
-    metadata.iter().for_each(|(key, value)| writer.metadata.set(key, value.clone()));
+    for (key, value) in metadata {
+        writer.metadata.set(key, value.clone());
+    }
     for (name, dims) in tensors {
         writer.add_tensor(name, DType::F32, dims).map_err(fail("an adapter"))?;
     }

@@ -32,7 +32,9 @@ fn pair(k: usize, seed: u64) -> [Vec<f32>; 2] {
 
 fn file(metadata: &[(&str, Value)], tensors: &[(String, [usize; 2], Vec<f32>)]) -> GgufFile {
     let mut writer = GgufWriter::new();
-    metadata.iter().for_each(|(key, value)| writer.metadata.set(key, value.clone()));
+    for (key, value) in metadata {
+        writer.metadata.set(key, value.clone());
+    }
     for (name, ne, _) in tensors {
         let dims: Vec<u64> = ne.iter().map(|n| *n as u64).filter(|n| *n > 0).collect();
         writer.add_tensor(name, DType::F32, &dims).expect("a valid tensor");

@@ -5,7 +5,7 @@
 //! `N` executions (a million if nothing is said). It ends with what it saw, or panics at the first state that did what it must not.
 
 use quipu_backend::{BufferTable, BufferType};
-use quipu_batch::{Batch, BatchLimits, CheckedBatch, SeqPositions};
+use quipu_batch::{Batch, BatchLimits, CheckedBatch};
 use quipu_cpu_backend::CpuBufferType;
 use quipu_graph::DType;
 use quipu_kv_cache::{
@@ -109,7 +109,7 @@ fn damage(random: &mut SplitMix, bytes: &mut Vec<u8>, other: &[u8]) {
             1 => bytes[at] ^= 1 << random.below(8),
             2 => bytes[at] = random.next_u64() as u8,
             3 => {
-                let word = *random.pick(&[0u32, 1, 2, 255, 256, u32::MAX, i32::MAX as u32]);
+                let word = random.pick(&[0u32, 1, 2, 255, 256, u32::MAX, i32::MAX as u32]);
                 let at = at / 4 * 4;
                 bytes.iter_mut().skip(at).zip(word.to_le_bytes()).for_each(|(old, new)| *old = new);
             }

@@ -9,8 +9,8 @@ use std::time::Instant;
 use quipu_backend::{Buffer, BufferTable, BufferType, Devices, Observer, Scheduler, SchedulerStats};
 use quipu_batch::{Batch, BatchLimits, CheckedBatch, SeqId, Ubatch};
 use quipu_kv_cache::{
-    CrossState, GraphShape, HybridKvParams, HybridMemory, InputSource, KvCache, KvLayerShape, KvParams, KvPart,
-    Memory, MemoryKey, MemoryPlan, NoMemory, RecurrentMemory, RecurrentParams, WindowedKvCache,
+    CrossState, GraphShape, HybridKvParams, HybridMemory, InputSource, KvCache, KvLayerShape, KvParams,
+    KvPart, Memory, MemoryKey, MemoryPlan, NoMemory, RecurrentMemory, RecurrentParams, WindowedKvCache,
     WindowedKvParams,
 };
 use quipu_model::{

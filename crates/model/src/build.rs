@@ -7,9 +7,7 @@ mod relative;
 use std::collections::HashMap;
 
 use quipu_graph::{DType, Graph, TensorId, UnaryOp};
-use quipu_kv_cache::{
-    AttentionGraph, AttentionKind, GraphInput, KvPart, Memory, RecurrentGraph, StatePart,
-};
+use quipu_kv_cache::{AttentionGraph, AttentionKind, GraphInput, KvPart, Memory, RecurrentGraph, StatePart};
 
 use crate::adapter::{Adapters, LoraFactors};
 use crate::error::Error;
@@ -418,12 +416,7 @@ impl<'a> Builder<'a> {
     }
 
     /// What queries `[d_k, n_head, n_tokens]` make of keys and values: f32 `[d_v, n_head, n_tokens, n_stream]` (`build_attn_mha`).
-    fn scored(
-        &mut self,
-        part: KvPart,
-        [q, k, v]: [TensorId; 3],
-        how: &Scores,
-    ) -> Result<TensorId, Error> {
+    fn scored(&mut self, part: KvPart, [q, k, v]: [TensorId; 3], how: &Scores) -> Result<TensorId, Error> {
         let Scores { kq_scale, logit_softcap, sinks, .. } = *how;
         let q = self.queries_by_stream(q, self.attn.n_stream(part))?;
         let q = self.graph.permute(q, [0, 2, 1, 3])?;

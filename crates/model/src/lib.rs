@@ -53,8 +53,8 @@ pub use describe::{file_type_name, value_text};
 pub use error::{Error, LoadPhase};
 pub use graph::{BuiltGraph, GraphKind, GraphOutputs, GraphParams, ShiftGraph};
 pub use hparams::{
-    Chunks, EncoderHparams, Experts, Gating, Hparams, LayerHparams, LayerRope, Multipliers, NormKind, RopeScaling,
-    Rwkv, Ssm, Window, WindowKind, Xielu, Yarn,
+    Chunks, EncoderHparams, Experts, Gating, Hparams, LayerHparams, LayerRope, Multipliers, NormKind,
+    RopeScaling, Rwkv, Ssm, Window, WindowKind, Xielu, Yarn,
 };
 pub use layer_map::LayerMap;
 pub use loader::{BufferOverride, LoadOptions, LoadParams, LoadStats, SizeOnly, Upload, UploadSink};

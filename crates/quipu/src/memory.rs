@@ -54,8 +54,9 @@ fn known_caches(set: &GgufSet) -> Option<Vec<(usize, u64)>> {
     let options = LoadOptions { no_alloc: true, ..LoadOptions::default() };
     let model = Model::load_set(set, &CpuDevice::default(), &mut options.into()).ok()?;
     let memory = model.memory();
-    let is_attention =
-        |layer: &LayerMemory| matches!(layer, LayerMemory::None | LayerMemory::Reuse { .. } | LayerMemory::Attention { .. });
+    let is_attention = |layer: &LayerMemory| {
+        matches!(layer, LayerMemory::None | LayerMemory::Reuse { .. } | LayerMemory::Attention { .. })
+    };
     if !memory.iter().all(is_attention) || memory.iter().all(|layer| *layer == LayerMemory::None) {
         return None;
     }

@@ -25,7 +25,13 @@ pub(crate) struct Args {
     #[command(flatten)]
     model: ModelArgs,
     /// Address to listen on.
-    #[arg(long, value_name = "HOST", default_value = "127.0.0.1", env = "LLAMA_ARG_HOST", hide_env_values = true)]
+    #[arg(
+        long,
+        value_name = "HOST",
+        default_value = "127.0.0.1",
+        env = "LLAMA_ARG_HOST",
+        hide_env_values = true
+    )]
     host: String,
     /// Port to listen on; 0 = any free one.
     #[arg(long, value_name = "N", default_value_t = 8080, env = "LLAMA_ARG_PORT", hide_env_values = true)]
@@ -37,13 +43,25 @@ pub(crate) struct Args {
     #[arg(short = 'a', long, value_name = "NAME", env = "LLAMA_ARG_ALIAS", hide_env_values = true)]
     alias: Option<String>,
     /// Keys of which requests need one, separated by commas.
-    #[arg(long, value_name = "KEY,...", value_delimiter = ',', env = "LLAMA_API_KEY", hide_env_values = true)]
+    #[arg(
+        long,
+        value_name = "KEY,...",
+        value_delimiter = ',',
+        env = "LLAMA_API_KEY",
+        hide_env_values = true
+    )]
     api_key: Vec<String>,
     /// File with such keys, one per line; # begins a comment.
     #[arg(long, value_name = "FILE")]
     api_key_file: Option<PathBuf>,
     /// Stands before every route.
-    #[arg(long, value_name = "PREFIX", default_value = "", env = "LLAMA_ARG_API_PREFIX", hide_env_values = true)]
+    #[arg(
+        long,
+        value_name = "PREFIX",
+        default_value = "",
+        env = "LLAMA_ARG_API_PREFIX",
+        hide_env_values = true
+    )]
     api_prefix: String,
     /// Give Prometheus text at /metrics.
     #[arg(long, env = "LLAMA_ARG_ENDPOINT_METRICS", hide_env_values = true)]
@@ -94,7 +112,8 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     args.generation.apply(&mut defaults);
     let mut context = args.context.options();
     context.pooling = args.pooling;
-    let chat_template = args.template.source()?.map(|source| model.chat_template_from(&source)).transpose()?;
+    let chat_template =
+        args.template.source()?.map(|source| model.chat_template_from(&source)).transpose()?;
     let options = ServerOptions {
         alias: args.alias.clone(),
         engine: EngineOptions { n_seq_max: args.parallel, n_ctx_seq: 0, context },
@@ -108,7 +127,10 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
         slots: !args.no_slots,
         props: args.props,
         cors: Cors { origins: args.cors_origins.clone(), ..Cors::default() },
-        sse_ping_interval: u64::try_from(args.sse_ping_interval).ok().filter(|n| *n > 0).map(Duration::from_secs),
+        sse_ping_interval: u64::try_from(args.sse_ping_interval)
+            .ok()
+            .filter(|n| *n > 0)
+            .map(Duration::from_secs),
         ..ServerOptions::default()
     };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();

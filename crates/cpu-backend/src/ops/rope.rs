@@ -154,7 +154,9 @@ fn fill(
         let (s, c) = angle.sin_cos();
         *cos = c * angles.magnitude;
         *sin = s * angles.magnitude;
-        thetas.iter_mut().for_each(|theta| *theta *= angles.theta_scale);
+        for theta in &mut thetas {
+            *theta *= angles.theta_scale;
+        }
     }
 }
 

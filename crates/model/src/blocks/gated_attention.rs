@@ -74,7 +74,8 @@ impl Block for GatedAttention {
         }
         let kq_scale = 1.0 / (d as f32).sqrt();
         let heads = Heads { q, k, v };
-        let out = b.attend(&AttentionInput { il: self.il, heads, kq_scale, logit_softcap: 0.0, sinks: None })?;
+        let out =
+            b.attend(&AttentionInput { il: self.il, heads, kq_scale, logit_softcap: 0.0, sinks: None })?;
         let gate = b.graph.cont(gate)?;
         let gate = b.graph.reshape(gate, [d * n_head, n_tokens, 1, 1])?;
         let gate = b.graph.unary(UnaryOp::Sigmoid, gate)?;

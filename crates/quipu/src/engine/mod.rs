@@ -403,7 +403,8 @@ impl Engine {
 
 /// The parameters of an engine's context. What the file says of pooling is asked only where embeddings are.
 fn context_params(model: &Model, options: &EngineOptions) -> Result<ContextParams, Error> {
-    let SessionOptions { n_ctx, n_batch, n_ubatch, n_threads, n_threads_batch, flash_attn, .. } = options.context;
+    let SessionOptions { n_ctx, n_batch, n_ubatch, n_threads, n_threads_batch, flash_attn, .. } =
+        options.context;
     let SessionOptions { type_k, type_v, swa_full, pooling, embeddings, rope, .. } = options.context;
     let hparams = model.hparams();
     let pooling = match pooling {

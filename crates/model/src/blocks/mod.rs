@@ -19,6 +19,7 @@ mod moe;
 mod norm;
 mod rope;
 mod rwkv;
+mod rwkv_parts;
 mod short_conv;
 mod single;
 mod time_mix6;

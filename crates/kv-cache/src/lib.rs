@@ -60,6 +60,7 @@ mod plan;
 mod recurrent;
 mod recurrent_cells;
 mod recurrent_graph;
+mod recurrent_memory;
 mod recurrent_state;
 mod rotation;
 mod rotation_input;

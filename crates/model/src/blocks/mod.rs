@@ -25,6 +25,7 @@ mod per_layer;
 mod relative;
 mod rope;
 mod rwkv;
+mod rwkv_parts;
 mod short_conv;
 mod single;
 mod time_mix6;

@@ -3,10 +3,10 @@
 //! A network of its own: what a layer keeps of its last token belongs to both of its blocks, and version 7 hands the first layer's values
 //! to all others.
 
-use quipu_backend::WeightUse::{Elementwise, MulMat};
 use quipu_graph::{TensorId, UnaryOp};
 use quipu_kv_cache::{RecurrentShape, StatePart};
 
+use super::rwkv_parts::{mix, row};
 use super::{Bias, Block, Embeddings, Ffn, KeyRotation, Linear, Network, Norm, Output, TimeMix6, TimeMix7};
 use crate::build::Builder;
 use crate::error::Error;
@@ -15,8 +15,6 @@ use crate::hparams::{Hparams, Rwkv as Shape};
 use crate::loader::{Loader, block};
 use crate::memory::LayerMemory;
 use crate::weight::Weight;
-
-const FLOAT: usize = size_of::<f32>();
 
 /// The first block of a layer.
 #[derive(Debug)]
@@ -150,69 +148,6 @@ fn last_of(b: &mut Builder<'_>, x: TensorId) -> Result<TensorId, Error> {
     Ok(b.graph.view(x, [n_embd, 1, n_seqs, 1], [nb[1], nb[2], nb[3]], (n_seq_tokens - 1) * nb[1])?)
 }
 
-/// Runs square states through the ubatch by `op`, which is given them and returns rows of all tokens with the new states behind; these rows,
-/// `[n_embd, n_tokens]`.
-pub(super) fn recur(
-    b: &mut Builder<'_>,
-    il: usize,
-    op: impl FnOnce(&mut Builder<'_>, TensorId) -> Result<TensorId, Error>,
-) -> Result<TensorId, Error> {
-    let states = b.load_state(il, StatePart::State)?;
-    let n_states = b.graph[states].n_elements();
-    let out = op(b, states)?;
-    let [n_embd, n_rows, ..] = b.graph[out].ne;
-    let n_tokens = n_rows - n_states / n_embd;
-    let row = n_states * FLOAT;
-    let new = b.graph.view(out, [n_states, 1, 1, 1], [row, row, row], n_embd * n_tokens * FLOAT)?;
-    b.store_state(il, StatePart::State, new)?;
-    let row = n_embd * FLOAT;
-    Ok(b.graph.view(out, [n_embd, n_tokens, 1, 1], [row, row * n_tokens, row * n_tokens], 0)?)
-}
-
-/// The norm of each head behind the recurrence.
-#[derive(Debug)]
-pub(super) struct HeadNorm {
-    weight: Weight,
-    bias: Weight,
-}
-
-impl HeadNorm {
-    /// `time_mix_ln` of layer `il`, if the file has it.
-    pub fn optional(loader: &mut Loader<'_>, n_embd: usize, il: usize) -> Result<Option<HeadNorm>, Error> {
-        let name = block(il, "time_mix_ln");
-        let weight = loader.optional(&format!("{name}.weight"), &[n_embd], Elementwise)?;
-        let bias = loader.optional(&format!("{name}.bias"), &[n_embd], Elementwise)?;
-        Ok(weight.zip(bias).map(|(weight, bias)| HeadNorm { weight, bias }))
-    }
-
-    /// The error where it must be there.
-    pub fn missing(n_embd: usize, il: usize) -> Error {
-        Loader::missing(&block(il, "time_mix_ln.weight"), &[n_embd], &[])
-    }
-
-    /// `[n_embd, n_tokens]`, normed head by head.
-    pub fn forward(&self, b: &mut Builder<'_>, x: TensorId, head_size: usize) -> Result<TensorId, Error> {
-        let [n_embd, n_tokens, ..] = b.graph[x].ne;
-        let heads = b.graph.reshape(x, [head_size, n_embd / head_size, n_tokens, 1])?;
-        let normed = b.graph.norm(heads, 64e-5)?;
-        let x = b.graph.reshape(normed, [n_embd, n_tokens, 1, 1])?;
-        let weight = b.weight(&self.weight)?;
-        let x = b.graph.mul(x, weight)?;
-        let bias = b.weight(&self.bias)?;
-        Ok(b.graph.add(x, bias)?)
-    }
-}
-
-/// A matrix `name.weight` without anything beside it.
-pub(super) fn matrix(loader: &mut Loader<'_>, il: usize, name: &str, ne: &[usize]) -> Result<Weight, Error> {
-    loader.require(&block(il, &format!("{name}.weight")), ne, MulMat)
-}
-
-/// A row `name.weight` that takes part element by element.
-pub(super) fn row(loader: &mut Loader<'_>, il: usize, name: &str, ne: &[usize]) -> Result<Weight, Error> {
-    loader.require(&block(il, &format!("{name}.weight")), ne, Elementwise)
-}
-
 /// RWKV's feed-forward block.
 #[derive(Debug)]
 pub(crate) struct ChannelMix {
@@ -265,41 +200,4 @@ impl ChannelMix {
         let r = b.graph.unary(UnaryOp::Sigmoid, r)?;
         Ok(b.graph.mul(r, value)?)
     }
-}
-
-/// `x + change * lerp`.
-pub(super) fn mix(
-    b: &mut Builder<'_>,
-    x: TensorId,
-    change: TensorId,
-    lerp: &Weight,
-) -> Result<TensorId, Error> {
-    let lerp = b.weight(lerp)?;
-    let part = b.graph.mul(change, lerp)?;
-    Ok(b.graph.add(part, x)?)
-}
-
-/// `w x`.
-pub(super) fn product(b: &mut Builder<'_>, w: &Weight, x: TensorId) -> Result<TensorId, Error> {
-    let w = b.weight(w)?;
-    Ok(b.graph.mul_mat(w, x)?)
-}
-
-/// `x + w`, row by row.
-pub(super) fn plus(b: &mut Builder<'_>, x: TensorId, w: &Weight) -> Result<TensorId, Error> {
-    let w = b.weight(w)?;
-    Ok(b.graph.add(x, w)?)
-}
-
-/// Part `which` of several mixes of all tokens, `[n_embd, n_tokens]`, that lie one behind the other.
-pub(super) fn part_of(
-    b: &mut Builder<'_>,
-    all: TensorId,
-    n_tokens: usize,
-    which: usize,
-) -> Result<TensorId, Error> {
-    let n_embd = b.graph[all].ne[0];
-    let row = n_embd * FLOAT;
-    let ne = [n_embd, n_tokens, 1, 1];
-    Ok(b.graph.view(all, ne, [row, row * n_tokens, row * n_tokens], which * row * n_tokens)?)
 }

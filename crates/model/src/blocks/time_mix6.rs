@@ -3,7 +3,7 @@
 use quipu_backend::WeightUse::Elementwise;
 use quipu_graph::{TensorId, UnaryOp};
 
-use super::rwkv::{HeadNorm, matrix, mix, part_of, plus, product, recur, row};
+use super::rwkv_parts::{HeadNorm, matrix, mix, part_of, plus, product, recur, row};
 use super::{Bias, Linear};
 use crate::build::Builder;
 use crate::error::Error;

@@ -2,7 +2,7 @@
 
 use quipu_graph::{TensorId, UnaryOp};
 
-use super::rwkv::{HeadNorm, matrix, part_of, plus, product, recur, row};
+use super::rwkv_parts::{HeadNorm, matrix, part_of, plus, product, recur, row};
 use super::{Bias, Linear};
 use crate::build::Builder;
 use crate::error::Error;

@@ -51,7 +51,7 @@ fn scaled_files(row: &str) -> Result<Scaled, String> {
     csv::fields(row)?.into_iter().map(scaled).collect::<Result<_, _>>().map(Scaled)
 }
 
-fn all<'a>(lists: [&'a [Scaled]; 2]) -> impl Iterator<Item = (&'a Path, f32)> {
+fn all(lists: [&[Scaled]; 2]) -> impl Iterator<Item = (&Path, f32)> {
     lists.into_iter().flatten().flat_map(|list| &list.0).map(|(path, scale)| (path.as_path(), *scale))
 }
 

@@ -30,7 +30,7 @@ pub(crate) struct ContextArgs {
 
 impl ContextArgs {
     pub fn options(&self) -> SessionOptions {
-        let options = SessionOptions {
+        let mut options = SessionOptions {
             n_ctx: self.n_ctx,
             n_batch: self.n_batch,
             n_ubatch: self.n_ubatch,
@@ -38,7 +38,9 @@ impl ContextArgs {
             rope: self.rope.overrides(),
             ..SessionOptions::default()
         };
-        self.cache.apply(self.threads.apply(options))
+        self.threads.apply(&mut options);
+        self.cache.apply(&mut options);
+        options
     }
 
     /// Makes a session, and says so if its context is not what was asked for.
@@ -74,9 +76,9 @@ pub(crate) struct ThreadArgs {
 }
 
 impl ThreadArgs {
-    pub fn apply(&self, options: SessionOptions) -> SessionOptions {
-        let (n_threads, n_threads_batch) = (self.n_threads, self.n_threads_batch.unwrap_or(0));
-        SessionOptions { n_threads, n_threads_batch, ..options }
+    pub fn apply(&self, options: &mut SessionOptions) {
+        options.n_threads = self.n_threads;
+        options.n_threads_batch = self.n_threads_batch.unwrap_or(0);
     }
 }
 
@@ -101,9 +103,10 @@ pub(crate) struct CacheArgs {
 }
 
 impl CacheArgs {
-    pub fn apply(&self, options: SessionOptions) -> SessionOptions {
-        let (type_k, type_v) = (self.cache_type_k, self.cache_type_v);
-        SessionOptions { type_k, type_v, swa_full: self.swa_full, ..options }
+    pub fn apply(&self, options: &mut SessionOptions) {
+        options.type_k = self.cache_type_k;
+        options.type_v = self.cache_type_v;
+        options.swa_full = self.swa_full;
     }
 }
 

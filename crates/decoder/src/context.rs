@@ -459,7 +459,7 @@ fn memory_for(
     let memories: Vec<_> = (0..layers.len()).map(|il| device(il).buffer_type()).collect();
     let memory = |il: usize| -> &dyn BufferType { memories[il].as_ref() };
     let states: Vec<_> = model.memory().into_iter().map(LayerMemory::state).collect();
-    let recurrent = states.iter().any(Option::is_some).then(|| RecurrentParams {
+    let recurrent = states.iter().any(Option::is_some).then_some(RecurrentParams {
         n_seq_max: params.n_seq_max,
         n_snapshots: 0,
         layers: states,

@@ -99,7 +99,7 @@ impl Subject {
 
 /// Cut, flipped, overwritten, doubled, or with a piece of another state in it.
 fn damage(random: &mut SplitMix, bytes: &mut Vec<u8>, other: &[u8]) {
-    for _ in 0..1 + random.index(3) {
+    for _ in 0..=random.index(3) {
         if bytes.is_empty() {
             return;
         }

@@ -47,7 +47,7 @@ impl<'a> RecurrentGraph<'a> {
         };
         let main = part(n_seqs, 0)?;
         let extra = if n_cells > n_seqs { Some(part(n_cells - n_seqs, n_seqs)?) } else { None };
-        inputs.push(Box::new(Sources { sources, key, n_tokens }));
+        inputs.push(Box::new(Sources { ids: sources, key, n_tokens }));
         let leaves = vec![[None; 2]; memory.n_layer()];
         Ok(RecurrentGraph { memory, key, n_tokens, main, extra, leaves })
     }
@@ -131,7 +131,7 @@ fn rows_of(graph: &mut Graph, states: TensorId, first: usize, n: usize) -> Resul
 /// Where states come from. Answers to `llm_graph_input_rs`.
 #[derive(Debug)]
 struct Sources {
-    sources: TensorId,
+    ids: TensorId,
     key: RecurrentKey,
     n_tokens: usize,
 }
@@ -144,7 +144,7 @@ impl GraphInput for Sources {
         buffers: &mut BufferTable,
     ) -> Result<(), Error> {
         let memory = source.memory.recurrent().ok_or(Error::NoCache)?;
-        write_input(graph, self.sources, memory.sources(), buffers)
+        write_input(graph, self.ids, memory.sources(), buffers)
     }
 
     fn can_reuse(&self, shape: &GraphShape) -> bool {

@@ -9,7 +9,7 @@ use quipu_cpu_backend::CpuDevice;
 use quipu_graph::{DType, Graph};
 use quipu_kv_cache::{
     Error, GraphShape, HybridKvParams, HybridMemory, InputSource, KvLayerShape, KvParams, Memory, MemoryPlan,
-    RecurrentGraph, RecurrentMemory, RecurrentParams, RecurrentShape, SeqPositions, StateBytes, StatePart,
+    RecurrentGraph, RecurrentMemory, RecurrentParams, RecurrentShape, StateBytes, StatePart,
 };
 
 const N_SEQ: i32 = 4;
@@ -68,7 +68,14 @@ impl Told {
         let ubatch = self.plan.ubatch().expect("applied").clone();
         let memory = self.memory.key(&self.plan);
         let (n_tokens, n_seqs, n_seq_tokens) = (ubatch.n_tokens, ubatch.n_seqs, ubatch.n_seq_tokens);
-        let shape = GraphShape { n_tokens, n_seqs_unq: n_seqs, n_outputs: 1, from_embeddings: false, memory };
+        let shape = GraphShape {
+            n_tokens,
+            n_seqs_unq: n_seqs,
+            n_outputs: 1,
+            from_embeddings: false,
+            n_enc: 0,
+            memory,
+        };
         let mut graph = Graph::new();
         let mut inputs = Vec::new();
         let states = self.memory.recurrent().expect("states");
@@ -89,7 +96,13 @@ impl Told {
             recurrent.store(&mut graph, 1, part, state).expect("as many");
         }
         self.scheduler.alloc_graph(&mut graph, &mut self.buffers).expect("memory");
-        let source = InputSource { batch, ubatch: &ubatch, memory: self.memory.as_ref(), plan: &self.plan };
+        let source = InputSource {
+            batch,
+            ubatch: &ubatch,
+            memory: self.memory.as_ref(),
+            plan: &self.plan,
+            cross: None,
+        };
         for input in &mut inputs {
             input.set(&graph, &source, &mut self.buffers).expect("an input");
             assert!(input.can_reuse(&shape));

@@ -107,7 +107,7 @@ pub(crate) struct Times {
 struct Slot {
     key: SequenceKey,
     index: usize,
-    slot: usize,
+    id: usize,
     reader: Sender<Told>,
     cancel: CancelToken,
     started: Instant,
@@ -140,7 +140,7 @@ pub(crate) fn work(mut engine: Engine, mut jobs: Receiver<Job>, shared: &Arc<Sha
         slots.retain(|slot| {
             if slot.is_over {
                 engine.remove(slot.key);
-                shared.free(slot.slot);
+                shared.free(slot.id);
             }
             !slot.is_over
         });
@@ -166,7 +166,7 @@ fn start(engine: &mut Engine, job: Job, shared: &Shared) -> Option<Slot> {
             let slot = Slot {
                 key,
                 index,
-                slot,
+                id: slot,
                 reader,
                 cancel,
                 started: now,
@@ -259,7 +259,7 @@ impl Slot {
                 self.times.prompt = first - self.started;
                 self.times.generated = now - first;
                 self.times.n_generated += 1;
-                shared.progress(self.slot, self.times.n_generated);
+                shared.progress(self.id, self.times.n_generated);
                 What::Token { id, piece, logprobs }
             }
             Ok(Event::Text(text)) => What::Text(text, self.times),
@@ -274,7 +274,7 @@ impl Slot {
                 if outcome.stop == StopReason::Cancelled {
                     return None;
                 }
-                What::Done(Box::new(Finished { outcome, slot: self.slot, times: self.times }))
+                What::Done(Box::new(Finished { outcome, slot: self.id, times: self.times }))
             }
             Err(error) => {
                 self.is_over = true;

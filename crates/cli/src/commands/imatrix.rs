@@ -87,7 +87,9 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     let model = args.model.open()?;
     let options =
         SessionOptions { n_ctx: args.n_ctx + 1, n_ubatch: args.n_ubatch, ..SessionOptions::default() };
-    let mut session = model.session(&args.cache.apply(args.threads.apply(options)))?;
+    args.threads.apply(&mut options);
+    args.cache.apply(&mut options);
+    let mut session = model.session(&options)?;
     let options = ImatrixOptions {
         n_ctx: args.n_ctx,
         first_chunk: args.chunk,

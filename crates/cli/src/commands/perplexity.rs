@@ -115,13 +115,15 @@ impl Args {
     }
 
     fn session(&self, n_ctx: usize) -> SessionOptions {
-        let options = SessionOptions {
+        let mut options = SessionOptions {
             n_ctx,
             n_batch: self.n_batch,
             n_ubatch: self.n_ubatch,
             ..SessionOptions::default()
         };
-        self.cache.apply(self.threads.apply(options))
+        self.threads.apply(&mut options);
+        self.cache.apply(&mut options);
+        options
     }
 }
 

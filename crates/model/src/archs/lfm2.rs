@@ -39,14 +39,14 @@ pub(super) fn read(keys: &Keys<'_>, hparams: Hparams) -> Result<Hparams, Error> 
 }
 
 fn load(loader: &mut Loader<'_>, hparams: &Hparams) -> Result<Box<dyn Network>, Error> {
-    load_decoder(loader, hparams, Decoder::default())
+    load_decoder(loader, hparams, &Decoder::default())
 }
 
 /// The layers of both kinds: without key heads they convolve.
 pub(super) fn load_decoder(
     loader: &mut Loader<'_>,
     hparams: &Hparams,
-    decoder: Decoder,
+    decoder: &Decoder,
 ) -> Result<Box<dyn Network>, Error> {
     let spec = AttentionSpec { qk_norm: QkNorm::Head, ..AttentionSpec::default() };
     let embeddings = Embeddings::load(loader, hparams)?;

@@ -31,7 +31,7 @@ fn load(loader: &mut Loader<'_>, hparams: &Hparams) -> Result<Box<dyn Network>, 
         ..MoeSpec::default()
     };
     let moe = Some((moe, MoeLayers::from(experts.n_dense_lead)));
-    lfm2::load_decoder(loader, hparams, Decoder { moe, ..Decoder::default() })
+    lfm2::load_decoder(loader, hparams, &Decoder { moe, ..Decoder::default() })
 }
 
 fn size_class(size: &SizeFacts) -> &'static str {

@@ -65,7 +65,7 @@ fn load(loader: &mut Loader<'_>, hparams: &Hparams) -> Result<Box<dyn Network>, 
         let attn_post_norm = Some(Norm::bare(loader, hparams, &block(il, "post_attention_norm"), &ne)?);
         let ffn_post_norm = Some(Norm::bare(loader, hparams, &block(il, "post_ffw_norm"), &ne)?);
         let layer = Layer::of(il, Some(mixer), ffn);
-        Ok(Layer { attn_norm, ffn_norm, attn_post_norm, ffn_post_norm, ..layer })
+        Ok(Layer { attn_norm, attn_post_norm, ffn_norm, ffn_post_norm, ..layer })
     })
 }
 

@@ -347,27 +347,6 @@ impl Attention {
         Ok(())
     }
 
-    /// What attention gave for `x`, times a function of a product of `x`.
-    fn gated(
-        &self,
-        b: &mut Builder<'_>,
-        out: TensorId,
-        x: TensorId,
-        function: UnaryOp,
-        gate: &Linear,
-    ) -> Result<TensorId, Error> {
-        let product = gate.forward(b, x)?;
-        let gate = b.graph.unary(function, product)?;
-        let ([n, n_tokens, ..], n_gate) = (b.graph[out].ne, b.graph[gate].ne[0]);
-        if n_gate == n {
-            return Ok(b.graph.mul(out, gate)?);
-        }
-        let heads = b.graph.reshape(out, [n / n_gate, n_gate, n_tokens, 1])?;
-        let gate = b.graph.reshape(gate, [1, n_gate, n_tokens, 1])?;
-        let gated = b.graph.mul(heads, gate)?;
-        Ok(b.graph.reshape(gated, [n, n_tokens, 1, 1])?)
-    }
-
     /// The product of one matrix, seen as heads.
     fn fused_heads(&self, b: &mut Builder<'_>, fused: &Linear, x: TensorId) -> Result<Heads, Error> {
         let LayerHparams { n_head, n_head_kv, n_embd_head_k: d_k, n_embd_head_v: d_v, .. } = self.shape;
@@ -430,7 +409,7 @@ impl Block for Attention {
             out = norm.forward(b, out)?;
         }
         if let Some((function, gate)) = &self.gate {
-            out = self.gated(b, out, x, *function, gate)?;
+            out = gated(b, out, x, *function, gate)?;
         }
         let out = self.wo.forward(b, out)?;
         let out = scaled(b, out, self.out_scale)?;
@@ -454,6 +433,26 @@ impl Block for Attention {
         let rope = self.rope.as_ref().filter(|_| self.remembers && self.reads.is_none())?;
         Some(KeyRotation::new(rope, self.shape.n_embd_head_k, self.shape.n_head_kv))
     }
+}
+
+/// What attention gave for `x`, times a function of a product of `x`.
+fn gated(
+    b: &mut Builder<'_>,
+    out: TensorId,
+    x: TensorId,
+    function: UnaryOp,
+    gate: &Linear,
+) -> Result<TensorId, Error> {
+    let product = gate.forward(b, x)?;
+    let gate = b.graph.unary(function, product)?;
+    let ([n, n_tokens, ..], n_gate) = (b.graph[out].ne, b.graph[gate].ne[0]);
+    if n_gate == n {
+        return Ok(b.graph.mul(out, gate)?);
+    }
+    let heads = b.graph.reshape(out, [n / n_gate, n_gate, n_tokens, 1])?;
+    let gate = b.graph.reshape(gate, [1, n_gate, n_tokens, 1])?;
+    let gated = b.graph.mul(heads, gate)?;
+    Ok(b.graph.reshape(gated, [n, n_tokens, 1, 1])?)
 }
 
 /// The gate of layer `il`.

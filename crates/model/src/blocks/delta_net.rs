@@ -29,7 +29,7 @@ pub(crate) enum DeltaNetKind {
 #[derive(Debug)]
 enum Rates {
     Together(Linear),
-    Apart { beta: Linear, alpha: Linear },
+    Apart { beta: Box<Linear>, alpha: Box<Linear> },
 }
 
 /// A layer of linear attention.
@@ -69,8 +69,8 @@ impl DeltaNet {
         let rates = match kind {
             DeltaNetKind::Qwen3Next => Rates::Together(linear("ssm_ba", n_embd, 2 * n_head)?),
             DeltaNetKind::Qwen35 => Rates::Apart {
-                beta: linear("ssm_beta", n_embd, n_head)?,
-                alpha: linear("ssm_alpha", n_embd, n_head)?,
+                beta: Box::new(linear("ssm_beta", n_embd, n_head)?),
+                alpha: Box::new(linear("ssm_alpha", n_embd, n_head)?),
             },
         };
         let output = linear("ssm_out", d_inner, n_embd)?;

@@ -125,9 +125,9 @@ pub(crate) struct Moe {
 #[derive(Debug)]
 enum Up {
     /// Gate and up in one.
-    Merged(ExpertMatrices),
+    Merged(Box<ExpertMatrices>),
     /// Up, and perhaps a gate.
-    Apart { up: ExpertMatrices, gate: Option<ExpertMatrices> },
+    Apart { up: Box<ExpertMatrices>, gate: Option<Box<ExpertMatrices>> },
 }
 
 impl Moe {
@@ -177,14 +177,17 @@ impl Moe {
         };
         let merged = if spec.may_be_merged { optional("ffn_gate_up", n_embd, 2 * n_ff)? } else { None };
         let up = if let Some(merged) = merged {
-            Up::Merged(merged)
+            Up::Merged(Box::new(merged))
         } else {
             let up = optional("ffn_up", n_embd, n_ff)?;
             let gate = optional("ffn_gate", n_embd, n_ff)?;
             if gate.is_none() && !spec.gate_is_optional {
                 return Err(missing("ffn_gate", n_embd, n_ff));
             }
-            Up::Apart { up: up.ok_or_else(|| missing("ffn_up", n_embd, n_ff))?, gate }
+            Up::Apart {
+                up: Box::new(up.ok_or_else(|| missing("ffn_up", n_embd, n_ff))?),
+                gate: gate.map(Box::new),
+            }
         };
         let down = optional("ffn_down", n_ff, n_embd)?;
         let down = down.ok_or_else(|| missing("ffn_down", n_ff, n_embd))?;

@@ -42,15 +42,14 @@ impl PerLayerInputs {
     pub fn forward(&self, b: &mut Builder<'_>, x: TensorId) -> Result<TensorId, Error> {
         let (n, n_layer, n_tokens) = (self.n, self.n_layer, b.graph[x].ne[1]);
         let table = b.weight(&self.tokens)?;
-        let (own, n_own) = match b.tokens() {
-            Some(tokens) => (b.graph.get_rows(table, tokens)?, n_tokens),
-            None => {
-                // Images have what the first token has.
-                let row = b.graph[table].nb[1];
-                let first = b.graph.view(table, [n * n_layer, 1, 1, 1], [row; 3], 0)?;
-                let rows = b.graph.leaf("", DType::F32, [n * n_layer, 1, 1, 1])?;
-                (b.graph.cpy(first, rows)?, 1)
-            }
+        let (own, n_own) = if let Some(tokens) = b.tokens() {
+            (b.graph.get_rows(table, tokens)?, n_tokens)
+        } else {
+            // Images have what the first token has.
+            let row = b.graph[table].nb[1];
+            let first = b.graph.view(table, [n * n_layer, 1, 1, 1], [row; 3], 0)?;
+            let rows = b.graph.leaf("", DType::F32, [n * n_layer, 1, 1, 1])?;
+            (b.graph.cpy(first, rows)?, 1)
         };
         let own = b.graph.reshape(own, [n, n_layer, n_own, 1])?;
         let own = b.graph.scale(own, (n as f32).sqrt(), 0.0)?;

@@ -19,7 +19,7 @@ const PARTS: [&str; 5] = ["w", "k", "v", "r", "g"];
 enum Lerps {
     /// `[n_embd, 1, 1, 5]`.
     Fused(Weight),
-    Apart([Weight; 5]),
+    Apart(Box<[Weight; 5]>),
 }
 
 /// The block.
@@ -68,7 +68,7 @@ impl TimeMix6 {
         } else {
             let mut lerp = |part: &str| row(loader, il, &format!("time_mix_lerp_{part}"), &[n_embd]);
             let [w, k, v, r, g] = PARTS;
-            Lerps::Apart([lerp(w)?, lerp(k)?, lerp(v)?, lerp(r)?, lerp(g)?])
+            Lerps::Apart(Box::new([lerp(w)?, lerp(k)?, lerp(v)?, lerp(r)?, lerp(g)?]))
         };
         let first_name = block(il, "time_mix_first.weight");
         let first = loader.optional(&first_name, &[head_size, n_head], Elementwise)?;

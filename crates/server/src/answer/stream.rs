@@ -54,8 +54,8 @@ impl Chunks {
                     });
                     let mut chunk = match self.head.style {
                         Style::Native => native_chunk(index, "", &[], state),
-                        Style::Text => text_chunk(&self.head, index, "", Value::Null),
-                        Style::Chat => chat_chunk(&self.head, index, begin(), Value::Null),
+                        Style::Text => text_chunk(&self.head, index, "", &Value::Null),
+                        Style::Chat => chat_chunk(&self.head, index, &begin(), &Value::Null),
                     };
                     chunk["prompt_progress"] = progress;
                     out.push(chunk);
@@ -92,13 +92,13 @@ fn part(head: &Head, state: &mut State, index: usize, text: &str, times: &Times,
         }
         Style::Text => {
             let logprobs = probabilities.map_or(Value::Null, |content| json!({ "content": content }));
-            text_chunk(head, index, text, logprobs)
+            text_chunk(head, index, text, &logprobs)
         }
         Style::Chat => {
             if !state.has_begun {
-                out.push(chat_chunk(head, index, begin(), Value::Null));
+                out.push(chat_chunk(head, index, &begin(), &Value::Null));
             }
-            let mut chunk = chat_chunk(head, index, json!({ "content": text }), Value::Null);
+            let mut chunk = chat_chunk(head, index, &json!({ "content": text }), &Value::Null);
             if let Some(content) = probabilities {
                 chunk["choices"][0]["logprobs"] = json!({ "content": content });
             }
@@ -145,15 +145,15 @@ fn end(
         }
         Style::Chat => {
             if !state.has_begun {
-                out.push(chat_chunk(head, index, begin(), Value::Null));
+                out.push(chat_chunk(head, index, &begin(), &Value::Null));
             }
-            let mut last = chat_chunk(head, index, json!({}), reason.into());
+            let mut last = chat_chunk(head, index, &json!({}), &reason.into());
             if head.wanted.verbose {
                 last["__verbose"] = native(head, &text, tokenizer, true);
             }
             if head.wanted.include_usage {
                 out.push(last);
-                last = chat_chunk(head, index, Value::Null, Value::Null);
+                last = chat_chunk(head, index, &Value::Null, &Value::Null);
                 last["choices"] = json!([]);
                 last["usage"] = usage;
             }
@@ -180,7 +180,7 @@ fn native_chunk(index: usize, text: &str, ids: &[quipu::TokenId], state: &State)
     })
 }
 
-fn text_chunk(head: &Head, index: usize, text: &str, logprobs: Value) -> Value {
+fn text_chunk(head: &Head, index: usize, text: &str, logprobs: &Value) -> Value {
     json!({
         "choices": [{ "text": text, "index": index, "logprobs": logprobs, "finish_reason": null }],
         "created": seconds(),
@@ -191,7 +191,7 @@ fn text_chunk(head: &Head, index: usize, text: &str, logprobs: Value) -> Value {
     })
 }
 
-fn chat_chunk(head: &Head, index: usize, delta: Value, finish_reason: Value) -> Value {
+fn chat_chunk(head: &Head, index: usize, delta: &Value, finish_reason: &Value) -> Value {
     json!({
         "choices": [{ "finish_reason": finish_reason, "index": index, "delta": delta }],
         "created": seconds(),

@@ -36,7 +36,7 @@ fn one(head: &Head, text: &Text, tokenizer: &Tokenizer) -> Value {
                 "logprobs": logprobs,
                 "finish_reason": finish_reason(text.finished.outcome.stop),
             });
-            openai(head, text, tokenizer, choice, "text_completion")
+            openai(head, text, tokenizer, &choice, "text_completion")
         }
         Style::Chat => {
             let mut choice = json!({
@@ -47,12 +47,12 @@ fn one(head: &Head, text: &Text, tokenizer: &Tokenizer) -> Value {
             if let Some(logprobs) = logprobs(head, text, tokenizer) {
                 choice["logprobs"] = logprobs;
             }
-            openai(head, text, tokenizer, choice, "chat.completion")
+            openai(head, text, tokenizer, &choice, "chat.completion")
         }
     }
 }
 
-fn openai(head: &Head, text: &Text, tokenizer: &Tokenizer, choice: Value, object: &str) -> Value {
+fn openai(head: &Head, text: &Text, tokenizer: &Tokenizer, choice: &Value, object: &str) -> Value {
     let mut answer = json!({
         "choices": [choice],
         "created": seconds(),

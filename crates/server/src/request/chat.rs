@@ -36,7 +36,7 @@ pub(crate) fn chat(
     let add_prompt = fields.flag("add_generation_prompt")?.unwrap_or(true);
     let is_assistant = |message: &Value| message.get("role").is_some_and(|role| role == "assistant");
     // An answer that has begun already is gone on with.
-    let begun = messages.last().filter(|last| is_assistant(last)).map(|last| content_text(last));
+    let begun = messages.last().filter(|last| is_assistant(last)).map(content_text);
     if begun.is_some() {
         messages.pop();
         if messages.last().is_some_and(is_assistant) {
@@ -46,7 +46,7 @@ pub(crate) fn chat(
     }
     let mut conversation = Conversation::new(messages);
     conversation.add_generation_prompt = add_prompt || begun.is_some();
-    conversation.kwargs = server.chat_template_kwargs.clone();
+    conversation.kwargs.clone_from(&server.chat_template_kwargs);
     if let Some(Value::Object(kwargs)) = fields.get("chat_template_kwargs") {
         conversation.kwargs.extend(kwargs.clone());
     }

@@ -28,6 +28,7 @@ struct Around<'a> {
 }
 
 /// The sizes that bound the parts.
+#[allow(clippy::struct_field_names)] // the field's names
 struct Room {
     n_batch: usize,
     n_ctx: usize,

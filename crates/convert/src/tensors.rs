@@ -66,7 +66,9 @@ impl Planned {
                 // Half precision stays that in the sum.
                 let is_half = tensor.dtype == Dtype::F16;
                 let sum = |x: f32| if is_half { half::f16::from_f32(x + 1.0).to_f32() } else { x + 1.0 };
-                values.iter_mut().for_each(|x| *x = sum(*x));
+                for x in &mut values {
+                    *x = sum(*x);
+                }
                 writer.put(&values)
             }
             Source::Heads(tensor, n_head) => {

@@ -72,6 +72,7 @@ impl Bert {
             let mut again_norm = None;
             if self.adds_again {
                 let (name, ne) = (crate::loader::block(il, "attn_norm_2"), [hparams.n_embd]);
+                loader.ignore(&format!("{name}.bias"));
                 again_norm = Norm::optional(loader, hparams, &name, &ne, Bias::Optional)?;
             }
             let out_norm = Norm::of_layer(loader, hparams, il, "layer_output_norm", Bias::Required)?;

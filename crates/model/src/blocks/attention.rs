@@ -229,6 +229,8 @@ impl Attention {
                 QkNorm::Whole => Some(Norm::load(loader, hparams, &name, &[d * n_head], Bias::Never)?),
                 QkNorm::OptionalWhole if is_fused => None,
                 QkNorm::OptionalWhole => {
+                    // The bias is taken even where there is no norm to add it to.
+                    loader.ignore(&format!("{name}.bias"));
                     Norm::optional(loader, hparams, &name, &[d * n_head], Bias::Optional)?
                 }
             };

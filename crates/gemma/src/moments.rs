@@ -92,8 +92,8 @@ mod tests {
     fn moments_are_those_of_the_definition() {
         let values: Vec<f32> = (0..1000).map(|i| (i * 37 % 101) as f32 * 0.01 + (i % 7) as f32).collect();
         let mut moments = Moments::default();
-        for x in values {
-            moments.notify(*x);
+        for &x in &values {
+            moments.notify(x);
         }
         let n = values.len() as f64;
         let mean = values.iter().map(|x| f64::from(*x)).sum::<f64>() / n;

@@ -8,8 +8,8 @@ use quipu_batch::{Batch, BatchLimits, CheckedBatch};
 use quipu_cpu_backend::CpuDevice;
 use quipu_graph::{DType, Graph};
 use quipu_kv_cache::{
-    Error, GraphShape, HybridKvParams, HybridMemory, InputSource, KvLayerShape, KvParams, Memory, MemoryPlan,
-    RecurrentGraph, RecurrentMemory, RecurrentParams, RecurrentShape, StateBytes, StatePart,
+    CrossState, Error, GraphShape, HybridKvParams, HybridMemory, InputSource, KvLayerShape, KvParams, Memory,
+    MemoryPlan, RecurrentGraph, RecurrentMemory, RecurrentParams, RecurrentShape, StateBytes, StatePart,
 };
 
 const N_SEQ: i32 = 4;
@@ -101,7 +101,7 @@ impl Told {
             ubatch: &ubatch,
             memory: self.memory.as_ref(),
             plan: &self.plan,
-            cross: None,
+            cross: &CrossState::default(),
         };
         for input in &mut inputs {
             input.set(&graph, &source, &mut self.buffers).expect("an input");

@@ -52,7 +52,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     let mut tests = Vec::new();
     let mut n_threads = 0;
     for (n_prompt, n_gen) in prompts.chain(generations).filter(|(p, g)| p + g > 0) {
-        let options = quipu::SessionOptions {
+        let mut options = quipu::SessionOptions {
             n_ctx: n_prompt.max(n_gen),
             n_batch: args.n_batch,
             n_ubatch: args.n_ubatch,

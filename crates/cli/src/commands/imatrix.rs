@@ -85,7 +85,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     let text = read_prompt(text_file)?;
     imatrix.datasets.push(text_file.display().to_string());
     let model = args.model.open()?;
-    let options =
+    let mut options =
         SessionOptions { n_ctx: args.n_ctx + 1, n_ubatch: args.n_ubatch, ..SessionOptions::default() };
     args.threads.apply(&mut options);
     args.cache.apply(&mut options);

@@ -28,7 +28,7 @@ pub(crate) enum DeltaNetKind {
 /// Projections to rates and steps.
 #[derive(Debug)]
 enum Rates {
-    Together(Linear),
+    Together(Box<Linear>),
     Apart { beta: Box<Linear>, alpha: Box<Linear> },
 }
 
@@ -67,7 +67,7 @@ impl DeltaNet {
         let qkv = linear("attn_qkv", n_embd, ssm.n_conv())?;
         let gate = linear("attn_gate", n_embd, d_inner)?;
         let rates = match kind {
-            DeltaNetKind::Qwen3Next => Rates::Together(linear("ssm_ba", n_embd, 2 * n_head)?),
+            DeltaNetKind::Qwen3Next => Rates::Together(Box::new(linear("ssm_ba", n_embd, 2 * n_head)?)),
             DeltaNetKind::Qwen35 => Rates::Apart {
                 beta: Box::new(linear("ssm_beta", n_embd, n_head)?),
                 alpha: Box::new(linear("ssm_alpha", n_embd, n_head)?),

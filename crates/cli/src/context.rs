@@ -34,7 +34,7 @@ impl ContextArgs {
             rope: self.rope.overrides(),
             ..SessionOptions::default()
         };
-        self.cache.apply(self.threads.apply(options))
+        self.cache.apply(&self.threads.apply(&options))
     }
 
     /// Makes a session, and says so if its context is not what was asked for.
@@ -60,9 +60,9 @@ pub(crate) struct ThreadArgs {
 }
 
 impl ThreadArgs {
-    pub fn apply(&self, options: SessionOptions) -> SessionOptions {
+    pub fn apply(&self, options: &SessionOptions) -> SessionOptions {
         let (n_threads, n_threads_batch) = (self.n_threads, self.n_threads_batch.unwrap_or(0));
-        SessionOptions { n_threads, n_threads_batch, ..options }
+        SessionOptions { n_threads, n_threads_batch, ..options.clone() }
     }
 }
 
@@ -87,9 +87,9 @@ pub(crate) struct CacheArgs {
 }
 
 impl CacheArgs {
-    pub fn apply(&self, options: SessionOptions) -> SessionOptions {
+    pub fn apply(&self, options: &SessionOptions) -> SessionOptions {
         let (type_k, type_v) = (self.cache_type_k, self.cache_type_v);
-        SessionOptions { type_k, type_v, swa_full: self.swa_full, ..options }
+        SessionOptions { type_k, type_v, swa_full: self.swa_full, ..options.clone() }
     }
 }
 

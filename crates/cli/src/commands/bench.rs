@@ -58,7 +58,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
             n_ubatch: args.n_ubatch,
             ..quipu::SessionOptions::default()
         };
-        let mut session = model.session(&args.cache.apply(args.threads.apply(options)))?;
+        let mut session = model.session(&args.cache.apply(&args.threads.apply(&options)))?;
         n_threads = session.context().params().n_threads;
         tests.push(run_bench(&mut session, n_prompt, n_gen, args.repetitions.get())?);
         args.model.report(&mut session);

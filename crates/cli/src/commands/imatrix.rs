@@ -85,9 +85,12 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     let text = read_prompt(text_file)?;
     imatrix.datasets.push(text_file.display().to_string());
     let model = args.model.open()?;
-    let options =
-        SessionOptions { n_ctx: args.n_ctx + 1, n_ubatch: args.n_ubatch, ..SessionOptions::default() };
-    let mut session = model.session(&args.cache.apply(args.threads.apply(options)))?;
+    let options = SessionOptions {
+        n_ctx: args.n_ctx.saturating_add(1),
+        n_ubatch: args.n_ubatch,
+        ..SessionOptions::default()
+    };
+    let mut session = model.session(&args.cache.apply(&args.threads.apply(&options)))?;
     let options = ImatrixOptions {
         n_ctx: args.n_ctx,
         first_chunk: args.chunk,

@@ -121,7 +121,7 @@ impl Args {
             n_ubatch: self.n_ubatch,
             ..SessionOptions::default()
         };
-        self.cache.apply(self.threads.apply(options))
+        self.cache.apply(&self.threads.apply(&options))
     }
 }
 

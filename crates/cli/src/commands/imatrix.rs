@@ -85,8 +85,11 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     let text = read_prompt(text_file)?;
     imatrix.datasets.push(text_file.display().to_string());
     let model = args.model.open()?;
-    let mut options =
-        SessionOptions { n_ctx: args.n_ctx + 1, n_ubatch: args.n_ubatch, ..SessionOptions::default() };
+    let mut options = SessionOptions {
+        n_ctx: args.n_ctx.saturating_add(1),
+        n_ubatch: args.n_ubatch,
+        ..SessionOptions::default()
+    };
     args.threads.apply(&mut options);
     args.cache.apply(&mut options);
     let mut session = model.session(&options)?;

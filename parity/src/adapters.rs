@@ -6,7 +6,7 @@ use std::sync::Arc;
 use quipu_cpu_backend::CpuDevice;
 use quipu_decoder::{Batch, Context, ContextParams, FlashAttn, LoraUse};
 use quipu_gguf::{GgufFile, GgufWriter, Value};
-use quipu_model::{ControlVector, LoraAdapter, Steering};
+use quipu_model::ControlVector;
 use quipu_quant::DType;
 use quipu_testing::{SplitMix, nmse};
 
@@ -114,14 +114,14 @@ impl Subject {
         let open = |path: &Path| GgufFile::open(path).map_err(Error::engine(case));
         let mut loras = Vec::new();
         for (path, scale) in &adapters.loras {
-            let adapter = LoraAdapter::load(&open(path)?, &model, &device).map_err(Error::engine(case))?;
+            let adapter = model.load_lora(&open(path)?, &device).map_err(Error::engine(case))?;
             loras.push(LoraUse { scale: *scale, ..LoraUse::new(Arc::new(adapter)) });
         }
         context.set_loras(&loras);
         if let Some((path, strength, layers)) = &adapters.control_vector {
             let mut vector = ControlVector::new();
             vector.add(&open(path)?, *strength).map_err(Error::engine(case))?;
-            let steering = Steering::new(&vector, &model, &device, *layers).map_err(Error::engine(case))?;
+            let steering = model.steering(&vector, &device, *layers).map_err(Error::engine(case))?;
             context.set_steering(Some(&Arc::new(steering)));
         }
         let mut batch = Batch::new();

@@ -93,7 +93,10 @@ fn may_be_absent(arch: &str, name: &str) -> bool {
     ];
     let by_arch = match arch {
         "codeshell" => name == "token_embd.weight",
+        // Its last layers read what earlier ones remember.
+        "gemma3n" => name.contains("attn_k") || name.contains("attn_v"),
         "gemma4" => name.contains("attn_v"),
+        "grok" => ["ffn_gate", "ffn_up", "ffn_down", "_norm"].iter().any(|part| name.contains(part)),
         "mimo2" => name.contains("attn_sinks"),
         "step35" => ["attn_q_norm", "attn_k_norm", "attn_gate"].iter().any(|part| name.contains(part)),
         // A gate there may be, and norms, in either of two forms.

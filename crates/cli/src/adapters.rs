@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use quipu::gguf::{GgufFile, Inputs};
-use quipu::{ControlVector, LoraAdapter, LoraUse, Model, Session, Steering};
+use quipu::{ControlVector, LoraUse, Model, Session};
 
 use crate::csv;
 use crate::fail::{Failure, named};
@@ -74,8 +74,7 @@ impl AdapterArgs {
         let open = |path: &Path| GgufFile::open(path).map_err(named(path));
         let mut loras = Vec::new();
         for (path, scale) in self.loras() {
-            let adapter =
-                LoraAdapter::load(&open(path)?, model.weights(), model.devices()).map_err(named(path))?;
+            let adapter = model.weights().load_lora(&open(path)?, model.devices()).map_err(named(path))?;
             loras.push(LoraUse { scale, ..LoraUse::new(Arc::new(adapter)) });
         }
         session.context().set_loras(&loras);
@@ -91,7 +90,7 @@ impl AdapterArgs {
                 _ => default,
             };
             let layers = [bound(0, 1), bound(1, n_layer)];
-            let steering = Steering::new(&sum, model.weights(), model.devices(), layers);
+            let steering = model.weights().steering(&sum, model.devices(), layers);
             let steering = steering.map_err(|error| Failure::Input(error.to_string()))?;
             session.context().set_steering(Some(&Arc::new(steering)));
         }

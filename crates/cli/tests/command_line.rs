@@ -53,7 +53,10 @@ fn mistakes_of_usage_are_one_line() {
         "[possible values: f32, f16, bf16, q8_0, auto]; see",
     );
     assert_refused(&["run", "-hf", "a/b", "-p", "x"], "error: -hf is not supported: nothing is downloaded");
-    assert_refused(&["run", "-p", "x", "-fa", "yes"], "error: -fa yes: expected one of: on, off");
+    assert_refused(
+        &["run", "-p", "x", "-fa", "yes"],
+        "for '--flash-attn <MODE>': expected on, off or auto; see",
+    );
     assert_refused(&["run", "-p", "x", "-ctk", "q6_K"], "expected one of: f32, f16, bf16, q8_0");
     assert_refused(&["bench", "-r", "0"], "invalid value '0' for '--repetitions");
     assert_refused(

@@ -104,7 +104,7 @@ const MISTAKES: &[Mistake] = &[
     ("configuration nests too deep", |f| f.write("config.json", "[".repeat(10_000).as_bytes())),
     ("configuration is a list", |f| f.write("config.json", b"[1, 2]")),
     ("no architecture", |f| f.config("[\"LlamaForCausalLM\"]", "[]")),
-    ("another architecture", |f| f.config("LlamaForCausalLM", "GemmaForCausalLM")),
+    ("another architecture", |f| f.config("LlamaForCausalLM", "NobodysForCausalLM")),
     ("another model type", |f| f.config("\"llama\"", "\"gemma\"")),
     ("a multimodal model", |f| f.config("\"vocab_size\": 3", "\"text_config\": {}")),
     ("a quantised checkpoint", |f| {

@@ -38,20 +38,17 @@
 mod adapters;
 mod callbacks;
 mod context;
-mod encode;
 mod error;
 mod output;
 mod params;
 mod perf;
-mod state;
 mod state_file;
 
 pub use adapters::LoraUse;
-pub use context::Context;
+pub use context::{Context, StateFlags};
 pub use error::Error;
 pub use params::{ContextParams, FlashAttn};
 pub use perf::Perf;
 pub use quipu_batch::{Batch, Error as BatchError, MAX_SEQ, Pos, SeqId, SeqLists, TokenId};
 pub use quipu_kv_cache::{Memory, StateBytes, StateRead, StateSize, StateWrite};
 pub use quipu_model::{GraphKind, Pooling, RopeOverrides, RopeScaling};
-pub use state::StateFlags;

@@ -114,8 +114,10 @@ impl ContextParams {
         if self.kv_unified { self.n_ctx } else { self.n_ctx / self.n_seq_max.max(1) }
     }
 
-    /// The parameters with every default filled in, or the first that cannot be.
-    pub(crate) fn resolved(&self, n_ctx_train: usize) -> Result<ContextParams, Error> {
+    /// The parameters with every default filled in, for a model whose attention `without_flash` attention alone can compute; or the first
+    /// that cannot be.
+    pub(crate) fn resolved(&self, n_ctx_train: usize, without_flash: bool) -> Result<ContextParams, Error> {
+        let flash_attn = if without_flash { FlashAttn::Off } else { self.flash_attn };
         let n_ctx = if self.n_ctx == 0 { n_ctx_train } else { self.n_ctx };
         let n_streams = if self.kv_unified { 1 } else { self.n_seq_max.max(1) };
         // Each stream is padded, so that together they may have more.
@@ -132,7 +134,7 @@ impl ContextParams {
         if n_batch == 0 {
             return Err(param("n_batch", 0, "at least 1"));
         }
-        if !self.flash_attn.is_on() && self.type_v.is_quantized() {
+        if !flash_attn.is_on() && self.type_v.is_quantized() {
             return Err(Error::QuantizedValues(self.type_v));
         }
         if self.n_seq_max > MAX_SEQ {
@@ -145,6 +147,7 @@ impl ContextParams {
         }
         Ok(ContextParams {
             n_ctx: n_cells,
+            flash_attn,
             n_batch,
             n_ubatch,
             n_seq_max: self.n_seq_max.max(1),
@@ -165,7 +168,7 @@ mod tests {
     fn lengths_follow_the_reference() {
         let resolved = |n_ctx, n_batch, n_ubatch| {
             let params = ContextParams { n_ctx, n_batch, n_ubatch, ..ContextParams::default() };
-            params.resolved(1000).map(|p| (p.n_ctx, p.n_batch, p.n_ubatch))
+            params.resolved(1000, false).map(|p| (p.n_ctx, p.n_batch, p.n_ubatch))
         };
         assert_eq!(resolved(0, 2048, 512).unwrap(), (1024, 1000, 512));
         assert_eq!(resolved(257, 2048, 512).unwrap(), (512, 257, 257));
@@ -173,8 +176,8 @@ mod tests {
         assert_eq!(resolved(256, 64, 512).unwrap(), (256, 64, 64));
         assert!(resolved(256, 0, 0).is_err());
         assert!(resolved(usize::MAX, 1, 1).is_err());
-        assert!(ContextParams::default().resolved(0).is_err());
+        assert!(ContextParams::default().resolved(0, false).is_err());
         let threads = ContextParams { n_threads: 0, ..ContextParams::default() };
-        assert!(threads.resolved(8).is_err());
+        assert!(threads.resolved(8, false).is_err());
     }
 }

@@ -9,7 +9,7 @@ use quipu_cpu_backend::CpuDevice;
 use quipu_decoder::{Context, LoraUse};
 use quipu_gguf::{Array, GgufFile, GgufWriter, Value};
 use quipu_graph::DType;
-use quipu_model::{ControlVector, LoadParams, LoraAdapter, Model, Steering};
+use quipu_model::{ControlVector, LoadParams, LoraAdapter, Model};
 use quipu_testing::SplitMix;
 
 const RANK: usize = 3;
@@ -68,7 +68,7 @@ fn adapter_file(seed: u64) -> GgufFile {
 }
 
 fn adapter(model: &Arc<Model>, seed: u64) -> Arc<LoraAdapter> {
-    let adapter = LoraAdapter::load(&adapter_file(seed), model, &CpuDevice::default());
+    let adapter = model.load_lora(&adapter_file(seed), &CpuDevice::default());
     Arc::new(adapter.expect("an adapter that fits"))
 }
 
@@ -169,7 +169,7 @@ fn embeddings_have_adapters_that_lie_the_other_way() {
         ("token_embd.weight.lora_a".to_owned(), [RANK, N_VOCAB], a.clone()),
         ("token_embd.weight.lora_b".to_owned(), [RANK, N_EMBD], b.clone()),
     ];
-    let adapter = LoraAdapter::load(&file(&metadata(), &tensors), &model, &CpuDevice::default()).unwrap();
+    let adapter = model.load_lora(&file(&metadata(), &tensors), &CpuDevice::default()).unwrap();
     let mut subject = context(&model, &params());
     subject.set_loras(&[LoraUse::new(Arc::new(adapter))]);
     let found = logits(&mut subject, 0);
@@ -197,7 +197,7 @@ fn what_is_no_adapter_of_the_model_is_refused() {
     let refusal = |metadata: &[(&str, Value)], tensors: &[(&str, [usize; 2])]| {
         let tensors: Vec<_> =
             tensors.iter().map(|(name, ne)| ((*name).to_owned(), *ne, vec![0.0; ne[0] * ne[1]])).collect();
-        let loaded = LoraAdapter::load(&file(metadata, &tensors), &model, &CpuDevice::default());
+        let loaded = model.load_lora(&file(metadata, &tensors), &CpuDevice::default());
         loaded.expect_err("no adapter").to_string()
     };
     let good = [("blk.0.attn_q.weight.lora_a", [32, 2]), ("blk.0.attn_q.weight.lora_b", [2, 32])];
@@ -229,7 +229,7 @@ fn what_is_no_adapter_of_the_model_is_refused() {
     let mut activated = metadata();
     activated.push(("adapter.alora.invocation_tokens", Value::Array(Array::U32(vec![5, 6]))));
     let norm = ("blk.0.attn_norm.weight".to_owned(), [32, 0], vec![0.0; 32]);
-    let adapter = LoraAdapter::load(&file(&activated, &[norm]), &model, &CpuDevice::default()).unwrap();
+    let adapter = model.load_lora(&file(&activated, &[norm]), &CpuDevice::default()).unwrap();
     assert_eq!((adapter.n_pairs(), adapter.invocation_tokens()), (0, &[5, 6][..]));
 }
 
@@ -250,7 +250,7 @@ fn directions_are_added_to_what_layers_give() {
     let mut subject = context(&model, &params());
     let plain = logits(&mut subject, 0);
     let mut steer = |layers: [usize; 2]| {
-        let steering = Steering::new(&vector, &model, &CpuDevice::default(), layers).unwrap();
+        let steering = model.steering(&vector, &CpuDevice::default(), layers).unwrap();
         subject.set_steering(Some(&Arc::new(steering)));
         logits(&mut subject, 0)
     };
@@ -270,5 +270,5 @@ fn directions_are_added_to_what_layers_give() {
     }
     let mut other = ControlVector::new();
     other.add(&short, 1.0).unwrap();
-    assert!(Steering::new(&other, &model, &CpuDevice::default(), [1, 2]).is_err());
+    assert!(model.steering(&other, &CpuDevice::default(), [1, 2]).is_err());
 }

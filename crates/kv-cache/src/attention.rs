@@ -4,6 +4,7 @@ use quipu_backend::BufferTable;
 use quipu_batch::Ubatch;
 use quipu_graph::{DType, Graph, TensorId};
 
+use crate::attention_kind::AttentionKind;
 use crate::cache_input::{
     DROP, KEEP, KvElementIdxs, KvIdxs, KvMask, minus_distance, minus_distance_f32, n_kv_of, refill, widen,
 };
@@ -36,19 +37,6 @@ struct Attended<'a> {
     n_stream: usize,
     /// Matrices that keys and values are rotated by before they are stored.
     rotations: [Option<TensorId>; 2],
-}
-
-/// How a graph's layers attend.
-#[derive(Clone, Copy, Debug)]
-pub struct AttentionKind {
-    /// A token sees no later position.
-    pub causal: bool,
-    /// The window of the layers that have one, if there are such.
-    pub window: Option<Window>,
-    /// The masks hold minus the distance of two tokens instead of 0, for ALiBi.
-    pub alibi: bool,
-    /// Flash attention computes it: masks are f16, and keys and values too; else masks are f32, and scores a tensor.
-    pub flash: bool,
 }
 
 impl<'a> AttentionGraph<'a> {

@@ -4,10 +4,9 @@ use quipu_backend::BufferTable;
 use quipu_batch::Ubatch;
 use quipu_graph::{Graph, TensorId};
 
+use crate::attention_kind::AttentionKind;
 use crate::input::write_input;
-use crate::{
-    AttentionKind, Error, GraphInput, GraphShape, InputSource, KvCache, KvPart, MAX_SEQ, MemoryKey, Pos,
-};
+use crate::{Error, GraphInput, GraphShape, InputSource, KvCache, KvPart, MAX_SEQ, MemoryKey, Pos};
 
 /// f16 bits of 0: attend.
 pub(crate) const KEEP: u16 = 0x0000;

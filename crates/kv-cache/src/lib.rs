@@ -43,6 +43,7 @@
 #![forbid(unsafe_code)]
 
 mod attention;
+mod attention_kind;
 mod cache;
 mod cache_input;
 mod cache_memory;
@@ -70,7 +71,8 @@ mod stream;
 mod window;
 mod windowed;
 
-pub use attention::{AttentionGraph, AttentionKind, as_half};
+pub use attention::{AttentionGraph, as_half};
+pub use attention_kind::AttentionKind;
 pub use cache::{CACHE_TYPES, KvCache, KvLayerShape, KvParams};
 pub use cache_input::{KShift, MaskScratch};
 pub use cells::KvCells;

@@ -2,6 +2,7 @@
 //!
 //! Answers to `llm_graph_context`. Names given to tensors are the reference's, `{name}-{layer}`.
 
+mod adapted;
 mod relative;
 
 use std::collections::HashMap;
@@ -9,7 +10,9 @@ use std::collections::HashMap;
 use quipu_graph::{DType, Graph, TensorId, UnaryOp};
 use quipu_kv_cache::{AttentionGraph, AttentionKind, GraphInput, KvPart, Memory, RecurrentGraph, StatePart};
 
-use crate::adapter::{Adapters, LoraFactors};
+use adapted::LoraFactors;
+
+use crate::adapter::Adapters;
 use crate::error::Error;
 use crate::graph::{BuiltGraph, GraphKind, GraphOutputs, GraphParams};
 use crate::hparams::{Hparams, Temperature};
@@ -22,9 +25,9 @@ pub(crate) struct Builder<'a> {
     pub graph: Graph,
     hparams: &'a Hparams,
     params: &'a GraphParams,
-    pub(crate) adapters: &'a Adapters,
+    adapters: &'a Adapters,
     /// Which tokens each LoRA adapter is for, once a matrix asked.
-    pub(crate) lora_factors: Vec<Option<LoraFactors>>,
+    lora_factors: Vec<Option<LoraFactors>>,
     attn: AttentionGraph<'a>,
     /// States of recurrent layers, if the memory has such.
     recurrent: Option<RecurrentGraph<'a>>,
@@ -443,8 +446,11 @@ impl<'a> Builder<'a> {
         let Scores { il, kq_scale, logit_softcap, sinks, is_transposed } = *how;
         let mut kq = self.graph.mul_mat(k, q)?;
         self.name(kq, "kq", il);
+        let mut kq_scale = kq_scale;
         if logit_softcap != 0.0 {
-            kq = self.graph.scale(kq, 1.0 / logit_softcap, 0.0)?;
+            let before =
+                if self.hparams.scores_are_tensors { std::mem::replace(&mut kq_scale, 1.0) } else { 1.0 };
+            kq = self.graph.scale(kq, before / logit_softcap, 0.0)?;
             kq = self.graph.unary(UnaryOp::Tanh, kq)?;
             kq = self.graph.scale(kq, logit_softcap, 0.0)?;
         }

@@ -8,7 +8,7 @@ use quipu_gguf::{ByteSource, GgufFile, GgufSet};
 use quipu_graph::{DType, Graph};
 use quipu_kv_cache::{GraphInput, KShift, KvLayerShape, KvPart, Memory, Rotation, rotate};
 
-use crate::adapter::Adapters;
+use crate::adapter::{Adapted, Adapters, ControlVector, LoraAdapter, Steering};
 use crate::archs;
 use crate::blocks::{Head, Network};
 use crate::build::Builder;
@@ -201,6 +201,44 @@ impl Model {
         }
         let head = self.network.as_ref().and_then(|network| network.head());
         head.and_then(Head::n_scores).ok_or(Error::NoHead)
+    }
+
+    /// Reads a LoRA adapter for this model, which was loaded on these devices (`llama_adapter_lora_init`).
+    ///
+    /// # Errors
+    /// A file that is no LoRA adapter, is one for another architecture, names a tensor that the model does not have or fits it not, has
+    /// half a pair, or a type no kernel computes; memory that is not to be had.
+    pub fn load_lora<'a>(
+        &self,
+        file: &GgufFile,
+        devices: impl Into<Devices<'a>>,
+    ) -> Result<LoraAdapter, Error> {
+        let shape = |name: &str| self.tensor_shape(name);
+        LoraAdapter::read(file, &self.adapted(&shape), &devices.into())
+    }
+
+    /// Puts the directions of the layers from the first to the last of `layers` where this model's layers are, which was loaded on these
+    /// devices (`llama_set_adapter_cvec`).
+    ///
+    /// # Errors
+    /// Directions of another length than the model's rows, or memory that is not to be had.
+    pub fn steering<'a>(
+        &self,
+        vector: &ControlVector,
+        devices: impl Into<Devices<'a>>,
+        layers: [usize; 2],
+    ) -> Result<Steering, Error> {
+        let shape = |name: &str| self.tensor_shape(name);
+        Steering::place(vector, &self.adapted(&shape), &devices.into(), layers)
+    }
+
+    fn adapted<'a>(&'a self, shape: &'a dyn Fn(&str) -> Option<[usize; 4]>) -> Adapted<'a> {
+        Adapted {
+            architecture: self.architecture(),
+            hparams: &self.hparams,
+            layer_map: self.layer_map(),
+            shape,
+        }
     }
 
     /// Shape of each layer's cache.

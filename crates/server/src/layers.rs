@@ -8,8 +8,8 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
 use crate::api_error::{ApiError, Kind};
+use crate::app::App;
 use crate::options::Cors;
-use crate::server::App;
 
 /// Routes that need no key.
 const PUBLIC: [&str; 4] = ["/health", "/v1/health", "/models", "/v1/models"];

@@ -4,16 +4,17 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Instant;
 
-use quipu::{ChatTemplate, Model, SessionOptions, Tokenizer};
+use quipu::{Model, SessionOptions};
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 
 use crate::api_error::ApiError;
-use crate::embedder::{self, EmbedJob};
+use crate::app::App;
+use crate::embedder;
 use crate::options::ServerOptions;
 use crate::routes;
 use crate::shared::Shared;
-use crate::worker::{self, Job};
+use crate::worker;
 
 /// What keeps a server from starting or running.
 #[derive(Debug, thiserror::Error)]
@@ -36,22 +37,6 @@ pub enum Error {
         /// Why it failed.
         source: std::io::Error,
     },
-}
-
-/// Everything that handlers share.
-#[derive(Debug)]
-pub(crate) struct App {
-    pub model: Model,
-    pub tokenizer: Tokenizer,
-    /// The chat template, or why there is none.
-    pub template: Result<ChatTemplate, ApiError>,
-    pub name: Arc<str>,
-    pub options: ServerOptions,
-    pub n_ctx_slot: usize,
-    pub shared: Arc<Shared>,
-    pub jobs: Option<mpsc::Sender<Job>>,
-    pub embedder: Option<mpsc::Sender<EmbedJob>>,
-    pub started: Instant,
 }
 
 /// A server that is ready to answer.

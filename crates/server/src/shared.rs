@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use quipu::{Engine, GenerateOptions};
 
-use crate::worker::Times;
+use crate::times::Times;
 
 /// Counts since the server began (`server_metrics`).
 #[derive(Clone, Copy, Debug, Default)]

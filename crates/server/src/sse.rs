@@ -12,7 +12,7 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 
 use crate::answer::{Chunks, Style};
-use crate::routes::Reply;
+use crate::reply::Reply;
 use crate::worker::{Told, What};
 
 /// Chunks between a text and the socket: what a slow reader may be behind.

@@ -7,7 +7,6 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use quipu::sampler::SamplerParams;
 use quipu::{
     CancelToken, Engine, Event, GenerateOptions, Outcome, SequenceKey, StopReason, TokenId, TokenLogprobs,
 };
@@ -16,6 +15,7 @@ use tokio::sync::mpsc::{Receiver, Sender};
 
 use crate::api_error::{ApiError, Kind};
 use crate::shared::{Shared, SlotView};
+use crate::times::Times;
 
 /// How long the worker rests when every text waits for its reader.
 const REST: Duration = Duration::from_millis(1);
@@ -86,21 +86,6 @@ pub(crate) struct Finished {
     pub slot: usize,
     /// How long it took.
     pub times: Times,
-}
-
-/// Counts and times of one text (`result_timings`).
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub(crate) struct Times {
-    /// Tokens of the prompt that were held.
-    pub n_cached: usize,
-    /// Tokens of it that were computed.
-    pub n_prompt: usize,
-    /// Time until the first token.
-    pub prompt: Duration,
-    /// Tokens generated.
-    pub n_generated: usize,
-    /// Time since the first token.
-    pub generated: Duration,
 }
 
 /// A job that has a slot.
@@ -283,9 +268,4 @@ impl Slot {
             Ok(_) => return None,
         })
     }
-}
-
-/// The seed of a request's `k`th text beside the first.
-pub(crate) fn child_seed(params: &SamplerParams, k: usize) -> u32 {
-    if params.seed == u32::MAX { u32::MAX } else { params.seed.wrapping_add(k as u32) }
 }

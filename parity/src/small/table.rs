@@ -421,6 +421,27 @@ pub const SMALL: &[Small] = &[
             live("rope.scaling.finetuned", B(false), B(true)),
         ]),
     small(
+        "grok",
+        &["attn_norm attn_q attn_k attn_v attn_output attn_output_norm post_ffw_norm", GATED, BARE_EXPERTS],
+    )
+    .wide_experts()
+    .embeddings(0.0128)
+    .keys(&[
+        key("expert_count", U(8)),
+        key("expert_used_count", U(3)),
+        live("attn_logit_softcapping", F(2.0), F(30.0)),
+        live("attention.output_scale", F(0.3), F(0.1)),
+        live("logit_scale", F(1.5), F(0.577)),
+    ]),
+    small(
+        "grok",
+        &["attn_norm attn_q attn_k attn_v attn_output attn_output_norm layer_output_norm ffn_norm", BARE_EXPERTS],
+    )
+    .named("grok-without-dense")
+    .top(TIED)
+    .embeddings(0.0128)
+    .keys(MOE_FF),
+    small(
         "grovemoe",
         &[ATTN, HEAD_NORMS, EXPERTS, "ffn_gate_chexps:E,64,4 ffn_up_chexps:E,64,4 ffn_down_chexps:64,E,4"],
     )

@@ -143,9 +143,14 @@ impl Line<'_> {
                 if !self.serves(flag) {
                     return Err(format!("{name} has no meaning for quipu {}", self.command.get_name()));
                 }
-                let word = values.first().map_or_else(|| long.into(), |value| joined(long, value));
-                self.words.push(word);
-                self.words.extend(values.iter().skip(1).cloned());
+                match values {
+                    [] => self.words.push(long.into()),
+                    [value] => self.words.push(joined(long, value)),
+                    several => {
+                        self.words.push(long.into());
+                        self.words.extend(several.iter().cloned());
+                    }
+                }
             }
             Answer::Words(words) => self.words.extend(words.iter().map(OsString::from)),
             Answer::Unset(long) => self.words.retain(|word| word != long),

@@ -35,6 +35,8 @@ unsafe fn run(step: &Step, context: Context, part: Part, _team: &Team<'_>) -> Re
         // SAFETY: indices are inside the shapes, and the mask covers the rows modulo its outer dimensions.
         unsafe {
             let (x, y) = (a.row(at).cast::<f32>(), dst.row(at).cast::<f32>());
+            // One for each head, as the mask's slopes are. The result may lie over it, where it is a single number.
+            let sink = step.optional(2).map(|sinks| *sinks.ptr.cast::<f32>().add(at[1]));
             match step.optional(1) {
                 None => with_isa(isa, MapRow { map: Map::Scale { scale, bias: 0.0 }, x, y, n }),
                 Some(mask) => {
@@ -55,8 +57,6 @@ unsafe fn run(step: &Step, context: Context, part: Part, _team: &Team<'_>) -> Re
                     }
                 }
             }
-            // One for each head, as the mask's slopes are.
-            let sink = step.optional(2).map(|sinks| *sinks.ptr.cast::<f32>().add(at[1]));
             with_isa(isa, SoftMaxRow { y, n, sink });
         }
     }

@@ -13,7 +13,7 @@ pub(super) static RULE: OpRule = OpRule {
     ggml_id: 46,
     n_src: 1..=3,
     can_inplace: true,
-    overwrites: &[0, 1],
+    overwrites: &[0, 1, 2],
     form: Form::Computed(rule),
 };
 

@@ -6,8 +6,8 @@ use quipu_backend::{Buffer, Devices};
 use quipu_gguf::GgufFile;
 use quipu_graph::DType;
 
+use super::Adapted;
 use super::files::{Layout, Wanted, memory_of, write};
-use crate::Model;
 use crate::error::Error;
 use crate::weight::Weight;
 
@@ -82,18 +82,14 @@ pub struct Steering {
 }
 
 impl Steering {
-    /// Puts the directions of the layers `first` to `last` where the layers of `model` are, which was loaded on these devices
-    /// (`llama_set_adapter_cvec`).
-    ///
-    /// # Errors
-    /// Directions of another length than the model's rows, or memory that is not to be had.
-    pub fn new<'a>(
+    /// Puts the directions of the layers `first` to `last` where the layers of a model are that was loaded on these devices.
+    pub(crate) fn place(
         vector: &ControlVector,
-        model: &Model,
-        devices: impl Into<Devices<'a>>,
+        model: &Adapted<'_>,
+        devices: &Devices<'_>,
         [first, last]: [usize; 2],
     ) -> Result<Steering, Error> {
-        let (devices, hparams) = (devices.into(), model.hparams());
+        let hparams = model.hparams;
         if vector.n_embd != hparams.n_embd {
             let (found, expected) = ([vector.n_embd, 1, 1, 1], [hparams.n_embd, 1, 1, 1]);
             return Err(Error::TensorShape { name: "direction.1".to_owned(), found, expected });
@@ -102,7 +98,7 @@ impl Steering {
         let mut rows = vec![None; hparams.n_layer()];
         for (il, row) in rows.iter_mut().enumerate().take(last.saturating_add(1)).skip(first.max(1)) {
             if vector.row(il).is_some() {
-                let memory = memory_of(&devices, model.layer_map(), &format!("blk.{il}."));
+                let memory = memory_of(devices, model.layer_map, &format!("blk.{il}."));
                 let name = format!("direction.{il}");
                 let wanted = Wanted { name: &name, dtype: DType::F32, ne: [hparams.n_embd, 1, 1, 1] };
                 *row = Some(layout.place(memory, wanted)?);
@@ -124,7 +120,7 @@ impl Steering {
     }
 
     /// The direction of a layer (`tensor_for`).
-    pub(super) fn row(&self, il: usize) -> Option<&Weight> {
+    pub(crate) fn row(&self, il: usize) -> Option<&Weight> {
         self.rows.get(il)?.as_ref()
     }
 }

@@ -6,6 +6,7 @@ use quipu_backend::{Buffer, BufferType, Devices};
 use quipu_graph::{BufferId, DType, Storage};
 
 use crate::error::Error;
+use crate::layer_map::LayerMap;
 use crate::weight::Weight;
 
 /// A tensor that is to get memory.
@@ -56,12 +57,12 @@ pub(super) fn write(buffers: &mut [Box<dyn Buffer>], weight: &Weight, bytes: &[u
 }
 
 /// The plain memory of the device that a tensor of the model belongs to.
-pub(super) fn memory_of(devices: &Devices<'_>, layers: &crate::LayerMap, name: &str) -> Arc<dyn BufferType> {
+pub(super) fn memory_of(devices: &Devices<'_>, layers: &LayerMap, name: &str) -> Arc<dyn BufferType> {
     devices.get(layers.of_tensor(name, quipu_backend::WeightUse::MulMat)).buffer_type()
 }
 
 /// A weight as a graph sees it whose runner has registered the first of its buffers under a number.
-pub(super) fn shifted(weight: &Weight, first_buffer: u32) -> Storage {
+pub(crate) fn shifted(weight: &Weight, first_buffer: u32) -> Storage {
     match weight.storage {
         Storage::External { buffer, offset } => {
             Storage::External { buffer: BufferId(buffer.0 + first_buffer), offset }

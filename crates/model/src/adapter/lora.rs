@@ -6,8 +6,8 @@ use std::sync::Arc;
 use quipu_backend::{Buffer, Devices};
 use quipu_gguf::{GgufFile, Metadata, TensorInfo};
 
+use super::Adapted;
 use super::files::{Layout, Wanted, memory_of, write};
-use crate::Model;
 use crate::error::Error;
 use crate::weight::Weight;
 
@@ -30,7 +30,7 @@ pub struct LoraAdapter {
 
 /// Both matrices of a tensor of the model.
 #[derive(Debug)]
-pub(super) struct LoraPair {
+pub(crate) struct LoraPair {
     /// `[n_in, rank]`, of embeddings `[rank, n_vocab]`; of experts, one behind the other.
     pub a: Weight,
     /// `[rank, n_out]`.
@@ -46,20 +46,12 @@ impl LoraPair {
 }
 
 impl LoraAdapter {
-    /// Reads an adapter for `model`, which was loaded on these devices (`llama_adapter_lora_init`).
-    ///
-    /// # Errors
-    /// A file that is no LoRA adapter, is one for another architecture, names a tensor that the model does not have or fits it not, has
-    /// half a pair, or a type no kernel computes; memory that is not to be had.
-    pub fn load<'a>(
+    /// Reads an adapter for a model that was loaded on these devices.
+    pub(crate) fn read(
         file: &GgufFile,
-        model: &Model,
-        devices: impl Into<Devices<'a>>,
+        model: &Adapted<'_>,
+        devices: &Devices<'_>,
     ) -> Result<LoraAdapter, Error> {
-        LoraAdapter::load_on(file, model, &devices.into())
-    }
-
-    fn load_on(file: &GgufFile, model: &Model, devices: &Devices<'_>) -> Result<LoraAdapter, Error> {
         let metadata = file.metadata();
         let expect = |key: &'static str, expected: &str| {
             let found = metadata.optional::<&str>(key)?.unwrap_or_default();
@@ -69,7 +61,7 @@ impl LoraAdapter {
             Err(Error::Hparam { key: key.to_owned(), found: found.to_owned(), expected: expected.to_owned() })
         };
         expect("general.type", "adapter")?;
-        expect("general.architecture", model.architecture())?;
+        expect("general.architecture", model.architecture)?;
         expect("adapter.type", "lora")?;
         let alpha = metadata.optional::<f32>("adapter.lora.alpha")?.unwrap_or(0.0);
         let invocation_tokens = metadata.optional::<&[u32]>("adapter.alora.invocation_tokens")?;
@@ -79,7 +71,7 @@ impl LoraAdapter {
         for (name, [a, b]) in sorted(file.tensors())? {
             let (Some(a), Some(b)) = (a, b) else { return Err(half(&name, usize::from(a.is_some()))) };
             check(&name, file, model, [a, b])?;
-            let memory = memory_of(devices, model.layer_map(), &name);
+            let memory = memory_of(devices, model.layer_map, &name);
             let mut place = |index: usize| {
                 let info = &file.tensors()[index];
                 let wanted = Wanted { name: &info.name, dtype: info.dtype, ne: shape(info) };
@@ -125,7 +117,7 @@ impl LoraAdapter {
     }
 
     /// Both matrices of a tensor of the model, and the factor that a scale comes to (`get_weight`).
-    pub(super) fn pair(&self, weight: &str, scale: f32) -> Option<(&LoraPair, f32)> {
+    pub(crate) fn pair(&self, weight: &str, scale: f32) -> Option<(&LoraPair, f32)> {
         let pair = self.pairs.get(weight)?;
         Some((pair, pair.scale(self.alpha, scale)))
     }
@@ -160,7 +152,7 @@ fn half(name: &str, missing: usize) -> Error {
 }
 
 /// Whether a pair fits the model's tensor of that name.
-fn check(name: &str, file: &GgufFile, model: &Model, [a, b]: [usize; 2]) -> Result<(), Error> {
+fn check(name: &str, file: &GgufFile, model: &Adapted<'_>, [a, b]: [usize; 2]) -> Result<(), Error> {
     let [a, b] = [a, b].map(|index| &file.tensors()[index]);
     for info in [a, b] {
         if !info.dtype.is_computed() {
@@ -168,7 +160,7 @@ fn check(name: &str, file: &GgufFile, model: &Model, [a, b]: [usize; 2]) -> Resu
             return Err(Error::TensorType { name: info.name.clone(), dtype: info.dtype, expected });
         }
     }
-    let Some(w) = model.tensor_shape(name) else {
+    let Some(w) = (model.shape)(name) else {
         let expected = "a tensor of the model: the adapter is for another one".to_owned();
         return Err(Error::AdapterTensor { name: a.name.clone(), expected });
     };

@@ -4,7 +4,6 @@
 //! Answers to `llama-adapter.cpp`. Here are the files, their checks against a model and their memory, and what they add to a graph; which
 //! of them are at work, how strongly and for whom, is the context's business ([`Adapters`]).
 
-mod apply;
 mod control_vector;
 mod files;
 mod lora;
@@ -13,10 +12,13 @@ use std::sync::Arc;
 
 use quipu_kv_cache::SeqId;
 
+use crate::hparams::Hparams;
+use crate::layer_map::LayerMap;
+
 pub use control_vector::{ControlVector, Steering};
 pub use lora::LoraAdapter;
 
-pub(crate) use apply::LoraFactors;
+pub(crate) use files::shifted;
 
 /// What is at work on a model's graphs.
 #[derive(Clone, Debug, Default)]
@@ -52,4 +54,13 @@ pub struct ActiveSteering {
     pub steering: Arc<Steering>,
     /// The number that their first buffer has where the graph runs; the others follow.
     pub first_buffer: u32,
+}
+
+/// What adapters must know of a model to fit it.
+pub(crate) struct Adapted<'a> {
+    pub architecture: &'a str,
+    pub hparams: &'a Hparams,
+    pub layer_map: &'a LayerMap,
+    /// Shapes of its tensors by name.
+    pub shape: &'a dyn Fn(&str) -> Option<[usize; 4]>,
 }

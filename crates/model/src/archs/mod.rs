@@ -46,6 +46,7 @@ mod gptneox;
 mod granite;
 mod granitehybrid;
 mod granitemoe;
+mod grok;
 mod grovemoe;
 mod hunyuan_dense;
 mod hunyuan_moe;
@@ -147,7 +148,7 @@ pub(crate) struct Architecture {
 }
 
 /// The architectures this crate runs.
-const TABLE: [Architecture; 124] = [
+const TABLE: [Architecture; 125] = [
     afmoe::ARCH,
     apertus::ARCH,
     arcee::ARCH,
@@ -194,6 +195,7 @@ const TABLE: [Architecture; 124] = [
     granite::ARCH,
     granitehybrid::ARCH,
     granitemoe::ARCH,
+    grok::ARCH,
     grovemoe::ARCH,
     hunyuan_dense::ARCH,
     hunyuan_moe::ARCH,

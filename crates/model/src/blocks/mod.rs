@@ -5,6 +5,7 @@
 //! and with which options, its file in `archs/` says.
 
 mod attention;
+mod beside;
 mod by_input;
 mod decoder;
 mod delta_net;
@@ -44,6 +45,7 @@ use crate::memory::LayerMemory;
 pub(crate) use attention::{
     Attention, AttentionSpec, GateSpec, GateWidth, Projections, QkNorm, Scale, Values,
 };
+pub(crate) use beside::Beside;
 pub(crate) use by_input::ByInput;
 pub(crate) use decoder::{Decoder, Factors, MoeLayers, Norms};
 pub(crate) use delta_net::{DeltaNet, DeltaNetKind};

@@ -80,6 +80,8 @@ pub struct Hparams {
     pub temperature_scale: f32,
     /// After how many positions they grow, where files say so.
     pub temperature_floor: usize,
+    /// Attention is computed without flash attention, whatever is asked for, and scores are scaled before they are bent (grok).
+    pub scores_are_tensors: bool,
     /// Remembered keys can follow their tokens to other positions.
     pub can_shift: bool,
     /// Widths of latent queries, and of latent keys and values (`n_lora_q`, `n_lora_kv`).
@@ -254,6 +256,7 @@ impl Hparams {
             multipliers: Multipliers::default(),
             temperature_scale: 0.0,
             temperature_floor: 0,
+            scores_are_tensors: false,
             can_shift: true,
             n_lora: [0; 2],
             xielu: Vec::new(),

@@ -6,7 +6,8 @@ use quipu::{Outcome, StopReason, TokenLogprobs, Tokenizer};
 use serde_json::{Value, json};
 
 use crate::answer::TokenEntry;
-use crate::worker::{Finished, Times};
+use crate::times::Times;
+use crate::worker::Finished;
 
 /// What the build is called; clients expect a `b` at its beginning.
 pub(crate) const FINGERPRINT: &str = concat!("b", env!("CARGO_PKG_VERSION"), "-quipu");

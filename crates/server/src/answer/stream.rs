@@ -6,7 +6,8 @@ use serde_json::{Value, json};
 use crate::answer::parts::{FINGERPRINT, finish_reason, probabilities, seconds, timings, usage};
 use crate::answer::whole::native;
 use crate::answer::{Head, Style, Text, TokenEntry};
-use crate::worker::{Finished, Times, Told, What};
+use crate::times::Times;
+use crate::worker::{Finished, Told, What};
 
 /// Makes the chunks of one request's texts.
 #[derive(Debug)]

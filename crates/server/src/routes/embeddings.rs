@@ -12,11 +12,11 @@ use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::oneshot;
 
 use crate::api_error::{ApiError, Kind, json_response};
+use crate::app::App;
 use crate::embedder::EmbedJob;
 use crate::json::Fields;
 use crate::request::prompts;
 use crate::routes::{Answer, apart, object};
-use crate::server::App;
 
 /// What one text came to.
 struct Embedded {

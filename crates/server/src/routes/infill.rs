@@ -9,11 +9,11 @@ use serde_json::Value;
 
 use crate::answer::Style;
 use crate::api_error::{ApiError, Kind};
+use crate::app::App;
 use crate::json::Fields;
 use crate::request::completion;
 use crate::routes::text::generate;
 use crate::routes::{Answer, apart, object};
-use crate::server::App;
 
 /// What goes between files where the vocabulary has no token for it.
 const SNIP: &str = "\n\n--- snip ---\n\n";

@@ -12,8 +12,8 @@ use serde_json::{Value, json};
 
 use crate::answer::{FINGERPRINT, seconds, settings};
 use crate::api_error::{ApiError, Kind, json_response};
+use crate::app::App;
 use crate::routes::Answer;
-use crate::server::App;
 
 /// `GET /health`.
 pub(crate) async fn health() -> Response {

@@ -8,10 +8,11 @@ use quipu::TokenId;
 
 use crate::answer::{Chunks, Head, Style, Text, TokenEntry, completion_id, whole};
 use crate::api_error::{ApiError, Kind, json_response};
+use crate::app::App;
 use crate::json::Fields;
+use crate::reply::{Reply, submit};
 use crate::request::{Completion, chat as chat_request, completion, prompts};
-use crate::routes::{Answer, Reply, apart, object, submit};
-use crate::server::App;
+use crate::routes::{Answer, apart, object};
 use crate::sse;
 use crate::worker::{Told, What};
 

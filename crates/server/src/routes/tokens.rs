@@ -8,10 +8,10 @@ use quipu::TokenId;
 use serde_json::{Value, json};
 
 use crate::api_error::{ApiError, json_response};
+use crate::app::App;
 use crate::json::{Fields, token};
 use crate::request::{chat, tokens_of};
 use crate::routes::{Answer, apart, object};
-use crate::server::App;
 
 /// `POST /tokenize`.
 pub(crate) async fn tokenize(State(app): State<Arc<App>>, body: Bytes) -> Answer {

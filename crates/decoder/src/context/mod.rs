@@ -1,5 +1,8 @@
 //! A session: cache, compute memory, outputs, and the loop that runs batches through the model.
 
+mod encode;
+mod state;
+
 use std::collections::HashMap;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -19,12 +22,13 @@ use quipu_model::{
 use tracing::field::Empty;
 
 use crate::callbacks::{AbortCallback, Callbacks};
-use crate::encode::{has_both, keep_cross};
 use crate::error::Error;
 use crate::output::Outputs;
 use crate::params::ContextParams;
 use crate::perf::Perf;
-use crate::state::Taken;
+use encode::{has_both, keep_cross};
+pub use state::StateFlags;
+use state::Taken;
 
 /// A session on a model. Answers to `llama_context`.
 pub struct Context {
@@ -84,7 +88,7 @@ impl Context {
             return Err(Error::Devices { found, expected });
         }
         let hparams = model.hparams();
-        let mut params = params.resolved(hparams.n_ctx_train)?;
+        let mut params = params.resolved(hparams.n_ctx_train, hparams.scores_are_tensors)?;
         if model.has_weights() && model.remembers_nothing() {
             params.kind = GraphKind::Encoder;
             params.causal_attn.get_or_insert(hparams.causal_attn);

@@ -5,7 +5,7 @@ use quipu_batch::{Batch, Ubatch};
 use quipu_kv_cache::CrossState;
 use quipu_model::{BuiltGraph, GraphKind, Model};
 
-use crate::context::Context;
+use super::Context;
 use crate::error::Error;
 
 impl Context {

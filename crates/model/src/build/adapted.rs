@@ -4,14 +4,14 @@ use quipu_backend::BufferTable;
 use quipu_graph::{DType, Graph, TensorId};
 use quipu_kv_cache::{Error as MemoryError, GraphInput, GraphShape, InputSource, SeqId, write_input};
 
-use super::files::shifted;
-use crate::build::Builder;
+use super::Builder;
+use crate::adapter::shifted;
 use crate::error::Error;
 use crate::weight::Weight;
 
 /// Which tokens of a ubatch an adapter is for: f32 `[1, n_tokens]`, 1 or 0; and of those whose outputs are wanted.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct LoraFactors {
+pub(super) struct LoraFactors {
     all: TensorId,
     kept: Option<TensorId>,
 }

@@ -6,7 +6,7 @@ use quipu_backend::Buffer;
 use quipu_batch::SeqId;
 use quipu_kv_cache::{Error as MemoryError, StateBytes, StateRead, StateWrite};
 
-use crate::context::Context;
+use super::Context;
 use crate::error::Error;
 
 /// What the state of a sequence begins with where it is not in a file.

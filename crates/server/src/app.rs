@@ -1,0 +1,29 @@
+//! What all handlers share.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use quipu::{ChatTemplate, Model, Tokenizer};
+use tokio::sync::mpsc;
+
+use crate::api_error::ApiError;
+use crate::embedder::EmbedJob;
+use crate::options::ServerOptions;
+use crate::shared::Shared;
+use crate::worker::Job;
+
+/// Everything that handlers share.
+#[derive(Debug)]
+pub(crate) struct App {
+    pub model: Model,
+    pub tokenizer: Tokenizer,
+    /// The chat template, or why there is none.
+    pub template: Result<ChatTemplate, ApiError>,
+    pub name: Arc<str>,
+    pub options: ServerOptions,
+    pub n_ctx_slot: usize,
+    pub shared: Arc<Shared>,
+    pub jobs: Option<mpsc::Sender<Job>>,
+    pub embedder: Option<mpsc::Sender<EmbedJob>>,
+    pub started: Instant,
+}

@@ -105,7 +105,7 @@ const MISTAKES: &[Mistake] = &[
     ("configuration is a list", |f| f.write("config.json", b"[1, 2]")),
     ("no architecture", |f| f.config("[\"LlamaForCausalLM\"]", "[]")),
     ("another architecture", |f| f.config("LlamaForCausalLM", "NobodysForCausalLM")),
-    ("another model type", |f| f.config("\"llama\"", "\"gemma\"")),
+    ("another model type", |f| f.config("\"llama\"", "\"nobody\"")),
     ("a multimodal model", |f| f.config("\"vocab_size\": 3", "\"text_config\": {}")),
     ("a quantised checkpoint", |f| {
         f.config("\"vocab_size\": 3", "\"quantization_config\": {\"quant_method\": \"gptq\"}");

@@ -41,9 +41,19 @@ impl HeadNorm {
     /// `time_mix_ln` of layer `il`, if the file has it.
     pub fn optional(loader: &mut Loader<'_>, n_embd: usize, il: usize) -> Result<Option<HeadNorm>, Error> {
         let name = block(il, "time_mix_ln");
-        let weight = loader.optional(&format!("{name}.weight"), &[n_embd], Elementwise)?;
-        let bias = loader.optional(&format!("{name}.bias"), &[n_embd], Elementwise)?;
-        Ok(weight.zip(bias).map(|(weight, bias)| HeadNorm { weight, bias }))
+        let [weight, bias] = ["weight", "bias"].map(|part| format!("{name}.{part}"));
+        match [&weight, &bias].map(|name| loader.has(name)) {
+            [false, false] => return Ok(None),
+            [true, true] => {}
+            // One without the other is half a norm.
+            [has_weight, _] => {
+                let missing = if has_weight { &bias } else { &weight };
+                return Err(Loader::missing(missing, &[n_embd], &[]));
+            }
+        }
+        let weight = loader.require(&weight, &[n_embd], Elementwise)?;
+        let bias = loader.require(&bias, &[n_embd], Elementwise)?;
+        Ok(Some(HeadNorm { weight, bias }))
     }
 
     /// The error where it must be there.

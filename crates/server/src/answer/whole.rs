@@ -109,13 +109,13 @@ pub(super) fn native(head: &Head, text: &Text, tokenizer: &Tokenizer, in_stream:
     if wanted.response_fields.is_empty() { answer } else { only(&answer, &wanted.response_fields) }
 }
 
-/// These fields alone; one inside of others (`a/b`) stands under its own name (`json_get_nested_values`).
+/// These fields alone; one inside of others is asked for as `a/b`, and stands under that name (`json_get_nested_values`).
 fn only(answer: &Value, paths: &[String]) -> Value {
     let mut found = Map::new();
     for path in paths {
         let value = path.split('/').try_fold(answer, |value, name| value.get(name));
-        if let (Some(value), Some(name)) = (value, path.rsplit('/').next()) {
-            found.insert(name.to_owned(), value.clone());
+        if let Some(value) = value {
+            found.insert(path.clone(), value.clone());
         }
     }
     Value::Object(found)
@@ -129,6 +129,6 @@ mod tests {
     fn fields_are_found_by_path_and_what_is_not_there_is_left_out() {
         let answer = json!({ "content": "x", "generation_settings": { "n_predict": 8 } });
         let paths = ["generation_settings/n_predict", "content", "nothing/here"].map(str::to_owned);
-        assert_eq!(only(&answer, &paths).to_string(), r#"{"n_predict":8,"content":"x"}"#);
+        assert_eq!(only(&answer, &paths).to_string(), r#"{"generation_settings/n_predict":8,"content":"x"}"#);
     }
 }

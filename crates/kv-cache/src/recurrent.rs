@@ -256,6 +256,7 @@ impl RecurrentMemory {
         for seq_id in at_stake.iter() {
             self.cells.seq_rm(seq_id, PosRange::new(-1, -1));
         }
+        self.cells.forget_rows_of_none();
         *at_stake
     }
 

@@ -274,6 +274,13 @@ impl RecurrentCells {
         seqs
     }
 
+    /// Cells without sequences have no row any more: a graph that was taken back may have written there.
+    pub fn forget_rows_of_none(&mut self) {
+        for cell in self.cells.iter_mut().filter(|cell| cell.seqs.is_empty()) {
+            cell.src = None;
+        }
+    }
+
     /// Places a ubatch of sequences with equally many tokens: a cell for each, side by side (`find_slot`).
     ///
     /// On an error the cells are in no order; the ubatch is tried on a copy first.

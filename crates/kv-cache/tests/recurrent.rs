@@ -295,3 +295,21 @@ proptest! {
         run(true, &steps);
     }
 }
+
+/// A cell that was given back after it was written is cleared for the next one who gets it.
+#[test]
+fn what_a_failed_batch_wrote_is_not_taken_for_a_state() {
+    let tell = |lengths: [usize; 4], fails_after| {
+        let lengths = lengths.to_vec();
+        Step::Tell { lengths, first: 1, n_ubatch: 1, fails_after }
+    };
+    let steps = [
+        tell([1, 1, 1, 0], None),
+        Step::Keep(2),
+        tell([0, 1, 1, 0], None),
+        tell([1, 0, 1, 0], Some(1)),
+        tell([0, 0, 0, 1], None),
+    ];
+    run(false, &steps);
+    run(true, &steps);
+}

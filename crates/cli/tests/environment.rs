@@ -68,7 +68,10 @@ fn a_model_that_is_cut_off_while_it_runs_is_an_error() {
 #[test]
 fn a_conversation_outlives_what_is_too_long() {
     let dir = folder();
-    let args = ["chat", "-m", "m.gguf", "--chat-template", TEMPLATE, "-c", "64", "-n", "4"];
+    // Answers without line breaks of their own.
+    let words = ["--grammar", "root ::= [a-z ]+"];
+    let args =
+        [&["chat", "-m", "m.gguf", "--chat-template", TEMPLATE, "-c", "64", "-n", "4"][..], &words].concat();
     let long = "once upon a time ".repeat(100);
     let endless = "x".repeat((1 << 20) + 1);
     let stdin = format!("Hello\n{long}\n{endless}\n\nBye\n");

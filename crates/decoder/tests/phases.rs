@@ -9,15 +9,15 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use common::{params, sequence, tokens};
 use quipu_backend::{
-    Abort, Backend, Buffer, BufferTable, BufferType, Device, DeviceKind, DeviceMemory, Error as BackendError,
-    HostBytes, Prepared, WeightSpec,
+    Abort, Backend, Buffer, BufferTable, BufferType, Error as BackendError, Prepared, WeightSpec,
 };
 use quipu_cpu_backend::CpuDevice;
 use quipu_decoder::{Context, ContextParams, Error, FlashAttn};
 use quipu_gguf::GgufFile;
-use quipu_graph::{Graph, TensorId};
+use quipu_graph::Graph;
 use quipu_kv_cache::KvCells;
 use quipu_model::{LoadParams, Model};
+use quipu_testing::{Hook, HookedDevice};
 
 /// What a device is to refuse next.
 const NOTHING: usize = 0;
@@ -25,60 +25,51 @@ const MEMORY: usize = 1;
 const PREPARING: usize = 2;
 const RUNNING: usize = 3;
 
-/// The processor, which refuses what it is told to.
+/// Refuses what it is told to.
 #[derive(Clone, Debug)]
-struct Refusing {
-    cpu: Arc<CpuDevice>,
-    refuses: Arc<AtomicUsize>,
-}
+struct Refusal(Arc<AtomicUsize>);
 
-impl Refusing {
+impl Refusal {
     fn check(&self, what: usize) -> Result<(), BackendError> {
-        if self.refuses.load(Ordering::Relaxed) != what {
+        if self.0.load(Ordering::Relaxed) != what {
             return Ok(());
         }
         Err(BackendError::Device { device: "REFUSING".to_owned(), message: "told to refuse".to_owned() })
     }
 }
 
-impl Device for Refusing {
-    fn name(&self) -> &str {
-        self.cpu.name()
+impl Hook for Refusal {
+    fn buffer_type(&self, inner: Arc<dyn BufferType>) -> Arc<dyn BufferType> {
+        Arc::new(RefusingMemory { inner, refusal: self.clone() })
     }
 
-    fn description(&self) -> String {
-        self.cpu.description()
+    fn prepare(
+        &self,
+        inner: &mut dyn Backend,
+        graph: &Graph,
+        nodes: Range<usize>,
+        buffers: &BufferTable,
+    ) -> Result<Prepared, BackendError> {
+        self.check(PREPARING)?;
+        inner.prepare(graph, nodes, buffers)
     }
 
-    fn kind(&self) -> DeviceKind {
-        self.cpu.kind()
-    }
-
-    fn memory(&self) -> DeviceMemory {
-        self.cpu.memory()
-    }
-
-    fn buffer_type(&self) -> Arc<dyn BufferType> {
-        Arc::new(RefusingMemory { inner: self.cpu.buffer_type(), device: self.clone() })
-    }
-
-    fn weight_buffer_types(&self) -> Vec<Arc<dyn BufferType>> {
-        self.cpu.weight_buffer_types()
-    }
-
-    fn buffer_from_host(&self, bytes: HostBytes) -> Option<Arc<dyn Buffer>> {
-        self.cpu.buffer_from_host(bytes)
-    }
-
-    fn backend(&self, n_threads: usize) -> Result<Box<dyn Backend>, BackendError> {
-        Ok(Box::new(RefusingBackend { inner: self.cpu.backend(n_threads)?, device: self.clone() }))
+    fn run(
+        &self,
+        inner: &mut dyn Backend,
+        prepared: &mut Prepared,
+        buffers: &mut BufferTable,
+        abort: Option<Abort<'_>>,
+    ) -> Result<(), BackendError> {
+        self.check(RUNNING)?;
+        inner.run(prepared, buffers, abort)
     }
 }
 
 #[derive(Debug)]
 struct RefusingMemory {
     inner: Arc<dyn BufferType>,
-    device: Refusing,
+    refusal: Refusal,
 }
 
 impl BufferType for RefusingMemory {
@@ -99,56 +90,8 @@ impl BufferType for RefusingMemory {
     }
 
     fn allocate(&self, size: usize) -> Result<Box<dyn Buffer>, BackendError> {
-        self.device.check(MEMORY)?;
+        self.refusal.check(MEMORY)?;
         self.inner.allocate(size)
-    }
-}
-
-#[derive(Debug)]
-struct RefusingBackend {
-    inner: Box<dyn Backend>,
-    device: Refusing,
-}
-
-impl Backend for RefusingBackend {
-    fn name(&self) -> &str {
-        self.inner.name()
-    }
-
-    fn buffer_type(&self) -> Arc<dyn BufferType> {
-        self.device.buffer_type()
-    }
-
-    fn supports_op(&self, graph: &Graph, node: TensorId) -> bool {
-        self.inner.supports_op(graph, node)
-    }
-
-    fn supports_buffer(&self, buffer: &dyn Buffer) -> bool {
-        self.inner.supports_buffer(buffer)
-    }
-
-    fn set_n_threads(&mut self, n_threads: usize) -> Result<(), BackendError> {
-        self.inner.set_n_threads(n_threads)
-    }
-
-    fn prepare(
-        &mut self,
-        graph: &Graph,
-        nodes: Range<usize>,
-        buffers: &BufferTable,
-    ) -> Result<Prepared, BackendError> {
-        self.device.check(PREPARING)?;
-        self.inner.prepare(graph, nodes, buffers)
-    }
-
-    fn run(
-        &mut self,
-        prepared: &mut Prepared,
-        buffers: &mut BufferTable,
-        abort: Option<Abort<'_>>,
-    ) -> Result<(), BackendError> {
-        self.device.check(RUNNING)?;
-        self.inner.run(prepared, buffers, abort)
     }
 }
 
@@ -161,10 +104,8 @@ fn whatever_phase_fails_nothing_has_changed() {
     let file = GgufFile::from_vec(common::bytes(2, false)).expect("a valid file");
     for flash_attn in [FlashAttn::On, FlashAttn::Off] {
         for n_past in [0, 11] {
-            let device = Refusing {
-                cpu: Arc::new(CpuDevice::default()),
-                refuses: Arc::new(AtomicUsize::new(NOTHING)),
-            };
+            let refuses = Arc::new(AtomicUsize::new(NOTHING));
+            let device = HookedDevice { inner: CpuDevice::default(), hook: Refusal(Arc::clone(&refuses)) };
             let model = Model::load(&file, &device, &mut LoadParams::default()).expect("a valid model");
             let model = Arc::new(model);
             let params = ContextParams { n_ubatch: 6, flash_attn, ..params() };
@@ -183,9 +124,9 @@ fn whatever_phase_fails_nothing_has_changed() {
             for what in [MEMORY, PREPARING, RUNNING] {
                 // Another shape than the last one's, so that there is something to allocate.
                 context.set_loras(&[]);
-                device.refuses.store(what, Ordering::Relaxed);
+                refuses.store(what, Ordering::Relaxed);
                 let error = context.decode(&next).err();
-                device.refuses.store(NOTHING, Ordering::Relaxed);
+                refuses.store(NOTHING, Ordering::Relaxed);
                 // Memory may be there already: then nothing was asked for, and the call went through.
                 match error {
                     Some(error) => assert!(error.to_string().contains("told to refuse"), "{error}"),

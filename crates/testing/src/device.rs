@@ -10,8 +10,13 @@ use quipu_backend::{
 };
 use quipu_graph::{Graph, TensorId};
 
-/// What happens around preparing and running graphs. A clone goes to each backend.
+/// What happens around memory, and around preparing and running graphs. A clone goes to each backend.
 pub trait Hook: Clone + Debug + Send + Sync + 'static {
+    /// In place of [`Device::buffer_type`] and [`Backend::buffer_type`].
+    fn buffer_type(&self, inner: Arc<dyn BufferType>) -> Arc<dyn BufferType> {
+        inner
+    }
+
     /// In place of [`Backend::prepare`].
     ///
     /// # Errors
@@ -64,7 +69,7 @@ impl<D: Device, H: Hook> Device for HookedDevice<D, H> {
     }
 
     fn buffer_type(&self) -> Arc<dyn BufferType> {
-        self.inner.buffer_type()
+        self.hook.buffer_type(self.inner.buffer_type())
     }
 
     fn weight_buffer_types(&self) -> Vec<Arc<dyn BufferType>> {
@@ -92,7 +97,7 @@ impl<H: Hook> Backend for HookedBackend<H> {
     }
 
     fn buffer_type(&self) -> Arc<dyn BufferType> {
-        self.inner.buffer_type()
+        self.hook.buffer_type(self.inner.buffer_type())
     }
 
     fn supports_op(&self, graph: &Graph, node: TensorId) -> bool {

@@ -7,6 +7,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use crate::toolchain::cargo_of;
+
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// Only the targets whose `crate/target` holds this text.
@@ -100,12 +102,8 @@ fn build(fuzzed: &Fuzzed, args: &Args, target: &Path) -> Result<(), String> {
         command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
         command.arg("check");
     } else {
-        command = Command::new("rustup");
-        command.args(["run", &args.toolchain, "cargo", "build", "--release", "--target", TRIPLE]);
-        // Of the cargo that runs this: they would lead back to its toolchain.
-        for name in ["CARGO", "RUSTC", "RUSTDOC", "RUSTUP_TOOLCHAIN"] {
-            command.env_remove(name);
-        }
+        command = cargo_of(&args.toolchain);
+        command.args(["build", "--release", "--target", TRIPLE]);
         let sanitizer = if args.no_sanitizer { "" } else { " -Zsanitizer=address" };
         command.env("RUSTFLAGS", format!("{COVERAGE}{sanitizer}"));
     }

@@ -11,6 +11,7 @@ mod miri;
 mod parity;
 mod same_bits;
 mod synth_model;
+mod toolchain;
 mod torture;
 
 use std::process::ExitCode;

@@ -3,7 +3,7 @@
 //! Miri computes some thousand times slower, so tests of deep graphs take shallower ones there (`cfg!(miri)`), properties few cases, and
 //! what searches whole grids is left out; so is what asks the system for more than Miri plays: locks, renames, links.
 
-use std::process::Command;
+use crate::toolchain::cargo_of;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
@@ -38,12 +38,8 @@ const SUBSETS: [Subset; 5] = [
 pub(crate) fn run(args: &Args) -> Result<(), String> {
     let toolchain = args.toolchain.as_str();
     let miri = || {
-        let mut command = Command::new("rustup");
-        command.args(["run", toolchain, "cargo", "miri"]);
-        // Of the cargo that runs this: they would lead back to its toolchain.
-        for name in ["CARGO", "RUSTC", "RUSTDOC", "RUSTUP_TOOLCHAIN"] {
-            command.env_remove(name);
-        }
+        let mut command = cargo_of(toolchain);
+        command.arg("miri");
         command
     };
     let there = miri().arg("--version").output().is_ok_and(|output| output.status.success());

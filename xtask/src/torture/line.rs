@@ -10,7 +10,7 @@ use super::sandbox::{FOLDERS, GRAMMARS, IDS, IMATRICES, MESSAGES, MODELS, SCHEMA
 #[derive(Clone, Debug)]
 pub(super) struct Output {
     name: String,
-    /// Every file whose name begins with that.
+    /// Every file whose name begins with that, but for its ".gguf" (`--keep-split`).
     is_prefix: bool,
     /// It has its name while it is written, or is written several times.
     pub is_log: bool,
@@ -26,7 +26,8 @@ impl Output {
             "soft.gguf" => Some("m.gguf"),
             _ => None,
         };
-        file == name || led_to == Some(file) || (self.is_prefix && file.starts_with(name))
+        let prefix = name.strip_suffix(".gguf").unwrap_or(name);
+        file == name || led_to == Some(file) || (self.is_prefix && file.starts_with(prefix))
     }
 }
 

@@ -2,10 +2,13 @@
 
 use std::collections::BTreeSet;
 use std::path::Path;
+use std::sync::Arc;
 
 use quipu_cpu_backend::CpuDevice;
+use quipu_decoder::{Context, ContextParams, MemoryBytes};
 use quipu_gguf::{Gguf, GgufFile, GgufWriter, Metadata, Value};
-use quipu_model::{ARCHITECTURES, LoadParams, Model};
+use quipu_kv_cache::KvPart;
+use quipu_model::{ARCHITECTURES, LoadOptions, LoadParams, Model};
 use quipu_parity::small::{SMALL, Small};
 use quipu_parity::{Row, Verdict, architectures};
 use quipu_quant::DType;
@@ -74,6 +77,28 @@ fn refusal(bytes: Vec<u8>) -> Option<String> {
 fn one_of_each() -> impl Iterator<Item = &'static Small> {
     let mut seen = BTreeSet::new();
     SMALL.iter().filter(move |small| small.name != "command-r-large" && seen.insert(small.arch))
+}
+
+#[test]
+fn the_memory_that_is_told_is_what_a_session_takes() {
+    let mut kinds = BTreeSet::new();
+    for small in SMALL {
+        let file = GgufFile::from_vec(small.gguf(DType::F32, 1).expect("a model")).expect("a valid file");
+        let loaded = |no_alloc: bool| {
+            let options = LoadOptions { no_alloc, ..LoadOptions::default() };
+            Arc::new(Model::load(&file, &CpuDevice::default(), &mut options.into()).expect("loads"))
+        };
+        let params = ContextParams { n_ctx: 768, n_seq_max: 3, n_ubatch: 32, ..ContextParams::default() };
+        let told = MemoryBytes::of(&loaded(true), &CpuDevice::default(), &params).expect("sizes");
+        let context = Context::new(loaded(false), &CpuDevice::default(), &params).expect("a context");
+        let memory = context.memory();
+        let caches = [KvPart::Full, KvPart::Window].into_iter().filter_map(|part| memory.kv(part));
+        let kv_cache = caches.map(|cache| cache.n_bytes() as u64).sum();
+        let states = memory.recurrent().map_or(0, |states| states.n_bytes() as u64);
+        assert_eq!(told, MemoryBytes { kv_cache, states }, "{}", small.name);
+        kinds.insert((kv_cache > 0, states > 0, memory.kv(KvPart::Window).is_some()));
+    }
+    assert_eq!(kinds.len(), 6, "nothing, states, a cache or a pair, each alone and with states: {kinds:?}");
 }
 
 /// What files may lack: biases, factors, a second norm, an output matrix of their own, positions beside ALiBi; and what single

@@ -109,3 +109,71 @@ fn a_vocabulary_alone_is_shown() {
     write(&path, &keys, &[]);
     both("vocab", &path);
 }
+
+#[test]
+fn states_and_tensors_that_no_graph_reads_are_told() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("states.gguf");
+    let mut keys = vec![("general.architecture".to_owned(), Value::from("mamba"))];
+    let sizes = [
+        ("vocab_size", 10),
+        ("context_length", 1024),
+        ("embedding_length", 8),
+        ("block_count", 1),
+        ("feed_forward_length", 0),
+        ("attention.head_count", 0),
+        ("ssm.conv_kernel", 4),
+        ("ssm.inner_size", 16),
+        ("ssm.state_size", 4),
+        ("ssm.time_step_rank", 2),
+    ];
+    keys.extend(sizes.map(|(key, n)| (format!("mamba.{key}"), Value::U32(n))));
+    keys.push(("mamba.attention.layer_norm_rms_epsilon".to_owned(), Value::F32(1e-5)));
+    let tensors: [(&str, DType, &[u64]); 12] = [
+        ("token_embd.weight", DType::F32, &[8, 10]),
+        ("output_norm.weight", DType::F32, &[8]),
+        ("blk.0.attn_norm.weight", DType::F32, &[8]),
+        ("blk.0.ssm_in.weight", DType::F32, &[8, 32]),
+        ("blk.0.ssm_conv1d.weight", DType::F32, &[4, 16]),
+        ("blk.0.ssm_conv1d.bias", DType::F32, &[16]),
+        ("blk.0.ssm_x.weight", DType::F32, &[16, 10]),
+        ("blk.0.ssm_dt.weight", DType::F32, &[2, 16]),
+        ("blk.0.ssm_dt.bias", DType::F32, &[16]),
+        ("blk.0.ssm_a", DType::F32, &[4, 16]),
+        ("blk.0.ssm_d", DType::F32, &[16]),
+        ("blk.0.ssm_out.weight", DType::F32, &[16, 8]),
+    ];
+    write(&path, &borrowed(&keys), &tensors);
+    let shown: serde_json::Value =
+        serde_json::from_str(&inspect(&[path.to_str().unwrap(), "--json"])).expect("JSON");
+    // Three inputs and four values of each of 16 channels, whatever the length, and nothing for each token.
+    assert_eq!(shown["memory"]["states"], (3 + 4) * 16 * 4);
+    assert_eq!(shown["memory"]["kv_cache"], serde_json::json!([]));
+    assert_eq!(shown["unused_tensors"], serde_json::json!([]));
+    assert!(inspect(&[path.to_str().unwrap()]).contains("  states of a sequence 448 bytes\n"));
+
+    // The reference's graph of this one does without an output matrix.
+    let path = dir.path().join("unused.gguf");
+    let mut keys = hparams("llama-embed");
+    keys.push(("llama-embed.feed_forward_length".to_owned(), Value::U32(32)));
+    keys.push(("llama-embed.vocab_size".to_owned(), Value::U32(10)));
+    keys.push(("llama-embed.attention.layer_norm_rms_epsilon".to_owned(), Value::F32(1e-5)));
+    keys.iter_mut().filter(|(key, _)| key.ends_with("block_count")).for_each(|(_, n)| *n = Value::U32(1));
+    let tensors: [(&str, DType, &[u64]); 12] = [
+        ("token_embd.weight", DType::F32, &[64, 10]),
+        ("output_norm.weight", DType::F32, &[64]),
+        ("output.weight", DType::F32, &[64, 10]),
+        ("blk.0.attn_norm.weight", DType::F32, &[64]),
+        ("blk.0.attn_q.weight", DType::F32, &[64, 64]),
+        ("blk.0.attn_k.weight", DType::F32, &[64, 32]),
+        ("blk.0.attn_v.weight", DType::F32, &[64, 32]),
+        ("blk.0.attn_output.weight", DType::F32, &[64, 64]),
+        ("blk.0.ffn_norm.weight", DType::F32, &[64]),
+        ("blk.0.ffn_gate.weight", DType::F32, &[64, 32]),
+        ("blk.0.ffn_up.weight", DType::F32, &[64, 32]),
+        ("blk.0.ffn_down.weight", DType::F32, &[32, 64]),
+    ];
+    write(&path, &borrowed(&keys), &tensors);
+    let text = inspect(&[path.to_str().unwrap()]);
+    assert!(text.contains("\nunused tensors: 1\n  output.weight\n"), "{text}");
+}

@@ -45,7 +45,7 @@ mod perf;
 mod state_file;
 
 pub use adapters::LoraUse;
-pub use context::{Context, StateFlags};
+pub use context::{Context, MemoryBytes, StateFlags};
 pub use error::Error;
 pub use params::{ContextParams, FlashAttn};
 pub use perf::Perf;

@@ -30,6 +30,75 @@ pub struct RecurrentParams {
     pub layers: Vec<Option<RecurrentShape>>,
 }
 
+impl RecurrentParams {
+    fn n_cells(&self) -> usize {
+        self.n_seq_max.max(1)
+    }
+
+    /// Bytes of all states, with layer `il` in memory of type `memory(il)`: what [`RecurrentMemory::n_bytes`] says of such a memory,
+    /// without allocating it.
+    ///
+    /// # Errors
+    /// As [`RecurrentMemory::new_in`], but for memory that is not to be had.
+    pub fn n_bytes<'a>(&self, memory: &dyn Fn(usize) -> &'a dyn BufferType) -> Result<usize, Error> {
+        Ok(n_bytes(&self.layout(memory)?.kinds))
+    }
+
+    fn layout<'a>(&self, memory: &dyn Fn(usize) -> &'a dyn BufferType) -> Result<Layout<'a>, Error> {
+        let n_cells = self.n_cells();
+        if n_cells > MAX_SEQ {
+            return Err(Error::Streams(n_cells));
+        }
+        let n_layer = self.layers.len();
+        let n_rows = self.n_snapshots.saturating_add(1).saturating_mul(n_cells);
+        let mut kinds: Vec<(&'a dyn BufferType, usize)> = Vec::new();
+        let mut layers = Vec::with_capacity(n_layer);
+        for (il, shape) in self.layers.iter().enumerate() {
+            let Some(shape) = *shape else {
+                layers.push(None);
+                continue;
+            };
+            let buffer_type = memory(il);
+            let kind = kinds.iter().position(|(known, _)| known.name() == buffer_type.name());
+            let kind = kind.unwrap_or_else(|| {
+                kinds.push((buffer_type, 0));
+                kinds.len() - 1
+            });
+            let end = &mut kinds[kind].1;
+            let mut place = |n_embd: usize| -> Option<usize> {
+                let offset = end.checked_next_multiple_of(buffer_type.alignment())?;
+                let size = if n_embd == 0 {
+                    0
+                } else {
+                    buffer_type.alloc_size(DType::F32, [n_embd, n_rows, 1, 1])?
+                };
+                *end = offset.checked_add(size)?;
+                (i32::try_from(n_rows).is_ok() && *end <= buffer_type.max_size()).then_some(offset)
+            };
+            let places = place(shape.n_embd_r).zip(place(shape.n_embd_s));
+            let (r, s) = places.ok_or_else(|| Error::TooLarge {
+                n_cells,
+                n_layer,
+                buffer_type: buffer_type.name().to_owned(),
+            })?;
+            layers.push(Some(Layer { shape, buffer: BufferId(kind as u32), offsets: [r, s] }));
+        }
+        Ok(Layout { layers, kinds })
+    }
+}
+
+/// Where states lie in buffers that are yet to be allocated.
+struct Layout<'a> {
+    /// By layer; buffers are numbered as in `kinds`.
+    layers: Vec<Option<Layer>>,
+    /// The kinds of memory, and bytes in each.
+    kinds: Vec<(&'a dyn BufferType, usize)>,
+}
+
+fn n_bytes(kinds: &[(&dyn BufferType, usize)]) -> usize {
+    kinds.iter().fold(0, |sum: usize, (_, size)| sum.saturating_add(*size))
+}
+
 /// Which half of a state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StatePart {
@@ -92,52 +161,16 @@ impl RecurrentMemory {
         memory: &dyn Fn(usize) -> &'a dyn BufferType,
         buffers: &mut BufferTable,
     ) -> Result<RecurrentMemory, Error> {
-        let n_cells = params.n_seq_max.max(1);
-        if n_cells > MAX_SEQ {
-            return Err(Error::Streams(n_cells));
-        }
-        let n_layer = params.layers.len();
-        let n_rows = params.n_snapshots.saturating_add(1).saturating_mul(n_cells);
-        let mut kinds: Vec<(&dyn BufferType, usize)> = Vec::new();
-        let mut layers = Vec::with_capacity(n_layer);
-        for (il, shape) in params.layers.iter().enumerate() {
-            let Some(shape) = *shape else {
-                layers.push(None);
-                continue;
-            };
-            let buffer_type = memory(il);
-            let kind = kinds.iter().position(|(known, _)| known.name() == buffer_type.name());
-            let kind = kind.unwrap_or_else(|| {
-                kinds.push((buffer_type, 0));
-                kinds.len() - 1
-            });
-            let end = &mut kinds[kind].1;
-            let mut place = |n_embd: usize| -> Option<usize> {
-                let offset = end.checked_next_multiple_of(buffer_type.alignment())?;
-                let size = if n_embd == 0 {
-                    0
-                } else {
-                    buffer_type.alloc_size(DType::F32, [n_embd, n_rows, 1, 1])?
-                };
-                *end = offset.checked_add(size)?;
-                (i32::try_from(n_rows).is_ok() && *end <= buffer_type.max_size()).then_some(offset)
-            };
-            let places = place(shape.n_embd_r).zip(place(shape.n_embd_s));
-            let (r, s) = places.ok_or_else(|| Error::TooLarge {
-                n_cells,
-                n_layer,
-                buffer_type: buffer_type.name().to_owned(),
-            })?;
-            layers.push(Some(Layer { shape, buffer: BufferId(kind as u32), offsets: [r, s] }));
-        }
+        let Layout { mut layers, kinds } = params.layout(memory)?;
         let allocated = kinds.iter().map(|(buffer_type, size)| buffer_type.allocate(*size));
         let allocated = allocated.collect::<Result<Vec<_>, _>>()?;
         let ids: Vec<BufferId> = allocated.into_iter().map(|buffer| buffers.add_owned(buffer)).collect();
         for layer in layers.iter_mut().flatten() {
             layer.buffer = ids[layer.buffer.0 as usize];
         }
-        let n_bytes = kinds.iter().fold(0, |sum: usize, (_, size)| sum.saturating_add(*size));
+        let n_bytes = n_bytes(&kinds);
         let RecurrentParams { n_seq_max, n_snapshots, .. } = *params;
+        let n_cells = params.n_cells();
         let cells = RecurrentCells::new(n_cells, n_seq_max, n_snapshots);
         let trial = cells.clone();
         Ok(RecurrentMemory { cells, trial, n_seq_max, n_snapshots, layers, n_bytes })

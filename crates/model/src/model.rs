@@ -38,6 +38,8 @@ pub struct Model {
     stats: LoadStats,
     /// Shapes of the file's tensors.
     shapes: HashMap<String, [usize; 4]>,
+    /// Tensors of the file that are no weights.
+    unused: Vec<String>,
     description: String,
     n_params: u64,
     n_bytes: u64,
@@ -92,6 +94,7 @@ impl Model {
                 sources: Vec::new(),
                 stats: LoadStats::default(),
                 shapes: HashMap::new(),
+                unused: Vec::new(),
                 description: String::new(),
                 n_params: 0,
                 n_bytes: 0,
@@ -103,6 +106,7 @@ impl Model {
         let layers = LayerMap::new(hparams.n_layer(), options.n_gpu_layers, &options.tensor_split, devices)?;
         let mut loader = Loader::new(set, devices, &layers, options)?;
         let network = (architecture.load)(&mut loader, &hparams)?;
+        let unused = loader.unused();
         let Filled { buffers, sources, stats } = loader.finish(architecture.name, devices, params)?;
         let size_class = (architecture.size_class)(&SizeFacts::from(&hparams));
         let description = crate::describe::description(name, size_class, set)?;
@@ -115,6 +119,7 @@ impl Model {
             sources,
             stats,
             shapes: set.tensors().map(|info| (info.name.clone(), info.ne.map(|n| n as usize))).collect(),
+            unused,
             description,
             n_params: set.n_params(),
             n_bytes: set.n_bytes(),
@@ -144,6 +149,12 @@ impl Model {
     /// Hyper-parameters.
     pub fn hparams(&self) -> &Hparams {
         &self.hparams
+    }
+
+    /// Names of the tensors of its file that no graph reads, in the file's order: those of layers that serve to draft tokens, those that the
+    /// reference leaves out too, and with [`crate::LoadOptions::check_architecture`] off those nobody knows.
+    pub fn unused_tensors(&self) -> &[String] {
+        &self.unused
     }
 
     /// Elements of all tensors (`llama_model_n_params`).

@@ -2,91 +2,77 @@
 
 use quipu_backend::Device;
 use quipu_cpu_backend::CpuDevice;
+use quipu_decoder::{ContextParams, MemoryBytes};
 use quipu_gguf::GgufSet;
-use quipu_kv_cache::{KvParams, WindowedKvParams};
-use quipu_model::{CACHE_TYPE, LayerMemory, LoadOptions, Model, kv_estimate};
+use quipu_model::{CACHE_TYPE, LoadOptions, Model, kv_estimate};
 
 /// Context lengths worth telling, as far as the model was trained for them.
 const CONTEXTS: [usize; 5] = [512, 2048, 8192, 32768, 131_072];
-/// Context lengths are padded to this.
-const N_CTX_PAD: usize = 256;
-/// Most tokens of a ubatch, as a session has it that nobody asked otherwise.
-const N_UBATCH: usize = 512;
 
 /// Bytes a model needs.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct MemoryEstimate {
     /// All weights.
     pub weights: u64,
-    /// The KV cache in f16 by context length, of one sequence; empty if the metadata does not say what it would be.
+    /// States of recurrent layers, of one sequence of any length.
+    pub states: u64,
+    /// The KV cache in f16 by context length, of one sequence; empty if the model has none, or the metadata does not say what it would be.
     pub kv_cache: Vec<(usize, u64)>,
     /// The cache is the most the model needs: it has windows or layers without one.
     pub is_upper_bound: bool,
+    /// Tensors of the file that no graph reads; `None` if Quipu cannot run the model and does not know.
+    pub unused_tensors: Option<Vec<String>>,
 }
 
-/// Estimates the memory for the weights and, at several context lengths, for the KV cache; also for architectures that Quipu cannot run.
-/// Cache sizes are those of the cache itself on this processor, computed by its own layout.
+/// Estimates the memory for the weights, for states and, at several context lengths, for the KV cache; also for architectures that Quipu
+/// cannot run. Sizes are those of the memory itself on this processor, computed by its own layout.
 pub fn memory_estimate(set: &GgufSet) -> MemoryEstimate {
     let weights = set.n_bytes();
-    if let Some(kv_cache) = known_caches(set) {
-        return MemoryEstimate { weights, kv_cache, is_upper_bound: false };
+    let device = CpuDevice::default();
+    let options = LoadOptions { no_alloc: true, ..LoadOptions::default() };
+    if let Ok(model) = Model::load_set(set, &device, &mut options.into()) {
+        return known(weights, &model, &device);
     }
     let Some(kv) = kv_estimate(set.metadata()) else {
         return MemoryEstimate { weights, ..MemoryEstimate::default() };
     };
-    let mut contexts: Vec<usize> = CONTEXTS.into_iter().filter(|n| *n < kv.n_ctx_train).collect();
-    contexts.push(kv.n_ctx_train);
-    let buffer_type = CpuDevice::default().buffer_type();
+    let buffer_type = device.buffer_type();
     let size = |n_ctx: usize| {
         // A length that no cache can have is left out.
-        let bytes = kv.n_bytes(n_ctx, quipu_model::CACHE_TYPE, buffer_type.as_ref()).ok()?;
+        let bytes = kv.n_bytes(n_ctx, CACHE_TYPE, buffer_type.as_ref()).ok()?;
         Some((n_ctx, bytes as u64))
     };
     MemoryEstimate {
         weights,
-        kv_cache: contexts.into_iter().filter_map(size).collect(),
+        kv_cache: contexts(kv.n_ctx_train).filter_map(size).collect(),
         is_upper_bound: kv.is_upper_bound,
+        ..MemoryEstimate::default()
     }
 }
 
-/// The caches of a model that can run here and remembers keys and values alone: windows take no more cells than they need.
-fn known_caches(set: &GgufSet) -> Option<Vec<(usize, u64)>> {
-    let options = LoadOptions { no_alloc: true, ..LoadOptions::default() };
-    let model = Model::load_set(set, &CpuDevice::default(), &mut options.into()).ok()?;
-    let memory = model.memory();
-    let is_attention = |layer: &LayerMemory| {
-        matches!(layer, LayerMemory::None | LayerMemory::Reuse { .. } | LayerMemory::Attention { .. })
-    };
-    if !memory.iter().all(is_attention) || memory.iter().all(|layer| *layer == LayerMemory::None) {
-        return None;
-    }
-    let hparams = model.hparams();
-    let buffer_type = CpuDevice::default().buffer_type();
+/// The lengths to tell of a model trained with `n_ctx_train` tokens.
+fn contexts(n_ctx_train: usize) -> impl Iterator<Item = usize> {
+    CONTEXTS.into_iter().filter(move |n| *n < n_ctx_train).chain([n_ctx_train])
+}
+
+/// Of a model that can run here: what its sessions allocate.
+fn known(weights: u64, model: &Model, device: &CpuDevice) -> MemoryEstimate {
     let size = |n_ctx: usize| {
-        let n_cells = n_ctx.checked_next_multiple_of(N_CTX_PAD)?;
-        let full = KvParams {
-            n_cells,
-            n_seq_max: 1,
-            type_k: CACHE_TYPE,
-            type_v: CACHE_TYPE,
-            layers: model.kv_layers(),
-            ..KvParams::default()
-        };
-        let parts = match hparams.window() {
-            None => vec![full],
-            Some(window) => {
-                let windowed = hparams.layers.iter().map(|layer| layer.window.is_some()).collect();
-                let pair = WindowedKvParams { full, window, windowed, n_ubatch: N_UBATCH, all_cells: false };
-                pair.parts().to_vec()
-            }
-        };
-        let mut bytes = parts.iter().map(|part| part.n_bytes(&|_| buffer_type.as_ref()).ok());
-        let bytes = bytes.try_fold(0u64, |sum, n| sum.checked_add(n? as u64))?;
-        Some((n_ctx, bytes))
+        let params = ContextParams { n_ctx, ..ContextParams::default() };
+        Some((n_ctx, MemoryBytes::of(model, device, &params).ok()?))
     };
-    let mut contexts: Vec<usize> = CONTEXTS.into_iter().filter(|n| *n < hparams.n_ctx_train).collect();
-    contexts.push(hparams.n_ctx_train);
-    Some(contexts.into_iter().filter_map(size).collect())
+    let sizes: Vec<(usize, MemoryBytes)> = contexts(model.hparams().n_ctx_train).filter_map(size).collect();
+    MemoryEstimate {
+        weights,
+        states: sizes.first().map_or(0, |(_, bytes)| bytes.states),
+        kv_cache: sizes
+            .iter()
+            .map(|(n_ctx, bytes)| (*n_ctx, bytes.kv_cache))
+            .filter(|(_, kv_cache)| *kv_cache > 0)
+            .collect(),
+        is_upper_bound: false,
+        unused_tensors: Some(model.unused_tensors().to_vec()),
+    }
 }
 
 /// Parameters that one token meets: of the experts' matrices only those of the experts it uses. `None` of a model without experts.

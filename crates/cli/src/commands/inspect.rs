@@ -122,13 +122,23 @@ fn text(out: &mut impl Write, set: &GgufSet, memory: &MemoryEstimate) -> std::io
     if let Some(n) = n_active_params(set) {
         writeln!(out, "active parameters: {n}, those of the experts that a token uses and all others")?;
     }
+    if let Some(unused) = memory.unused_tensors.as_ref().filter(|unused| !unused.is_empty()) {
+        writeln!(out, "\nunused tensors: {}", unused.len())?;
+        for name in unused {
+            writeln!(out, "  {name}")?;
+        }
+    }
     writeln!(out, "\nmemory:\n  weights {} bytes", memory.weights)?;
+    let states = if memory.states > 0 { " and states" } else { "" };
+    if memory.states > 0 {
+        writeln!(out, "  states of a sequence {} bytes", memory.states)?;
+    }
     let most = if memory.is_upper_bound { " at most" } else { "" };
     for (n_ctx, bytes) in &memory.kv_cache {
         writeln!(
             out,
-            "  context {n_ctx:>7}: KV cache (f16) {bytes} bytes{most}, with weights {}",
-            bytes + memory.weights
+            "  context {n_ctx:>7}: KV cache (f16) {bytes} bytes{most}, with weights{states} {}",
+            bytes + memory.weights + memory.states
         )?;
     }
     Ok(())
@@ -189,9 +199,11 @@ fn as_json(set: &GgufSet, memory: &MemoryEstimate) -> serde_json::Value {
         "bits_per_weight": bits_per_weight(set),
         "memory": {
             "weights": memory.weights,
+            "states": memory.states,
             "kv_cache": kv_cache,
             "kv_cache_is_upper_bound": memory.is_upper_bound,
         },
+        "unused_tensors": memory.unused_tensors,
     })
 }
 

@@ -1,6 +1,7 @@
 //! A session: cache, compute memory, outputs, and the loop that runs batches through the model.
 
 mod encode;
+mod memory;
 mod state;
 
 use std::collections::HashMap;
@@ -9,16 +10,12 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 use std::time::Instant;
 
-use quipu_backend::{Buffer, BufferTable, BufferType, Devices, Observer, Scheduler, SchedulerStats};
+use quipu_backend::{Buffer, BufferTable, Devices, Observer, Scheduler, SchedulerStats};
 use quipu_batch::{Batch, BatchLimits, CheckedBatch, SeqId, Ubatch};
 use quipu_kv_cache::{
-    CrossState, GraphShape, HybridKvParams, HybridMemory, InputSource, KvCache, KvLayerShape, KvParams,
-    KvPart, Memory, MemoryKey, MemoryPlan, NoMemory, RecurrentMemory, RecurrentParams, WindowedKvCache,
-    WindowedKvParams,
+    CrossState, GraphShape, InputSource, KvCache, KvPart, Memory, MemoryKey, MemoryPlan, NoMemory,
 };
-use quipu_model::{
-    Adapters, BuiltGraph, GraphKind, GraphParams, LayerHparams, LayerMemory, LoraAdapter, Model, RopeConfig,
-};
+use quipu_model::{Adapters, BuiltGraph, GraphKind, GraphParams, LoraAdapter, Model, RopeConfig};
 use tracing::field::Empty;
 
 use crate::callbacks::{AbortCallback, Callbacks};
@@ -27,6 +24,8 @@ use crate::output::Outputs;
 use crate::params::ContextParams;
 use crate::perf::Perf;
 use encode::{has_both, keep_cross};
+pub use memory::MemoryBytes;
+use memory::memory_for;
 pub use state::StateFlags;
 use state::Taken;
 
@@ -434,58 +433,6 @@ impl Context {
             Err(payload) => resume_unwind(payload),
         }
     }
-}
-
-/// The memory that a model's layers ask for, each layer's with its weights: a cache, or a pair if some have windows; states, or both
-/// (`llama_model::create_memory`).
-fn memory_for(
-    model: &Model,
-    devices: &Devices<'_>,
-    params: &ContextParams,
-    buffers: &mut BufferTable,
-) -> Result<Box<dyn Memory>, Error> {
-    let layers = &model.hparams().layers;
-    let full = KvParams {
-        n_cells: params.n_ctx_seq(),
-        n_seq_max: params.n_seq_max,
-        unified: params.kv_unified,
-        window: None,
-        n_pos: model.hparams().n_pos(),
-        type_k: params.type_k,
-        type_v: params.type_v,
-        v_trans: !params.flash_attn.is_on(),
-        n_embd_head_k: same(layers, |layer| layer.n_embd_head_k),
-        n_embd_head_v: same(layers, |layer| layer.n_embd_head_v),
-        layers: model.kv_layers(),
-        reuse: model.kv_reuse(),
-    };
-    let device = |il: usize| devices.get(model.layer_map().layer(il));
-    let memories: Vec<_> = (0..layers.len()).map(|il| device(il).buffer_type()).collect();
-    let memory = |il: usize| -> &dyn BufferType { memories[il].as_ref() };
-    let states: Vec<_> = model.memory().into_iter().map(LayerMemory::state).collect();
-    let recurrent = states.iter().any(Option::is_some).then_some(RecurrentParams {
-        n_seq_max: params.n_seq_max,
-        n_snapshots: 0,
-        layers: states,
-    });
-    let attends = full.layers.iter().any(|shape| *shape != KvLayerShape::NONE);
-    let attention = model.hparams().window().map_or(HybridKvParams::One(full.clone()), |window| {
-        let windowed = layers.iter().map(|layer| layer.window.is_some()).collect();
-        let (n_ubatch, all_cells) = (params.n_ubatch, params.swa_full);
-        HybridKvParams::Pair(WindowedKvParams { full, window, windowed, n_ubatch, all_cells })
-    });
-    Ok(match (recurrent, attention) {
-        (Some(states), _) if !attends => Box::new(RecurrentMemory::new_in(&states, &memory, buffers)?),
-        (Some(states), attention) => Box::new(HybridMemory::new_in(&attention, &states, &memory, buffers)?),
-        (None, HybridKvParams::One(params)) => Box::new(KvCache::new_in(&params, &memory, buffers)?),
-        (None, HybridKvParams::Pair(params)) => Box::new(WindowedKvCache::new_in(&params, &memory, buffers)?),
-    })
-}
-
-/// The number that all layers have, 0 if they differ.
-fn same(layers: &[LayerHparams], number: impl Fn(&LayerHparams) -> usize) -> usize {
-    let first = layers.first().map_or(0, &number);
-    if layers.iter().all(|layer| number(layer) == first) { first } else { 0 }
 }
 
 /// The memory that a graph of this kind reads and writes.

@@ -32,7 +32,26 @@ pub(crate) struct Loader<'a> {
     set: &'a GgufSet,
     layers: &'a LayerMap,
     plan: Plan,
-    used: Vec<bool>,
+    asked: Vec<Asked>,
+}
+
+/// What became of a tensor of the file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Asked {
+    /// The architecture does not know it.
+    Never,
+    /// It is known, and no graph here has it.
+    LeftOut,
+    /// It is a weight.
+    Weight,
+}
+
+impl Asked {
+    fn leave_out(&mut self) {
+        if *self == Asked::Never {
+            *self = Asked::LeftOut;
+        }
+    }
 }
 
 impl<'a> Loader<'a> {
@@ -44,7 +63,7 @@ impl<'a> Loader<'a> {
         options: &LoadOptions,
     ) -> Result<Loader<'a>, Error> {
         let plan = Plan::new(set, devices, options)?;
-        Ok(Loader { set, layers, plan, used: vec![false; set.n_tensors()] })
+        Ok(Loader { set, layers, plan, asked: vec![Asked::Never; set.n_tensors()] })
     }
 
     /// Which device each layer lives on.
@@ -71,7 +90,7 @@ impl<'a> Loader<'a> {
         usage: WeightUse,
     ) -> Result<Option<Weight>, Error> {
         let Some(index) = self.set.position(name) else { return Ok(None) };
-        self.used[index] = true;
+        self.asked[index] = Asked::Weight;
         let info = self.set.tensor(index)?;
         let found = shape(info);
         if found != four(ne) {
@@ -84,16 +103,18 @@ impl<'a> Loader<'a> {
 
     /// Accepts the tensors of layers from `first` on: they serve to draft tokens, and no graph here has them (`TENSOR_SKIP`).
     pub fn skip_layers_from(&mut self, first: usize) {
-        for (tensor, used) in self.set.tensors().zip(&mut self.used) {
+        for (tensor, asked) in self.set.tensors().zip(&mut self.asked) {
             let layer = tensor.name.strip_prefix("blk.").and_then(|rest| rest.split('.').next());
-            *used |= layer.and_then(|il| il.parse::<usize>().ok()).is_some_and(|il| il >= first);
+            if layer.and_then(|il| il.parse::<usize>().ok()).is_some_and(|il| il >= first) {
+                asked.leave_out();
+            }
         }
     }
 
     /// Accepts a tensor that files may carry and that the reference's graph leaves out.
     pub fn ignore(&mut self, name: &str) {
         if let Some(index) = self.set.position(name) {
-            self.used[index] = true;
+            self.asked[index].leave_out();
         }
     }
 
@@ -122,13 +143,19 @@ impl<'a> Loader<'a> {
             let expected = four(&[hparams.n_embd, shape(info)[1]]);
             return Err(Error::TensorShape { name: info.name.clone(), found: shape(info), expected });
         }
-        self.used[index] = true;
+        self.asked[index].leave_out();
         Ok(())
     }
 
     /// The error of a weight that must be there; one of `instead` would have done too.
     pub fn missing(name: &str, ne: &[usize], instead: &[String]) -> Error {
         Error::MissingTensor { name: name.to_owned(), expected: four(ne), instead: instead.to_vec() }
+    }
+
+    /// Names of the tensors that are no weights, in the file's order.
+    pub fn unused(&self) -> Vec<String> {
+        let unused = self.set.tensors().zip(&self.asked).filter(|(_, asked)| **asked != Asked::Weight);
+        unused.map(|(tensor, _)| tensor.name.clone()).collect()
     }
 
     /// Allocates memory and fills it.
@@ -138,11 +165,12 @@ impl<'a> Loader<'a> {
         devices: &Devices<'_>,
         params: &mut LoadParams<'_>,
     ) -> Result<Filled, Error> {
-        let unused: Vec<_> = self.set.tensors().zip(&self.used).filter(|(_, used)| !**used).collect();
-        if let Some((first, _)) = unused.first()
-            && params.options.check_architecture
+        let mut unknown = self.set.tensors().zip(&self.asked).filter(|(_, asked)| **asked == Asked::Never);
+        if params.options.check_architecture
+            && let Some((first, _)) = unknown.next()
         {
-            return Err(Error::UnusedTensors { count: unused.len(), architecture, name: first.name.clone() });
+            let count = 1 + unknown.count();
+            return Err(Error::UnusedTensors { count, architecture, name: first.name.clone() });
         }
         fill::fill(self.set, self.plan, devices.own(), params)
     }

@@ -40,7 +40,31 @@ enum State {
     Begin,
     Inside,
     Answer,
+    /// In the name of a channel, which is not shown.
+    Header,
 }
+
+/// Tokens of models that speak in channels (gpt-oss): `<|channel|>analysis<|message|>...<|end|><|start|>assistant<|channel|>final<|message|>...`
+#[derive(Clone, Copy, Debug)]
+struct Channels {
+    channel: TokenId,
+    message: TokenId,
+    end: TokenId,
+}
+
+impl Channels {
+    fn of(tokenizer: &Tokenizer) -> Option<Channels> {
+        let token = |text| control_token(tokenizer, text);
+        Some(Channels {
+            channel: token("<|channel|>")?,
+            message: token("<|message|>")?,
+            end: token("<|end|>")?,
+        })
+    }
+}
+
+/// The channel of what a person is to read.
+const FINAL: &str = "final";
 
 /// Tells them apart, whatever pieces a text comes in. Thoughts stand at its beginning or nowhere: a tag that an answer
 /// speaks of is part of the answer.
@@ -49,9 +73,11 @@ pub(crate) struct Thoughts {
     tags: Tags,
     /// Tags that are tokens and not text.
     tokens: [Option<TokenId>; 2],
+    channels: Option<Channels>,
     state: State,
     /// What may be the beginning of a tag.
     held: String,
+    header: String,
     inner: String,
     answer: String,
 }
@@ -61,12 +87,21 @@ impl Thoughts {
     pub fn new(tags: Tags, tokenizer: &Tokenizer, prompt: &str) -> Thoughts {
         let token = |tag| control_token(tokenizer, tag);
         let state = if prompt.trim_end().ends_with(tags.start) { State::Inside } else { State::Begin };
-        let (held, inner, answer) = Default::default();
-        Thoughts { tags, tokens: [token(tags.start), token(tags.end)], state, held, inner, answer }
+        let (held, header, inner, answer) = Default::default();
+        let (tokens, channels) = ([token(tags.start), token(tags.end)], Channels::of(tokenizer));
+        Thoughts { tags, tokens, channels, state, held, header, inner, answer }
     }
 
     /// Takes note of a token, before the text that became certain by it.
     pub fn token(&mut self, id: TokenId) {
+        if let Some(Channels { channel, message, end }) = self.channels {
+            if id == channel || id == end {
+                self.header.clear();
+                self.state = State::Header;
+            } else if id == message && self.state == State::Header {
+                self.state = if self.header.trim() == FINAL { State::Answer } else { State::Inside };
+            }
+        }
         let [start, end] = self.tokens;
         if self.state == State::Begin && start == Some(id) {
             self.state = State::Inside;
@@ -106,7 +141,15 @@ impl Thoughts {
                     out.push((Part::Thought, certain));
                     break;
                 }
+                State::Header => {
+                    self.header.push_str(&std::mem::take(&mut self.held));
+                    break;
+                }
                 State::Answer => {
+                    if !self.header.is_empty() && !self.inner.is_empty() && self.answer.is_empty() {
+                        // Nothing else stands between the two.
+                        out.push((Part::Thought, "\n\n".to_owned()));
+                    }
                     self.answer.push_str(&self.held);
                     out.push((Part::Answer, std::mem::take(&mut self.held)));
                     break;
@@ -122,6 +165,7 @@ impl Thoughts {
         let rest = std::mem::take(&mut self.held);
         let (part, place) = match self.state {
             State::Inside => (Part::Thought, &mut self.inner),
+            State::Header => return None,
             State::Begin | State::Answer => (Part::Answer, &mut self.answer),
         };
         place.push_str(&rest);
@@ -155,8 +199,9 @@ mod tests {
 
     fn thoughts(inside: bool) -> Thoughts {
         let state = if inside { State::Inside } else { State::Begin };
-        let (held, inner, answer) = Default::default();
-        Thoughts { tags: KNOWN[0], tokens: [Some(7), Some(8)], state, held, inner, answer }
+        let (held, header, inner, answer) = Default::default();
+        let tokens = [Some(7), Some(8)];
+        Thoughts { tags: KNOWN[0], tokens, channels: None, state, held, header, inner, answer }
     }
 
     /// The parts of a text in pieces of `n` bytes, neighbours of a kind joined, and what is kept.
@@ -217,6 +262,33 @@ mod tests {
         by_token.token(8);
         assert_eq!(by_token.push("Yes"), [(Part::Answer, "Yes".to_owned())]);
         assert_eq!(by_token.split(), ("Yes".to_owned(), Some("Hm.".to_owned())));
+    }
+
+    #[test]
+    fn channels_are_thoughts_but_for_the_final_one() {
+        let mut spoken = thoughts(false);
+        spoken.channels = Some(Channels { channel: 1, message: 2, end: 3 });
+        let mut shown = Vec::new();
+        for (token, text) in [
+            (Some(1), "ana"),
+            (None, "lysis"),
+            (Some(2), "Hm."),
+            (Some(3), ""),
+            (Some(4), "assistant"),
+            (Some(1), "final"),
+            (Some(2), "Yes"),
+            (None, "."),
+        ] {
+            if let Some(token) = token {
+                spoken.token(token);
+            }
+            shown.extend(spoken.push(text));
+        }
+        let expected =
+            [(Part::Thought, "Hm."), (Part::Thought, "\n\n"), (Part::Answer, "Yes"), (Part::Answer, ".")];
+        assert_eq!(shown, expected.map(|(part, text)| (part, text.to_owned())));
+        assert_eq!(spoken.finish(), None);
+        assert_eq!(spoken.split(), ("Yes.".to_owned(), Some("Hm.".to_owned())));
     }
 
     #[test]

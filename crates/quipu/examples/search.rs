@@ -21,7 +21,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 
 /// What `main` does, with a model.
 pub fn run(model: &Model) -> Result<(), Box<dyn std::error::Error>> {
-    let options = SessionOptions { pooling: Some(Pooling::Mean), ..SessionOptions::default() };
+    let options =
+        SessionOptions { embeddings: true, pooling: Some(Pooling::Mean), ..SessionOptions::default() };
     let mut session = model.session(&options)?;
     let mut all = Vec::new();
     for text in TEXTS {

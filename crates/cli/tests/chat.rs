@@ -361,6 +361,25 @@ fn thoughts_are_dimmed_and_kept_apart() {
     chat.ends();
 }
 
+/// Who is ended by a signal leaves the terminal as it was.
+#[test]
+fn a_signal_gives_the_terminal_back() {
+    use nix::sys::termios::{LocalFlags, tcgetattr};
+
+    let dir = folder();
+    let mut chat = Terminal::chat(dir.path(), &YES);
+    let is_cooked = |chat: &Terminal| {
+        let flags = tcgetattr(&chat.keys).expect("a terminal").local_flags;
+        flags.contains(LocalFlags::ICANON | LocalFlags::ECHO | LocalFlags::ISIG)
+    };
+    chat.expect(READY);
+    assert!(!is_cooked(&chat), "the editor reads keys");
+    let id = chat.child.id().to_string();
+    assert!(Command::new("kill").args(["-TERM", &id]).status().expect("kill runs").success());
+    assert!(!chat.child.wait().expect("it ran").success());
+    assert!(is_cooked(&chat));
+}
+
 #[test]
 fn terminals_without_a_cursor_are_read_line_by_line() {
     let dir = folder();

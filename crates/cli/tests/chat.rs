@@ -46,7 +46,10 @@ impl Terminal {
         let pty = openpty(&size, None).expect("a terminal");
         let end = || pty.slave.try_clone().expect("a copy");
         // The terminal is to be its own, so that Ctrl-C means it.
-        let mut command = Command::new("setsid");
+        let mut command = Command::new(if ignores_signals() { "env" } else { "setsid" });
+        if ignores_signals() {
+            command.args(["--default-signal", "setsid"]);
+        }
         command.args(["--ctty", "--wait", env!("CARGO_BIN_EXE_quipu"), "chat", "--chat-template", TEMPLATE]);
         command.args(args).current_dir(dir).stdin(end()).stdout(end()).stderr(end());
         command.env("XDG_STATE_HOME", dir).env("TERM", "xterm").env_remove("NO_COLOR");
@@ -129,6 +132,14 @@ impl Drop for Terminal {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// Whether whoever started the tests had signals ignored (a shell does that to what it puts in the background): a person at a terminal has not.
+fn ignores_signals() -> bool {
+    let status = fs::read_to_string("/proc/self/status").expect("Linux has it");
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:")).expect("a mask");
+    let mask = u64::from_str_radix(mask.trim(), 16).expect("a number");
+    [2, 15].into_iter().any(|signal| mask >> (signal - 1) & 1 == 1)
 }
 
 fn folder() -> tempfile::TempDir {

@@ -29,6 +29,12 @@ fn every_package_says_what_it_is_and_how_far_it_got() {
         let readme = dir.join(package["readme"].as_str().expect("a README"));
         let readme = fs::read_to_string(readme).expect("readable");
         assert!(readme.contains("| what | state |"), "{name}: its README has no table of what works");
+        // In each package, as the licences ask: links to those of the whole.
+        for file in ["LICENSE-MIT", "LICENSE-APACHE", "NOTICE"] {
+            let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(file);
+            let own = fs::read(dir.join(file)).unwrap_or_else(|error| panic!("{name}: {file}: {error}"));
+            assert!(own == fs::read(root).expect("readable"), "{name}: its {file} is another");
+        }
     }
 }
 

@@ -14,7 +14,7 @@ pub(crate) struct ContextArgs {
     /// Most tokens of one decode call (-b).
     #[arg(short = 'b', long = "batch-size", default_value_t = 2048)]
     pub n_batch: usize,
-    /// Most tokens computed at once (-ub).
+    /// Most tokens computed at once (-ub); 0 = as many as -b.
     #[arg(long = "ubatch", visible_alias = "ubatch-size", default_value_t = 512)]
     pub n_ubatch: usize,
     /// Flash attention (-fa): on, off or auto.
@@ -41,6 +41,11 @@ impl ContextArgs {
         self.threads.apply(&mut options);
         self.cache.apply(&mut options);
         options
+    }
+
+    /// What of it changes what is computed, for comparing.
+    pub fn described(&self) -> String {
+        format!("{:?}, {:?}, {:?}", self.flash_attn, self.cache, self.rope)
     }
 
     /// Makes a session, and says so if its context is not what was asked for.

@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 mod adapters;
+mod chat;
 mod chat_template;
 mod commands;
 mod context;
@@ -13,12 +14,15 @@ mod fail;
 mod flags;
 mod generation;
 mod input;
+mod models;
 mod options;
 mod output;
 mod questions;
+mod reasoning;
 mod sampling;
 mod signals;
 mod transcripts;
+mod warnings;
 mod work;
 
 use std::process::ExitCode;
@@ -36,7 +40,8 @@ static ALLOCATOR: quipu::gguf::ExitOnOutOfMemory = quipu::gguf::ExitOnOutOfMemor
 ///
 /// Every command that takes a model reads a GGUF file (-m), and without one the small model that is built in. `quipu run -p "Once upon a time"`
 /// continues a text, `quipu chat` talks; `quantize`, `imatrix`, `split`, `merge` and `convert` make files, the others measure and show.
-/// Flags are called as in llama.cpp (docs/flags.md has them all), and its LLAMA_ARG_* variables count.
+/// Flags are called as in llama.cpp (docs/flags.md has them all), and its LLAMA_ARG_* variables count. `quipu models` shows the models
+/// that other programs have put on this machine; -m takes their names.
 #[derive(Debug, Parser)]
 #[command(name = "quipu", version, propagate_version = true, args_override_self = true)]
 struct Cli {
@@ -89,10 +94,17 @@ enum Command {
     Serve(commands::serve::Args),
     /// Show, compare and migrate gemma.cpp's .sbs files.
     Sbs(commands::sbs::Args),
+    /// Show the models that are on this machine, and the names that -m takes.
+    Models(commands::models::Args),
+    /// Print completions for a shell.
+    Completions(commands::completions::Args),
+    /// Write manual pages into a folder.
+    Man(commands::man::Args),
 }
 
 fn main() -> ExitCode {
     quipu::gguf::ExitOnOutOfMemory::install();
+    output::break_closed_stdout();
     work::run(command)
 }
 
@@ -130,6 +142,9 @@ fn command() -> ExitCode {
         Command::Convert(args) => commands::convert::run(&args),
         Command::Serve(args) => commands::serve::run(&args),
         Command::Sbs(args) => commands::sbs::run(&args),
+        Command::Models(args) => commands::models::run(&args),
+        Command::Completions(args) => commands::completions::run(&args, Cli::command()),
+        Command::Man(args) => commands::man::run(&args, &Cli::command()),
     };
     // Who was given an output for good, such as a recorder of events, never drops it.
     quipu::gguf::remove_unfinished();

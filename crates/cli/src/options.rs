@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use clap::builder::{PathBufValueParser, TypedValueParser};
 use quipu::gguf::{GgufSet, Inputs, MetadataOverride, OverrideValue};
 use quipu::{
     BufferOverride, Device, DeviceChoice, LoadMode, LoadOptions, Model, Session, SplitMode, Tokenizer,
@@ -12,13 +13,16 @@ use quipu_gemma::SbsFile;
 
 use crate::csv;
 use crate::fail::{Failure, named};
+use crate::models;
 use crate::output::note;
+use crate::warnings;
 
 /// Which model.
 #[derive(Debug, clap::Args)]
 pub(crate) struct ModelArgs {
-    /// GGUF file, or a .sbs file of gemma.cpp; without it the embedded demo model is used.
-    #[arg(short = 'm', long = "model", value_name = "MODEL")]
+    /// GGUF file, a .sbs file of gemma.cpp, or the name of a model on this machine (quipu models); without it the embedded demo model is
+    /// used.
+    #[arg(short = 'm', long = "model", value_name = "MODEL", value_parser = model_path())]
     pub model: Option<PathBuf>,
     /// How the file is read: none, mmap, mlock, mmap+mlock or dio (past the page cache).
     #[arg(long, value_name = "MODE", default_value_t = LoadMode::Mmap)]
@@ -52,6 +56,11 @@ pub(crate) struct ModelArgs {
     /// Say on stderr what ran where.
     #[arg(short = 'v', long)]
     pub verbose: bool,
+}
+
+/// A file, or the file that a name stands for.
+fn model_path() -> impl TypedValueParser<Value = PathBuf> {
+    PathBufValueParser::new().try_map(models::resolve)
 }
 
 /// The overrides of one `--override-kv`.
@@ -92,7 +101,17 @@ impl ModelArgs {
         inputs
     }
 
+    /// Opens it, and says what is odd about it: what was not done as asked always, what was guessed of its vocabulary with --verbose.
     pub fn open(&self) -> Result<Model, Failure> {
+        let model = warnings::told(|| self.open_quietly())?;
+        if self.verbose {
+            let tokenizer = model.tokenizer().ok();
+            tokenizer.iter().flat_map(|tokenizer| tokenizer.warnings()).for_each(note);
+        }
+        Ok(model)
+    }
+
+    fn open_quietly(&self) -> Result<Model, Failure> {
         let gpus = self.gpus()?;
         match &self.model {
             Some(path) if is_sbs(path) => {

@@ -14,6 +14,18 @@ pub(crate) fn note(text: impl fmt::Display) {
     let _ = writeln!(io::stderr(), "{text}");
 }
 
+/// Where stdout was closed when the program started, the runtime has put `/dev/null` there. What is printed would be lost without a word: it
+/// becomes a pipe that nobody reads, so that printing fails as it does where a reader went away.
+pub(crate) fn break_closed_stdout() {
+    #[cfg(unix)]
+    if quipu::gguf::stdout_was_closed()
+        && let Ok((reader, writer)) = io::pipe()
+    {
+        drop(reader);
+        let _ = nix::unistd::dup2_stdout(writer);
+    }
+}
+
 /// A file that a command writes. It takes its name in [`Output::finish`]; without that, what was there stays.
 #[derive(Debug)]
 pub(crate) struct Output {

@@ -103,7 +103,7 @@ pub(crate) struct SamplingArgs {
     mirostat_ent: Option<f32>,
     /// Add to a token's logit, as 15043+1 or 15043-inf; may be given several times.
     #[arg(short = 'l', long, value_name = "TOKEN(+/-)BIAS", value_parser = bias, allow_hyphen_values = true)]
-    logit_bias: Vec<(i32, f32)>,
+    logit_bias: Vec<(u32, f32)>,
     /// GBNF grammar of the text.
     #[arg(long, value_name = "GBNF", allow_hyphen_values = true, overrides_with_all = GRAMMAR_FLAGS)]
     grammar: Option<String>,
@@ -157,8 +157,15 @@ impl SamplingArgs {
         self.temp.is_some() || self.seed.is_some() || self.mirostat.is_some()
     }
 
-    /// What can only be told with the vocabulary: whether the grammar makes sense.
-    pub fn check_grammar(options: &GenerateOptions, model: &Model) -> Result<(), Failure> {
+    /// What can only be told with the vocabulary: whether the biases are of its tokens, and whether the grammar makes sense.
+    pub fn check(options: &GenerateOptions, model: &Model) -> Result<(), Failure> {
+        let n_vocab = model.tokenizer()?.n_tokens();
+        if let Some((token, _)) =
+            options.sampling.logit_bias.iter().find(|(token, _)| *token as usize >= n_vocab)
+        {
+            let last = n_vocab.saturating_sub(1);
+            return Err(Failure::Input(format!("--logit-bias: token {token}, expected 0 to {last}")));
+        }
         match &options.sampling.grammar {
             Some(grammar) => Ok(grammar.check(model.tokenizer()?)?),
             None => Ok(()),
@@ -206,9 +213,7 @@ impl SamplingArgs {
         set(&mut p.mirostat, self.mirostat);
         set(&mut p.mirostat_eta, self.mirostat_lr);
         set(&mut p.mirostat_tau, self.mirostat_ent);
-        // A negative id is no token's: the reference keeps it and finds none.
-        let known = |(token, bias): &(i32, f32)| Some((u32::try_from(*token).ok()?, *bias));
-        p.logit_bias = self.logit_bias.iter().filter_map(known).collect();
+        p.logit_bias.clone_from(&self.logit_bias);
         p.grammar = self.grammar()?;
         Ok(())
     }
@@ -284,13 +289,15 @@ fn seed(text: &str) -> Result<u32, String> {
 }
 
 /// `15043+1`: token, sign and size of the bias.
-fn bias(text: &str) -> Result<(i32, f32), String> {
+fn bias(text: &str) -> Result<(u32, f32), String> {
     let expected = || "expected TOKEN+BIAS or TOKEN-BIAS, such as 15043+1 or 15043-inf".to_owned();
     let text = text.trim();
-    // The first sign may be the token's.
+    // The first sign may be the token's, of which there is none below 0: the reference takes it and finds none.
     let at = text.char_indices().skip(1).find(|(_, c)| matches!(c, '+' | '-')).ok_or_else(expected)?.0;
     let (token, bias) = text.split_at(at);
-    let token = token.trim_end().parse().map_err(|_| expected())?;
+    let token: i32 = token.trim_end().parse().map_err(|_| expected())?;
+    let token =
+        u32::try_from(token).map_err(|_| format!("token {token} is in no vocabulary, expected 0 or more"))?;
     let size = number(&bias[1..]).map_err(|_| expected())?;
     Ok((token, if bias.starts_with('-') { -size } else { size }))
 }
@@ -525,7 +532,7 @@ mod tests {
     fn biases() {
         assert_eq!(bias("15043+1"), Ok((15043, 1.0)));
         assert_eq!(bias(" 7 -0.5"), Ok((7, -0.5)));
-        assert_eq!(bias("-3-2"), Ok((-3, -2.0)));
+        assert!(bias("-3-2").is_err_and(|why| why.contains("token -3 is in no vocabulary")));
         assert_eq!(bias("1+-2"), Ok((1, -2.0)));
     }
 

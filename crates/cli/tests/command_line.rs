@@ -238,3 +238,158 @@ fn a_missing_file_is_the_same_everywhere_and_named_once() {
         "the architecture is 'llama', expected gemma2 or gemma3",
     );
 }
+
+#[test]
+fn no_ubatch_is_the_whole_batch() {
+    let text = |n: &str| stdout(&greedy(&["-p", "Once upon a time", "-ub", n]));
+    assert_eq!(text("0"), text("2048"));
+    assert_refused(&["run", "-p", "x", "-b", "0"], "n_batch");
+}
+
+#[test]
+fn biases_are_of_tokens_there_are() {
+    assert_refused(&["run", "-p", "x", "-l", "1024+1"], "--logit-bias: token 1024, expected 0 to 1023");
+    assert_refused(&["chat", "-l", "5-1", "-l", "4294967295-inf"], "expected TOKEN+BIAS");
+    assert_refused(&["run", "-p", "x", "-l", "-1+1"], "token -1 is in no vocabulary");
+    assert!(quipu(&["run", "-p", "x", "-n", "1", "-l", "1023+1"]).status.success());
+}
+
+/// What the shells that are there say to it.
+#[test]
+#[cfg(unix)]
+fn completions_are_of_every_command() {
+    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
+        let text = stdout(&quipu(&["completions", shell]));
+        for word in ["perplexity", "grammar-check", "models", "--reasoning-budget"] {
+            // Fish has its dashes elsewhere.
+            assert!(text.contains(word.trim_start_matches('-')), "{shell}: {word}");
+        }
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        let path = dir.path().join("completions");
+        std::fs::write(&path, text).expect("writable");
+        let checked = Command::new(shell).arg("-n").arg(&path).output();
+        // A shell that is not there cannot be asked.
+        if let Ok(output) = checked {
+            assert!(output.status.success(), "{shell}: {output:?}");
+        }
+    }
+    assert_refused(&["completions", "csh"], "possible values: bash");
+}
+
+#[test]
+fn every_command_has_a_manual_page() {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let folder = dir.path().join("man1");
+    assert!(quipu(&["man", folder.to_str().expect("UTF-8")]).status.success());
+    let page = |name: &str| std::fs::read_to_string(folder.join(name)).unwrap_or_default();
+    let help = stdout(&quipu(&["--help"]));
+    let listed = help.lines().skip_while(|line| *line != "Commands:").skip(1);
+    let listed = listed.take_while(|line| !line.is_empty()).filter_map(|line| line.split_whitespace().next());
+    let mut n = 1;
+    for command in listed.filter(|command| *command != "help") {
+        let text = page(&format!("quipu-{command}.1"));
+        assert!(text.contains(".SH SYNOPSIS") && text.contains("OPTIONS"), "{command}: {text}");
+        n += 1;
+    }
+    assert!(n > 20, "{n}");
+    assert!(page("quipu.1").contains("Runs GGUF language models on this machine"));
+    assert_eq!(std::fs::read_dir(&folder).expect("readable").count(), n);
+}
+
+/// Folders as the programs that own them make them.
+#[cfg(unix)]
+fn caches() -> tempfile::TempDir {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let model = std::fs::read(MODEL).expect("the demo model");
+    let write = |path: &str, bytes: &[u8]| {
+        let path = dir.path().join(path);
+        std::fs::create_dir_all(path.parent().expect("a folder")).expect("made");
+        std::fs::write(path, bytes).expect("writable");
+    };
+    // Snapshots link to blobs.
+    let hub = "hf/hub/models--someone--Tiny-GGUF";
+    write(&format!("{hub}/blobs/abc"), &model);
+    write(&format!("{hub}/refs/main"), b"0123");
+    write(&format!("{hub}/snapshots/0123/config.json"), b"{}");
+    for name in ["tiny-F16.gguf", "tiny-Q4_K_M.gguf"] {
+        let link = dir.path().join(hub).join("snapshots/0123").join(name);
+        std::os::unix::fs::symlink("../../blobs/abc", link).expect("linked");
+    }
+    let digest = "a".repeat(64);
+    let manifest = format!(
+        r#"{{"layers": [{{"mediaType": "application/vnd.ollama.image.license", "digest": "sha256:00"}},
+            {{"mediaType": "application/vnd.ollama.image.model", "digest": "sha256:{digest}"}}]}}"#
+    );
+    write("ollama/manifests/registry.ollama.ai/library/tiny/0.5b", manifest.as_bytes());
+    write("ollama/manifests/registry.ollama.ai/library/broken/latest", b"{");
+    write(&format!("ollama/blobs/sha256-{digest}"), &model);
+    write("home/.lmstudio/models/else/Other-GGUF/other.gguf", &model[..5000]);
+    write("cache/flat-model.gguf", &model);
+    dir
+}
+
+#[cfg(unix)]
+fn with_caches(dir: &Path, args: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_quipu"));
+    for name in ["HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "XDG_CACHE_HOME"] {
+        command.env_remove(name);
+    }
+    command.env("HOME", dir.join("home")).env("HF_HOME", dir.join("hf"));
+    command.env("OLLAMA_MODELS", dir.join("ollama")).env("LLAMA_CACHE", dir.join("cache"));
+    command.args(args).stdin(Stdio::null()).output().expect("quipu runs")
+}
+
+#[test]
+#[cfg(unix)]
+fn models_of_other_programs_are_shown_and_found() {
+    let dir = caches();
+    let found = stdout(&with_caches(dir.path(), &["models"]));
+    let rows: Vec<&str> = found.lines().collect();
+    assert_eq!(rows.len(), 5, "{found}");
+    for (row, (name, owner)) in rows.iter().zip([
+        ("someone/Tiny-GGUF/tiny-F16.gguf", "Hugging Face"),
+        ("someone/Tiny-GGUF/tiny-Q4_K_M.gguf", "Hugging Face"),
+        ("flat-model.gguf", "llama.cpp"),
+        ("else/Other-GGUF/other.gguf", "LM Studio"),
+        ("tiny:0.5b", "Ollama"),
+    ]) {
+        assert!(row.starts_with(name) && row.contains(owner), "{row}");
+        // The one that is cut off says so.
+        let runs = row.contains("llama ") && row.contains("2.0 MiB") && row.ends_with("runs");
+        assert!(runs != (owner == "LM Studio"), "{row}");
+        assert_eq!(row.contains("refused: "), owner == "LM Studio", "{row}");
+    }
+    assert_eq!(stdout(&with_caches(dir.path(), &["models", "OLLAMA-none"])), "");
+    let json = stdout(&with_caches(dir.path(), &["models", "--json", "tiny:"]));
+    let json: serde_json::Value = serde_json::from_str(&json).expect("JSON");
+    assert_eq!((&json["runs"], &json["owner"]), (&true.into(), &"Ollama".into()));
+    for name in ["tiny:0.5b", "someone/Tiny-GGUF", "someone/tiny-gguf:f16", "tiny-Q4_K_M.gguf", "flat-model"]
+    {
+        let output = with_caches(dir.path(), &["tokenize", "-m", name, "-p", "The fox"]);
+        assert_eq!(stdout(&output), stdout(&quipu(&["tokenize", "-p", "The fox"])), "{name}");
+        assert!(stderr(&output).starts_with(&format!("{name}: ")), "{output:?}");
+    }
+    let output = with_caches(dir.path(), &["run", "-m", "nobody/has-this", "-p", "x"]);
+    assert!(stderr(&output).contains("no such file, and no model of this name; quipu models"), "{output:?}");
+    // A path that is none stays one.
+    let output = with_caches(dir.path(), &["run", "-m", "missing.gguf", "-p", "x"]);
+    assert!(stderr(&output).contains("missing.gguf: No such file"), "{output:?}");
+}
+
+#[test]
+fn what_is_odd_about_a_model_is_told() {
+    let run = |more: &[&str]| {
+        let output = quipu(&[&["run", "-m", MODEL, "-p", "x", "-n", "1"][..], more].concat());
+        assert!(output.status.success(), "{output:?}");
+        stderr(&output)
+    };
+    let ignored = "warning: override of metadata key 'llama.block_count' is of type";
+    let odd = ["--override-kv", "llama.block_count=str:x,tokenizer.ggml.eos_token_id=int:5000"];
+    let told = run(&odd);
+    assert!(told.contains(ignored) && !told.contains("5000 is not one"), "{told}");
+    // Also while events are recorded, and with guesses about the vocabulary.
+    let told = run(&[&odd[..], &["-v", "--perf"]].concat());
+    assert!(told.contains(ignored) && told.contains("5000 is not one of the 1024 tokens"), "{told}");
+    assert!(told.contains("load"), "{told}");
+    assert!(!run(&["-v"]).contains("warning"));
+}

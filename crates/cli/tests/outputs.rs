@@ -203,6 +203,26 @@ mod unix {
     }
 
     #[test]
+    fn a_closed_stdout_is_no_success() {
+        let dir = folder();
+        let questions = r#"{"prompt": "Once", "answer": "upon"}"#;
+        fs::write(dir.path().join("q.jsonl"), questions).expect("writable");
+        let run = |args: &[&str]| {
+            let mut command = Command::new("sh");
+            command.args(["-c", "exec \"$@\" >&-", "sh", env!("CARGO_BIN_EXE_quipu")]).args(args);
+            command.current_dir(dir.path()).stdin(Stdio::null()).output().expect("sh runs")
+        };
+        for args in PRINTING.iter().copied().chain([&["eval", "q.jsonl", "-n", "2"][..]]) {
+            if args[0] == "detokenize" {
+                continue;
+            }
+            assert_one_line(&run(args), args);
+        }
+        // Who prints nothing has no need of it.
+        assert!(run(&["quantize", "m.gguf", "q.gguf", "Q8_0"]).status.success());
+    }
+
+    #[test]
     fn a_closed_pipe_does_not_cut_the_work_short() {
         let dir = folder();
         let (reader, writer) = std::io::pipe().expect("a pipe");
@@ -361,5 +381,37 @@ mod unix {
         let output = Command::new("sh").args(["-c", &script]).current_dir(dir.path()).output();
         let output = output.expect("sh runs");
         assert!(output.status.success(), "{output:?}");
+    }
+}
+
+/// A device that is full: what could not be written is named, and not what was read.
+#[test]
+#[cfg(target_os = "linux")]
+fn outputs_that_take_nothing_are_named() {
+    let dir = folder();
+    for args in [
+        &["quantize", "m.gguf", "/dev/full", "Q8_0"][..],
+        &["imatrix", "-m", "m.gguf", "-f", "t.txt", "-c", "64", "--chunks", "1", "-o", "/dev/full"],
+        &[
+            "perplexity",
+            "-m",
+            "m.gguf",
+            "-f",
+            "t.txt",
+            "-c",
+            "64",
+            "--chunks",
+            "1",
+            "--kl-divergence-base",
+            "/dev/full",
+        ],
+        &["logits", "-m", "m.gguf", "--tokens", "ids.txt", "-o", "/dev/full"],
+        &["run", "-m", "m.gguf", "-p", "x", "-n", "1", "--events", "/dev/full"],
+    ] {
+        let output = quipu(dir.path(), args);
+        assert_one_line(&output, args);
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        let line = stderr.lines().find(|line| line.starts_with("quipu:")).unwrap_or_default();
+        assert!(line.contains("/dev/full") && !line.contains("m.gguf"), "{args:?}: {line}");
     }
 }

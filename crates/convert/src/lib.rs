@@ -218,7 +218,8 @@ fn write(
         // No tensors follow, and the reference does not pad for them.
         out.write_all(&unpadded(writer)?).map_err(failed)?;
     } else {
-        writer.write_to(&mut out, |i, sink| planned[i].write(checkpoint, sink))?;
+        let written = writer.write_to(&mut out, |i, sink| planned[i].write(checkpoint, sink));
+        written.map_err(|error| error.of_output(path))?;
     }
     checkpoint.check_unchanged()?;
     let file = out.into_inner().map_err(|error| failed(error.into_error()))?;

@@ -287,6 +287,16 @@ fn a_valid_model_is_converted_and_can_be_read() {
     assert_eq!(done.n_bytes, fs::metadata(&done.path).expect("there").len());
 }
 
+/// What could not be written is named, and not what was read.
+#[test]
+#[cfg(target_os = "linux")]
+fn a_full_device_is_named() {
+    let fixture = Fixture::new();
+    let error = convert(&fixture.dir(), Path::new("/dev/full"), &ConvertOptions::default());
+    let message = error.expect_err("no space").to_string();
+    assert!(message.starts_with("cannot write /dev/full: "), "{message}");
+}
+
 #[test]
 fn output_names_are_filled_in() {
     let fixture = Fixture::new();

@@ -211,3 +211,14 @@ fn shown(text: &str) -> String {
 
 /// The crate's results.
 pub type Result<T> = std::result::Result<T, Error>;
+
+impl Error {
+    /// The same of a file: a failure of writing names it.
+    #[must_use]
+    pub fn of_output(self, path: &std::path::Path) -> Error {
+        match self {
+            Error::Write(source) => Error::Create { path: path.to_owned(), source },
+            other => other,
+        }
+    }
+}

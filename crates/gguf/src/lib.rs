@@ -52,7 +52,7 @@ pub use header::read_file;
 pub use merge::MergePlan;
 pub use metadata::{FromValue, Metadata};
 pub use out_of_memory::ExitOnOutOfMemory;
-pub use output::{Inputs, NewFile, remove_unfinished};
+pub use output::{Inputs, NewFile, remove_unfinished, stdout_was_closed};
 pub use overrides::{IgnoredOverride, MetadataOverride, OverrideValue};
 pub use parse::Gguf;
 pub use set::GgufSet;

@@ -16,10 +16,14 @@ const PROMPTS: [&str; 6] = [
 ];
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let model = match std::env::args_os().nth(1) {
-        Some(path) => Model::open(path)?,
-        None => Model::embedded()?,
-    };
+    match std::env::args_os().nth(1) {
+        Some(path) => run(&Model::open(path)?),
+        None => run(&Model::embedded()?),
+    }
+}
+
+/// What `main` does, with a model.
+pub fn run(model: &Model) -> Result<(), Box<dyn std::error::Error>> {
     // Three places for six texts: the others wait here.
     let mut engine = model.engine(&EngineOptions { n_seq_max: 3, ..EngineOptions::default() })?;
     let mut waiting = PROMPTS.iter().rev().copied().collect::<Vec<_>>();

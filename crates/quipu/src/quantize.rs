@@ -85,6 +85,13 @@ impl Quantizer {
 fn in_file(path: &Path, error: quantize::Error) -> Error {
     match error {
         quantize::Error::Cancelled => Error::Cancelled,
+        // They name the output.
+        quantize::Error::Gguf(
+            source @ (quipu_gguf::Error::Create { .. }
+            | quipu_gguf::Error::OutputIsInput { .. }
+            | quipu_gguf::Error::OutputExists { .. }
+            | quipu_gguf::Error::PutAside { .. }),
+        ) => Error::Gguf(source),
         source => Error::Quantize { name: path.display().to_string(), source },
     }
 }

@@ -1,5 +1,7 @@
 //! A session: an engine with one sequence.
 
+use std::path::Path;
+
 use quipu_decoder::Context;
 
 use crate::TokenId;
@@ -66,6 +68,25 @@ impl Session {
     /// Forgets everything decoded so far.
     pub fn reset(&mut self) {
         self.engine.reset();
+    }
+
+    /// Writes what the session holds, and the tokens it was made of, to a sequence file, as the reference's `llama_state_seq_save_file`.
+    /// The file appears when it is complete. Tokens behind a context shift are left out: nobody could go on from them.
+    ///
+    /// # Errors
+    /// The file cannot be written; what was under its name is still there then.
+    pub fn save_state(&mut self, path: impl AsRef<Path>) -> Result<(), Error> {
+        self.engine.save_state(path.as_ref())
+    }
+
+    /// Reads what [`Session::save_state`] or the reference wrote, in place of all that the session held; the number of tokens. It must come
+    /// from the same model in the same kind of context: sizes and types are checked, weights cannot be.
+    ///
+    /// # Errors
+    /// A file that is none, cut off or damaged, or of another shape of model; more tokens than the context holds. The session has forgotten
+    /// everything then.
+    pub fn load_state(&mut self, path: impl AsRef<Path>) -> Result<usize, Error> {
+        self.engine.load_state(path.as_ref())
     }
 
     /// Teacher-forced logits: forgets what was decoded, decodes `tokens`, and hands every position's row of

@@ -3,7 +3,7 @@
 mod common;
 
 use common::{generate, greedy, model, seeded, session, session_of};
-use quipu::{ContextFull, Error, Event, Flow, GenerateOptions, Model, StopReason, TokenId};
+use quipu::{ContextFull, Error, Event, Flow, GenerateOptions, Model, Session, StopReason, TokenId};
 use quipu_testing::SplitMix;
 
 const PROMPT: &str = "Once upon a time there was a little fox";
@@ -80,6 +80,41 @@ fn shifted_tokens_are_not_taken_for_a_prompt() {
     let fresh = session_of(&model, 128).generate_from(&held[..100], &options, |_| Flow::Continue);
     assert_eq!(again.n_cached, 5);
     assert_eq!(again.tokens, fresh.expect("a generation").tokens);
+}
+
+/// What is kept in a file is what a prompt may begin with: not what stands behind a shift.
+#[test]
+fn states_go_on_without_what_was_shifted() {
+    let model = model();
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("state");
+    let prompt = model.tokenizer().unwrap().encode(PROMPT, true, true).unwrap();
+    let text = |session: &mut Session, prompt: &[TokenId], options: &GenerateOptions| {
+        session.generate_from(prompt, options, |_| Flow::Continue).unwrap()
+    };
+    let mut session = session_of(&model, 128);
+    text(&mut session, &prompt, &greedy(20));
+    session.save_state(&path).unwrap();
+    let held = session.held_tokens().to_vec();
+    let mut next = session_of(&model, 128);
+    assert_eq!(next.load_state(&path).unwrap(), held.len());
+    let longer = [&held[..], &prompt[1..4]].concat();
+    let (expected, found) = (text(&mut session, &longer, &greedy(20)), text(&mut next, &longer, &greedy(20)));
+    assert_eq!(found, expected);
+    assert_eq!(found.n_cached, held.len());
+    // Cut off: refused, everything is forgotten, and the session works.
+    let bytes = std::fs::read(&path).unwrap();
+    std::fs::write(dir.path().join("cut"), &bytes[..bytes.len() - 1000]).unwrap();
+    assert!(next.load_state(dir.path().join("cut")).is_err());
+    assert!(next.held_tokens().is_empty());
+    let fresh = text(&mut session_of(&model, 128), &prompt, &greedy(20));
+    assert_eq!(text(&mut next, &prompt, &greedy(20)).text, fresh.text);
+    // Of a shifted one the tokens before the gap.
+    assert!(text(&mut session, &prompt, &shifting(4, greedy(300))).n_shifts > 0);
+    session.save_state(&path).unwrap();
+    assert_eq!(session.held_tokens(), &prompt[..5]);
+    assert_eq!(next.load_state(&path).unwrap(), 5);
+    assert_eq!(text(&mut next, &prompt, &greedy(20)).text, fresh.text);
 }
 
 #[test]

@@ -105,7 +105,7 @@ fn from_sbs(args: &Args) -> Result<(), Failure> {
     let sbs = SbsFile::open(&args.dir).map_err(named(&args.dir))?;
     let tokenizer = args.tokenizer.as_deref().map(read_file).transpose()?;
     let mut output = Output::create(&args.output, &inputs(args))?;
-    write_gguf(&sbs, tokenizer.as_deref(), &mut output).map_err(named(&args.dir))?;
+    write_gguf(&sbs, tokenizer.as_deref(), &mut output).map_err(|error| of_either(args, error))?;
     output.finish()?;
     note(format_args!("{}: {}", args.output.display(), sbs.config().specifier()));
     if sbs.config().has_vit() {
@@ -127,10 +127,20 @@ fn to_sbs(args: &Args) -> Result<(), Failure> {
     let set = GgufSet::open(from, SourceKind::Mapped).map_err(named(&args.dir))?;
     let options = WriteOptions { weight, instructed: args.instructed, tokenizer: tokenizer.as_deref() };
     let output = Output::create(&args.output, &inputs(args))?;
-    let (output, config) = write_sbs(&set, &options, output).map_err(named(&args.dir))?;
+    let (output, config) = write_sbs(&set, &options, output).map_err(|error| of_either(args, error))?;
     output.finish()?;
     note(format_args!("{}: {}", args.output.display(), config.specifier()));
     Ok(())
+}
+
+/// Names the file that a failure is of: the output, or else the input.
+fn of_either(args: &Args, error: quipu_gemma::Error) -> Failure {
+    let source = match error {
+        quipu_gemma::Error::Write { source, .. }
+        | quipu_gemma::Error::Gguf(quipu::gguf::Error::Write(source)) => source,
+        other => return named(&args.dir)(other),
+    };
+    Failure::Io { what: args.output.display().to_string(), error: source }
 }
 
 /// The GGUF file between a directory and a `.sbs` file, as long as it is needed. All values of any checkpoint are in it.

@@ -93,7 +93,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
         options.sampling.temp = 0.0;
     }
     let model = args.model.open()?;
-    SamplingArgs::check_grammar(&options, &model)?;
+    SamplingArgs::check(&options, &model)?;
     let mut session = args.context.session(&model, &args.context.options())?;
     let mut report = EvalReport::default();
     let mut out = std::io::stdout().lock();

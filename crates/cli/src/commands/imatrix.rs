@@ -9,7 +9,7 @@ use quipu::{Flow, Imatrix, ImatrixOptions, SessionOptions};
 
 use crate::context::{CacheArgs, ThreadArgs};
 use crate::csv;
-use crate::fail::Failure;
+use crate::fail::{Failure, named};
 use crate::input::read_prompt;
 use crate::options::ModelArgs;
 use crate::output::Output;
@@ -152,7 +152,7 @@ impl Args {
 fn write(args: &Args, inputs: &Inputs, imatrix: &Imatrix, path: &Path) -> Result<(), Failure> {
     let mut out = Output::create(path, inputs)?;
     match args.output_format {
-        Format::Gguf => imatrix.write_gguf(&mut out)?,
+        Format::Gguf => imatrix.write_gguf(&mut out).map_err(named(path))?,
         Format::Dat => imatrix.write_legacy(&mut out).map_err(|error| out.failed(error))?,
     }
     out.finish()

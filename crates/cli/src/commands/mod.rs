@@ -3,6 +3,7 @@
 pub(crate) mod audit_log;
 pub(crate) mod bench;
 pub(crate) mod chat;
+pub(crate) mod completions;
 pub(crate) mod convert;
 pub(crate) mod detokenize;
 pub(crate) mod embed;
@@ -12,7 +13,9 @@ pub(crate) mod imatrix;
 pub(crate) mod inspect;
 pub(crate) mod list_devices;
 pub(crate) mod logits;
+pub(crate) mod man;
 pub(crate) mod merge;
+pub(crate) mod models;
 pub(crate) mod perplexity;
 pub(crate) mod plan;
 pub(crate) mod quantize;

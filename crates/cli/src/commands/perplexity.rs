@@ -62,7 +62,7 @@ fn measure(args: &Args, file: &Path, base: Option<&Path>) -> Result<(), Failure>
     let text = read_prompt(file)?;
     let mut inputs = args.model.inputs();
     inputs.add(file);
-    let mut base = base.map(|path| Output::create(path, &inputs)).transpose()?;
+    let mut written = base.map(|path| Output::create(path, &inputs)).transpose()?;
     let model = args.model.open()?;
     let mut session = model.session(&args.session(args.n_ctx))?;
     let bar = ProgressBar::new_spinner();
@@ -70,17 +70,23 @@ fn measure(args: &Args, file: &Path, base: Option<&Path>) -> Result<(), Failure>
         bar.set_style(style);
     }
     let options = PerplexityOptions { n_ctx: args.n_ctx, n_chunks: args.n_chunks() };
-    let out = base.as_mut().map(|out| out as &mut dyn Write);
+    let out = written.as_mut().map(|out| out as &mut dyn Write);
     let result = session.perplexity_with(&text, options, out, |chunk, value| {
         bar.set_position(chunk as u64);
         bar.set_message(format!("{value:.4}"));
+    });
+    let result = result.map_err(|error| match (error, base) {
+        (quipu::Error::Base { found, .. }, Some(path)) => {
+            Failure::Input(format!("cannot write {}: {found}", path.display()))
+        }
+        (error, _) => error.into(),
     })?;
     bar.finish_and_clear();
     if !result.value.is_finite() {
         let what = format!("the perplexity is {}, expected a finite number", result.value);
         return Err(Failure::Input(what));
     }
-    base.map_or(Ok(()), Output::finish)?;
+    written.map_or(Ok(()), Output::finish)?;
     writeln!(
         io::stdout(),
         "Final estimate: PPL = {:.4} +/- {:.5} ({} chunks of {} tokens)",

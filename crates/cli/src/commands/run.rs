@@ -60,7 +60,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     let recorder = args.generation.recorder(&inputs)?;
     let model = args.model.open()?;
     Recording::begin(recorder.as_ref())?;
-    SamplingArgs::check_grammar(&options, &model)?;
+    SamplingArgs::check(&options, &model)?;
     let mut session = args.context.session(&model, &args.context.options())?;
     args.adapters.apply(&model, &mut session)?;
     let mut generation = session.stream(&prompt, &options)?;

@@ -15,8 +15,8 @@ pub(super) const NO_DRAFTS: &str = "there are no draft models";
 pub(super) const FLAGS: &[Flag] = &[
     Flag::new(COMMON, &["-h", "--help", "--usage"], Takes::Nothing, Answer::Is("--help")),
     Flag::new(COMMON, &["--version"], Takes::Nothing, Answer::Is("--version")),
-    Flag::new(COMMON, &["-cl", "--cache-list"], Takes::Nothing, Answer::Refused("nothing is cached here")),
-    Flag::new(COMMON, &["--completion-bash"], Takes::Nothing, Answer::Refused("completions are not generated")),
+    Flag::new(COMMON, &["-cl", "--cache-list"], Takes::Nothing, Answer::Refused("quipu models shows the models on this machine")),
+    Flag::new(COMMON, &["--completion-bash"], Takes::Nothing, Answer::Refused("quipu completions bash prints them")),
     Flag::new(COMMON, &["-t", "--threads"], Takes::One, Answer::Is("--threads")).env("LLAMA_ARG_THREADS"),
     Flag::new(COMMON, &["-tb", "--threads-batch"], Takes::One, Answer::Is("--threads-batch")),
     Flag::new(COMMON, &["-C", "--cpu-mask"], Takes::One, Answer::Refused("the system places threads")),

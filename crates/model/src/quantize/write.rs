@@ -145,6 +145,7 @@ fn write_file(
     for tensor in tensors {
         writer.add_tensor(&tensor.name, tensor.to, &tensor.ne)?;
     }
+    let path = file.path().to_owned();
     let mut out = BufWriter::with_capacity(1 << 20, file);
     // The writer passes i/o errors on; what else went wrong waits here.
     let mut failed = None;
@@ -158,6 +159,6 @@ fn write_file(
     });
     match (failed, written) {
         (Some(error), _) => Err(error),
-        (None, written) => Ok(written?),
+        (None, written) => Ok(written.map_err(|error| error.of_output(&path))?),
     }
 }

@@ -10,6 +10,7 @@ mod compute;
 mod gather;
 mod guard;
 mod lane;
+mod state;
 
 use std::time::Instant;
 

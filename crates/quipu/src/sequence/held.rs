@@ -129,6 +129,20 @@ impl Held {
         self.shifted_from = Some(self.shifted_from.unwrap_or(usize::MAX).min(n_keep));
     }
 
+    /// Forgets the tokens that no prompt can begin with, and makes the memory forget them.
+    pub fn settle(&mut self, seq_id: SeqId, memory: &mut dyn Memory) -> Result<(), Error> {
+        self.trim();
+        let Some(first) = self.shifted_from.take().filter(|first| *first < self.n_past) else {
+            return Ok(());
+        };
+        if !remove(memory, seq_id, first, None)? {
+            return self.drop_all(seq_id, memory);
+        }
+        self.n_past = first;
+        self.trim();
+        Ok(())
+    }
+
     /// Forgets all of it, and makes the memory forget it.
     pub fn drop_all(&mut self, seq_id: SeqId, memory: &mut dyn Memory) -> Result<(), Error> {
         remove(memory, seq_id, 0, None)?;

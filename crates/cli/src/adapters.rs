@@ -4,7 +4,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use quipu::gguf::{GgufFile, Inputs};
-use quipu::{ControlVector, LoraUse, Model, Session};
+use quipu::{Context, ControlVector, LoraUse, Model, Session};
+use quipu_server::Lora;
 
 use crate::csv;
 use crate::fail::{Failure, named};
@@ -69,15 +70,27 @@ impl AdapterArgs {
         all([&self.control_vector, &self.control_vector_scaled])
     }
 
+    /// Loads the LoRA adapters, each with its file and its strength.
+    pub fn load(&self, model: &Model) -> Result<Vec<Lora>, Failure> {
+        let all = self.loras().map(|(path, scale)| {
+            let file = GgufFile::open(path).map_err(named(path))?;
+            let adapter = model.weights().load_lora(&file, model.devices()).map_err(named(path))?;
+            Ok(Lora { path: path.display().to_string(), adapter: Arc::new(adapter), scale })
+        });
+        all.collect()
+    }
+
     /// Puts them to work.
     pub fn apply(&self, model: &Model, session: &mut Session) -> Result<(), Failure> {
+        let loras = self.load(model)?.into_iter();
+        let loras = loras.map(|lora| LoraUse { scale: lora.scale, ..LoraUse::new(lora.adapter) });
+        session.context().set_loras(&loras.collect::<Vec<_>>());
+        self.steer(model, session.context())
+    }
+
+    /// Puts control vectors to work.
+    pub fn steer(&self, model: &Model, context: &mut Context) -> Result<(), Failure> {
         let open = |path: &Path| GgufFile::open(path).map_err(named(path));
-        let mut loras = Vec::new();
-        for (path, scale) in self.loras() {
-            let adapter = model.weights().load_lora(&open(path)?, model.devices()).map_err(named(path))?;
-            loras.push(LoraUse { scale, ..LoraUse::new(Arc::new(adapter)) });
-        }
-        session.context().set_loras(&loras);
         let mut sum = ControlVector::new();
         for (path, strength) in self.vectors() {
             sum.add(&open(path)?, strength).map_err(named(path))?;
@@ -92,7 +105,7 @@ impl AdapterArgs {
             let layers = [bound(0, 1), bound(1, n_layer)];
             let steering = model.weights().steering(&sum, model.devices(), layers);
             let steering = steering.map_err(|error| Failure::Input(error.to_string()))?;
-            session.context().set_steering(Some(&Arc::new(steering)));
+            context.set_steering(Some(&Arc::new(steering)));
         }
         Ok(())
     }

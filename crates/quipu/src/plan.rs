@@ -9,9 +9,9 @@ use quipu_model::{GraphParams, RopeConfig};
 
 use crate::error::Error;
 use crate::model::Model;
+use crate::options::DEFAULT_N_CTX;
 
 /// Context length planned for when none is asked for and the model was trained for more, as in sessions.
-const DEFAULT_N_CTX: usize = 4096;
 
 /// Which graph to plan.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -27,7 +27,7 @@ impl Model {
 
 impl Session {
     fn new(model: Model, options: &SessionOptions) -> Result<Session, Error> {
-        let options = EngineOptions { n_seq_max: 1, n_ctx_seq: 0, context: options.clone() };
+        let options = EngineOptions { n_seq_max: 1, context: options.clone(), ..EngineOptions::default() };
         Ok(Session { engine: Engine::new(model, &options)? })
     }
 

@@ -18,8 +18,6 @@ use crate::options::ModelArgs;
 use crate::output::note;
 use crate::sampling::SamplingArgs;
 
-/// How long texts under way may take after the server was told to end.
-const DRAIN: Duration = Duration::from_secs(5);
 /// Slots when nobody says how many.
 const DEFAULT_SLOTS: usize = 4;
 /// A share of the context is a multiple of this.
@@ -276,7 +274,6 @@ async fn serve(
     drop(end);
     tokio::select! {
         done = served => done.map_err(failed),
-        () = tokio::time::sleep(DRAIN) => Ok(()),
         () = told_to_end() => Ok(()),
     }
 }

@@ -202,6 +202,31 @@ impl Engine {
         let Some(seq_id) = lane::choose(&self.lanes, &prompt, &loras) else {
             return Err(Error::NoFreeSequence { n_seq_max: self.lanes.len() });
         };
+        self.add_to(seq_id, prompt, options, loras)
+    }
+
+    /// As [`Engine::add`], with this sequence number.
+    ///
+    /// # Errors
+    /// As [`Engine::add`]; a slot that is not there or not free.
+    pub fn add_to_slot(
+        &mut self,
+        slot: usize,
+        prompt: impl Into<Vec<TokenId>>,
+        options: &GenerateOptions,
+    ) -> Result<SequenceKey, Error> {
+        let seq_id = self.free_slot(slot)?;
+        let loras = self.strengths(&options.loras);
+        self.add_to(seq_id, prompt.into(), options, loras)
+    }
+
+    fn add_to(
+        &mut self,
+        seq_id: SeqId,
+        prompt: Vec<TokenId>,
+        options: &GenerateOptions,
+        loras: Vec<f32>,
+    ) -> Result<SequenceKey, Error> {
         let mut sequence = Sequence::new(&self.model, prompt, options, self.n_ctx_seq)?;
         self.use_adapters(seq_id, loras)?;
         sequence.set_seq_id(seq_id);

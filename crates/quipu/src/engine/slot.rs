@@ -63,7 +63,8 @@ impl Engine {
         self.lanes.get(slot).is_some_and(|lane| lane.is_taken)
     }
 
-    fn free_slot(&mut self, slot: usize) -> Result<SeqId, Error> {
+    /// Its sequence number, if it is free.
+    pub(super) fn free_slot(&mut self, slot: usize) -> Result<SeqId, Error> {
         self.reap();
         let found = match self.lanes.get(slot) {
             None => "there is none",

@@ -23,9 +23,9 @@ const PROGRAMS: [(&str, &str, Tool); 9] = [
 ];
 
 /// Values of every kind that a flag takes.
-const VALUES: [&str; 25] = [
+const VALUES: [&str; 27] = [
     "1", "0.5", "f16", "mean", "layer", "none", "mmap", "on", "off", "gguf", "md", "Q8_0", "a=int:1",
-    "a=Q8_0", "top_k", "k", "7+1", "a=CPU", "{}", "yarn", "CPU", "-1", "exact", "0", "2",
+    "a=Q8_0", "top_k", "k", "7+1", "a=CPU", "{}", "yarn", "CPU", "-1", "exact", "0", "2", "auto", "0.1",
 ];
 
 fn parser() -> Command {

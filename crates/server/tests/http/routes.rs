@@ -426,5 +426,5 @@ fn an_answer_that_had_begun_comes_back_whole() {
     assert_eq!(asked["choices"][0]["message"]["content"], whole);
     let ended = start(ServerOptions { prefill_assistant: false, ..options() });
     let ended = ended.post("/v1/chat/completions", &body).json();
-    assert!(!ended["choices"][0]["message"]["content"].as_str().expect("a text").starts_with("Once upon"));
+    assert!(ended["usage"]["prompt_tokens"].as_u64() > asked["usage"]["prompt_tokens"].as_u64());
 }

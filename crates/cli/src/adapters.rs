@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use quipu::gguf::{GgufFile, Inputs};
-use quipu::{Context, ControlVector, LoraUse, Model, Session};
+use quipu::{ControlVector, LoraUse, Model, Session, Steering};
 use quipu_server::Lora;
 
 use crate::csv;
@@ -85,28 +85,30 @@ impl AdapterArgs {
         let loras = self.load(model)?.into_iter();
         let loras = loras.map(|lora| LoraUse { scale: lora.scale, ..LoraUse::new(lora.adapter) });
         session.context().set_loras(&loras.collect::<Vec<_>>());
-        self.steer(model, session.context())
+        if let Some(steering) = self.steering(model)? {
+            session.context().set_steering(Some(&steering));
+        }
+        Ok(())
     }
 
-    /// Puts control vectors to work.
-    pub fn steer(&self, model: &Model, context: &mut Context) -> Result<(), Failure> {
+    /// The sum of the control vectors, for the layers that were named; `None` if there are none.
+    pub fn steering(&self, model: &Model) -> Result<Option<Arc<Steering>>, Failure> {
         let open = |path: &Path| GgufFile::open(path).map_err(named(path));
         let mut sum = ControlVector::new();
         for (path, strength) in self.vectors() {
             sum.add(&open(path)?, strength).map_err(named(path))?;
         }
-        if sum.n_embd() > 0 {
-            let n_layer = model.hparams().n_layer();
-            // Below 1: the whole model, as in the reference.
-            let bound = |i: usize, default: usize| match self.control_vector_layer_range.get(i) {
-                Some(il) if *il > 0 => usize::try_from(*il).unwrap_or(default),
-                _ => default,
-            };
-            let layers = [bound(0, 1), bound(1, n_layer)];
-            let steering = model.weights().steering(&sum, model.devices(), layers);
-            let steering = steering.map_err(|error| Failure::Input(error.to_string()))?;
-            context.set_steering(Some(&Arc::new(steering)));
+        if sum.n_embd() == 0 {
+            return Ok(None);
         }
-        Ok(())
+        let n_layer = model.hparams().n_layer();
+        // Below 1: the whole model, as in the reference.
+        let bound = |i: usize, default: usize| match self.control_vector_layer_range.get(i) {
+            Some(il) if *il > 0 => usize::try_from(*il).unwrap_or(default),
+            _ => default,
+        };
+        let layers = [bound(0, 1), bound(1, n_layer)];
+        let steering = model.weights().steering(&sum, model.devices(), layers);
+        Ok(Some(Arc::new(steering.map_err(|error| Failure::Input(error.to_string()))?)))
     }
 }

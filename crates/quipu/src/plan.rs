@@ -11,8 +11,6 @@ use crate::error::Error;
 use crate::model::Model;
 use crate::options::DEFAULT_N_CTX;
 
-/// Context length planned for when none is asked for and the model was trained for more, as in sessions.
-
 /// Which graph to plan.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PlanOptions {

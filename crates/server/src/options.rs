@@ -4,15 +4,15 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use quipu::{ChatTemplate, EngineOptions, GenerateOptions, LoraAdapter};
+use quipu::{ChatTemplate, EngineOptions, GenerateOptions, LoraAdapter, Steering};
 use serde_json::{Map, Value};
 
 /// What a server does beside its model. The defaults are llama-server's.
 #[derive(Clone, Debug)]
 #[allow(clippy::struct_excessive_bools, reason = "independent switches, each one a flag of the reference")]
 pub struct ServerOptions {
-    /// The model's name in answers (`--alias`); `None`: its file's name.
-    pub alias: Option<String>,
+    /// The model's names (`--alias`), of which answers have the first by the alphabet; none: its file's name.
+    pub aliases: Vec<String>,
     /// What `/v1/models` says of it besides (`--tags`).
     pub tags: Vec<String>,
     /// Slots and their context. Rows are kept for embeddings if `embeddings` says so.
@@ -35,6 +35,8 @@ pub struct ServerOptions {
     pub spm_infill: bool,
     /// Adapters, with the strengths they have until somebody says otherwise (`--lora`).
     pub loras: Vec<Lora>,
+    /// What is added to the rows between layers (`--control-vector`).
+    pub steering: Option<Arc<Steering>>,
     /// Keys of which one is wanted; none: everybody may (`--api-key`).
     pub api_keys: Vec<String>,
     /// Stands before every route (`--api-prefix`).
@@ -66,7 +68,7 @@ pub struct ServerOptions {
 impl Default for ServerOptions {
     fn default() -> ServerOptions {
         ServerOptions {
-            alias: None,
+            aliases: Vec::new(),
             tags: Vec::new(),
             engine: EngineOptions::default(),
             defaults: GenerateOptions::default(),
@@ -78,6 +80,7 @@ impl Default for ServerOptions {
             prefill_assistant: true,
             spm_infill: false,
             loras: Vec::new(),
+            steering: None,
             api_keys: Vec::new(),
             api_prefix: String::new(),
             metrics: false,

@@ -75,7 +75,7 @@ pub(crate) fn submit(
                 cancel: cancel.clone(),
                 reader: reader.clone(),
             };
-            jobs.try_send(Work::Text(job)).map_err(|error| match error {
+            jobs.try_send(Work::Text(Box::new(job))).map_err(|error| match error {
                 TrySendError::Full(_) => {
                     ApiError::new(Kind::Unavailable, "too many requests are waiting; try again later")
                 }

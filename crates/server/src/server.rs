@@ -4,14 +4,14 @@ use std::future::{Future, IntoFuture};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use quipu::{Model, SessionOptions};
+use quipu::{LoraUse, Model, SessionOptions};
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::api_error::ApiError;
 use crate::app::App;
 use crate::embedder;
-use crate::options::ServerOptions;
+use crate::options::{Lora, ServerOptions};
 use crate::routes;
 use crate::shared::Shared;
 use crate::worker;
@@ -67,21 +67,25 @@ impl Server {
         };
         let file = std::path::Path::new(model.name()).file_name();
         let file = file.map_or_else(|| model.name().into(), |name| name.to_string_lossy());
-        let name: Arc<str> = options.alias.as_deref().unwrap_or(&file).into();
+        let name: Arc<str> = options.aliases.iter().min().map_or(&*file, String::as_str).into();
         let n_slots = options.engine.n_seq_max;
         let scales = options.loras.iter().map(|lora| lora.scale).collect();
         let shared = Arc::new(Shared::new(n_slots, scales));
         let (mut jobs, mut embedder) = (None, None);
         let n_ctx_slot;
         if options.embeddings {
-            let session =
+            let mut session =
                 model.session(&SessionOptions { embeddings: true, ..options.engine.context.clone() })?;
+            session.context().set_steering(options.steering.as_ref());
+            let used = |lora: &Lora| LoraUse { scale: lora.scale, ..LoraUse::new(Arc::clone(&lora.adapter)) };
+            session.context().set_loras(&options.loras.iter().map(used).collect::<Vec<_>>());
             n_ctx_slot = session.n_ctx();
             let (sender, receiver) = mpsc::channel(options.max_queued.max(1));
             embedder = Some(sender);
             spawn("embedder", move || embedder::work(session, receiver))?;
         } else {
             let mut engine = model.engine(&options.engine)?;
+            engine.context().set_steering(options.steering.as_ref());
             engine.set_adapters(options.loras.iter().map(|lora| Arc::clone(&lora.adapter)).collect());
             n_ctx_slot = engine.n_ctx_seq();
             let (sender, receiver) = mpsc::channel(options.max_queued.max(1));

@@ -70,14 +70,12 @@ pub(crate) fn respond(
                         continue;
                     }
                 };
-                match next {
-                    Some(told) => break told,
+                let Some(told) = next else {
                     // It was given up. Who takes nothing is not told.
-                    None => {
-                        let _ = bytes.try_send(Ok(event(&json!({ "error": given_up().to_json() }))));
-                        return;
-                    }
-                }
+                    let _ = bytes.try_send(Ok(event(&json!({ "error": given_up().to_json() }))));
+                    return;
+                };
+                break told;
             };
         }
         if style != Style::Native {

@@ -26,7 +26,7 @@ const REST: Duration = Duration::from_millis(1);
 #[derive(Debug)]
 pub(crate) enum Work {
     /// A text.
-    Text(Job),
+    Text(Box<Job>),
     /// Something with a slot.
     Slot(SlotJob),
 }
@@ -209,7 +209,7 @@ pub(crate) fn work(mut engine: Engine, mut jobs: Receiver<Work>, shared: &Arc<Sh
 /// Begins with it; the slot, if it is a text that got one.
 fn begin(engine: &mut Engine, work: Work, shared: &Shared) -> Option<Slot> {
     match work {
-        Work::Text(job) => start(engine, job, shared),
+        Work::Text(job) => start(engine, *job, shared),
         Work::Slot(SlotJob { slot, action, reader }) => {
             let done = std::panic::catch_unwind(AssertUnwindSafe(|| act(engine, slot, &action)));
             let done = done.unwrap_or_else(|_| Err(ApiError::new(Kind::Server, "the slot's action failed")));

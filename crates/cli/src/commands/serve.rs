@@ -55,9 +55,9 @@ pub(crate) struct Args {
     /// nothing is kept for the next prompt.
     #[arg(long)]
     deterministic: bool,
-    /// The model's name in answers (-a).
-    #[arg(short = 'a', long, value_name = "NAME")]
-    alias: Option<String>,
+    /// The model's names (-a); answers have the first of them by the alphabet.
+    #[arg(short = 'a', long, value_name = "NAME,...", value_delimiter = ',')]
+    alias: Vec<String>,
     /// What /v1/models says of it besides.
     #[arg(long, value_name = "TAG,...", value_delimiter = ',')]
     tags: Vec<String>,
@@ -197,10 +197,12 @@ fn options(args: &Args, model: &quipu::Model, api_keys: Vec<String>) -> Result<S
     }
     let mut loras = args.adapters.load(model)?;
     if args.lora_init_without_apply {
-        loras.iter_mut().for_each(|lora| lora.scale = 0.0);
+        for lora in &mut loras {
+            lora.scale = 0.0;
+        }
     }
     Ok(ServerOptions {
-        alias: args.alias.clone(),
+        aliases: args.alias.clone(),
         tags: args.tags.clone(),
         engine,
         defaults,
@@ -212,6 +214,7 @@ fn options(args: &Args, model: &quipu::Model, api_keys: Vec<String>) -> Result<S
         prefill_assistant: !args.no_prefill_assistant,
         spm_infill: args.spm_infill,
         loras,
+        steering: args.adapters.steering(model)?,
         api_keys,
         api_prefix: args.api_prefix.clone(),
         metrics: args.metrics,

@@ -79,10 +79,8 @@ impl Engine {
         for live in self.live.iter_mut().filter(|live| live.sequence.is_new() && !live.is_parked) {
             let (lane, memory) =
                 (&mut self.lanes[live.sequence.seq_id() as usize], self.context.memory_mut());
-            let forgotten = match live.takes_over {
-                true => Ok(()),
-                false => lane.cached.drop_all(live.sequence.seq_id(), memory),
-            };
+            let forgotten =
+                if live.takes_over { Ok(()) } else { lane.cached.drop_all(live.sequence.seq_id(), memory) };
             if let Err(error) = forgotten.and_then(|()| live.sequence.adopt(&mut lane.cached, memory)) {
                 live.sequence.fail(error);
             }

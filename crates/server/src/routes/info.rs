@@ -38,7 +38,7 @@ pub(crate) async fn models(State(app): State<Arc<App>>) -> Response {
         }],
         "object": "list",
         "data": [{
-            "id": name, "aliases": [], "tags": app.options.tags, "object": "model", "created": seconds(), "owned_by": "llamacpp",
+            "id": name, "aliases": app.options.aliases, "tags": app.options.tags, "object": "model", "created": seconds(), "owned_by": "llamacpp",
             "meta": {
                 "vocab_type": kind,
                 "n_vocab": app.tokenizer.n_tokens(),

@@ -227,10 +227,12 @@ fn ids_of_texts_and_back() {
 
 #[test]
 fn what_the_server_says_of_itself() {
-    let server = start(ServerOptions { alias: Some("stories".to_owned()), ..options() });
+    let server =
+        start(ServerOptions { aliases: vec!["tales".to_owned(), "stories".to_owned()], ..options() });
     assert_eq!(server.get("/health").json(), json!({ "status": "ok" }));
     let models = server.get("/v1/models").json();
     assert_eq!((&models["data"][0]["id"], &models["object"]), (&json!("stories"), &json!("list")));
+    assert_eq!(models["data"][0]["aliases"], json!(["tales", "stories"]));
     assert!(models["data"][0]["meta"]["n_params"].as_u64().is_some_and(|n| n > 100_000));
     let props = server.get("/props").json();
     assert_eq!((&props["total_slots"], &props["model_alias"]), (&json!(4), &json!("stories")));

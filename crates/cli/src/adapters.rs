@@ -4,7 +4,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use quipu::gguf::{GgufFile, Inputs};
-use quipu::{ControlVector, LoraUse, Model, Session};
+use quipu::{ControlVector, LoraUse, Model, Session, Steering};
+use quipu_server::Lora;
 
 use crate::csv;
 use crate::fail::{Failure, named};
@@ -69,31 +70,45 @@ impl AdapterArgs {
         all([&self.control_vector, &self.control_vector_scaled])
     }
 
+    /// Loads the LoRA adapters, each with its file and its strength.
+    pub fn load(&self, model: &Model) -> Result<Vec<Lora>, Failure> {
+        let all = self.loras().map(|(path, scale)| {
+            let file = GgufFile::open(path).map_err(named(path))?;
+            let adapter = model.weights().load_lora(&file, model.devices()).map_err(named(path))?;
+            Ok(Lora { path: path.display().to_string(), adapter: Arc::new(adapter), scale })
+        });
+        all.collect()
+    }
+
     /// Puts them to work.
     pub fn apply(&self, model: &Model, session: &mut Session) -> Result<(), Failure> {
-        let open = |path: &Path| GgufFile::open(path).map_err(named(path));
-        let mut loras = Vec::new();
-        for (path, scale) in self.loras() {
-            let adapter = model.weights().load_lora(&open(path)?, model.devices()).map_err(named(path))?;
-            loras.push(LoraUse { scale, ..LoraUse::new(Arc::new(adapter)) });
+        let loras = self.load(model)?.into_iter();
+        let loras = loras.map(|lora| LoraUse { scale: lora.scale, ..LoraUse::new(lora.adapter) });
+        session.context().set_loras(&loras.collect::<Vec<_>>());
+        if let Some(steering) = self.steering(model)? {
+            session.context().set_steering(Some(&steering));
         }
-        session.context().set_loras(&loras);
+        Ok(())
+    }
+
+    /// The sum of the control vectors, for the layers that were named; `None` if there are none.
+    pub fn steering(&self, model: &Model) -> Result<Option<Arc<Steering>>, Failure> {
+        let open = |path: &Path| GgufFile::open(path).map_err(named(path));
         let mut sum = ControlVector::new();
         for (path, strength) in self.vectors() {
             sum.add(&open(path)?, strength).map_err(named(path))?;
         }
-        if sum.n_embd() > 0 {
-            let n_layer = model.hparams().n_layer();
-            // Below 1: the whole model, as in the reference.
-            let bound = |i: usize, default: usize| match self.control_vector_layer_range.get(i) {
-                Some(il) if *il > 0 => usize::try_from(*il).unwrap_or(default),
-                _ => default,
-            };
-            let layers = [bound(0, 1), bound(1, n_layer)];
-            let steering = model.weights().steering(&sum, model.devices(), layers);
-            let steering = steering.map_err(|error| Failure::Input(error.to_string()))?;
-            session.context().set_steering(Some(&Arc::new(steering)));
+        if sum.n_embd() == 0 {
+            return Ok(None);
         }
-        Ok(())
+        let n_layer = model.hparams().n_layer();
+        // Below 1: the whole model, as in the reference.
+        let bound = |i: usize, default: usize| match self.control_vector_layer_range.get(i) {
+            Some(il) if *il > 0 => usize::try_from(*il).unwrap_or(default),
+            _ => default,
+        };
+        let layers = [bound(0, 1), bound(1, n_layer)];
+        let steering = model.weights().steering(&sum, model.devices(), layers);
+        Ok(Some(Arc::new(steering.map_err(|error| Failure::Input(error.to_string()))?)))
     }
 }

@@ -38,7 +38,7 @@ pub(crate) struct GenerationArgs {
     perf: bool,
     /// Write what happens to a file, one JSON object per line.
     #[arg(long, value_name = "FILE")]
-    events: Option<PathBuf>,
+    pub events: Option<PathBuf>,
 }
 
 impl GenerationArgs {

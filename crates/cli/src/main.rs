@@ -91,7 +91,7 @@ enum Command {
     /// Turn a Hugging Face model directory into a GGUF file, as convert_hf_to_gguf.py does; or GGUF into gemma.cpp's .sbs, and back.
     Convert(commands::convert::Args),
     /// Answer llama-server's and OpenAI's requests over HTTP.
-    Serve(commands::serve::Args),
+    Serve(Box<commands::serve::Args>),
     /// Show, compare and migrate gemma.cpp's .sbs files.
     Sbs(commands::sbs::Args),
     /// Show the models that are on this machine, and the names that -m takes.

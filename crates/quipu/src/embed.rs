@@ -20,7 +20,7 @@ impl Session {
         let n_embd = self.model().hparams().n_embd;
         let mut rows = self.embed_tokens(&tokens)?;
         if normalize && self.context().params().pooling != Pooling::Rank {
-            rows.chunks_mut(n_embd).for_each(normalize_row);
+            rows.chunks_mut(n_embd).for_each(|row| normalize_row(row, 2));
         }
         Ok(rows)
     }
@@ -63,10 +63,17 @@ impl Session {
     }
 }
 
-/// Scales a row to length 1; rows of zeros stay.
-fn normalize_row(row: &mut [f32]) {
-    let length = row.iter().map(|x| f64::from(*x) * f64::from(*x)).sum::<f64>().sqrt();
-    let scale = if length > 0.0 { (1.0 / length) as f32 } else { 0.0 };
+/// Scales a row by a norm: below 0 not at all, 0 to a largest value of 32760, 1 to a sum of sizes of 1, 2 to length 1, else to a p-norm of 1
+/// (`common_embd_normalize`). Rows of zeros stay.
+pub fn normalize_row(row: &mut [f32], norm: i32) {
+    let sizes = row.iter().map(|x| f64::from(x.abs()));
+    let size = match norm {
+        ..0 => return,
+        0 => sizes.fold(0.0, f64::max) / 32760.0,
+        2 => sizes.map(|x| x * x).sum::<f64>().sqrt(),
+        p => sizes.map(|x| x.powi(p)).sum::<f64>().powf(1.0 / f64::from(p)),
+    };
+    let scale = if size > 0.0 { (1.0 / size) as f32 } else { 0.0 };
     for x in row {
         *x *= scale;
     }
@@ -79,10 +86,23 @@ mod tests {
     #[test]
     fn rows_get_length_one_and_zeros_stay() {
         let mut row = [3.0, 0.0, -4.0];
-        normalize_row(&mut row);
+        normalize_row(&mut row, 2);
         assert_eq!(row, [0.6, 0.0, -0.8]);
         let mut zeros = [0.0; 3];
-        normalize_row(&mut zeros);
+        normalize_row(&mut zeros, 2);
         assert_eq!(zeros, [0.0; 3]);
+    }
+
+    #[test]
+    fn norms() {
+        let of = |norm| {
+            let mut row = [3.0, 0.0, -4.0];
+            normalize_row(&mut row, norm);
+            row
+        };
+        assert_eq!(of(-1), [3.0, 0.0, -4.0]);
+        assert!((of(1)[0] - 3.0 / 7.0).abs() < 1e-6);
+        assert!((of(0)[2] + 32760.0).abs() < 0.01);
+        assert!((of(3)[2] + 4.0 / 91f32.cbrt()).abs() < 1e-6);
     }
 }

@@ -129,10 +129,18 @@ pub enum Error {
         /// Sequences of the engine.
         n_seq_max: usize,
     },
-    /// The context has no room left; this sequence had to go, because it was the largest.
-    #[error(
-        "no room in a context of {n_ctx} tokens that sequences share: this one ends because it holds most ({n_held} tokens)"
-    )]
+    /// A slot that an engine has not, or one that a sequence has.
+    #[error("slot {slot}: {found}, expected a free one below {n_seq_max}")]
+    Slot {
+        /// Its number.
+        slot: usize,
+        /// What is wrong with it.
+        found: &'static str,
+        /// Sequences of the engine.
+        n_seq_max: usize,
+    },
+    /// The context has no room for the prompt of the only sequence in it.
+    #[error("no room in a context of {n_ctx} tokens for a prompt of which it holds {n_held} tokens")]
     NoRoom {
         /// Tokens it held.
         n_held: usize,

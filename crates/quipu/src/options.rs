@@ -3,6 +3,9 @@
 use quipu_decoder::{FlashAttn, Pooling, RopeOverrides};
 use quipu_quant::DType;
 
+/// Context length when none is asked for and the model was trained for more.
+pub const DEFAULT_N_CTX: usize = 4096;
+
 /// How to make a session (`llama_context_params`).
 #[derive(Clone, Debug)]
 pub struct SessionOptions {
@@ -60,6 +63,9 @@ pub struct EngineOptions {
     /// Tokens one sequence may have in the context, prompt included; 0 = all that the context holds, which is shared on
     /// a first come, first served basis (`--kv-unified`).
     pub n_ctx_seq: usize,
+    /// What a sequence gives does not depend on the others, nor on what was computed before, bit by bit: each has its own part of the context,
+    /// is computed in batches of its own, its prompt in whole ubatches from the first token on, and takes over nothing that is held already.
+    pub deterministic: bool,
     /// The context they share; its `n_ctx` tokens are those of all sequences together.
     pub context: SessionOptions,
 }
@@ -67,7 +73,7 @@ pub struct EngineOptions {
 impl Default for EngineOptions {
     /// Four sequences, as llama-server has, that share one context.
     fn default() -> EngineOptions {
-        EngineOptions { n_seq_max: 4, n_ctx_seq: 0, context: SessionOptions::default() }
+        EngineOptions { n_seq_max: 4, n_ctx_seq: 0, deterministic: false, context: SessionOptions::default() }
     }
 }
 

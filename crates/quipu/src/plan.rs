@@ -9,9 +9,7 @@ use quipu_model::{GraphParams, RopeConfig};
 
 use crate::error::Error;
 use crate::model::Model;
-
-/// Context length planned for when none is asked for and the model was trained for more, as in sessions.
-const DEFAULT_N_CTX: usize = 4096;
+use crate::options::DEFAULT_N_CTX;
 
 /// Which graph to plan.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -29,7 +29,7 @@ impl Model {
 
 impl Session {
     fn new(model: Model, options: &SessionOptions) -> Result<Session, Error> {
-        let options = EngineOptions { n_seq_max: 1, n_ctx_seq: 0, context: options.clone() };
+        let options = EngineOptions { n_seq_max: 1, context: options.clone(), ..EngineOptions::default() };
         Ok(Session { engine: Engine::new(model, &options)? })
     }
 
@@ -76,7 +76,9 @@ impl Session {
     /// # Errors
     /// The file cannot be written; what was under its name is still there then.
     pub fn save_state(&mut self, path: impl AsRef<Path>) -> Result<(), Error> {
-        self.engine.save_state(path.as_ref())
+        self.engine.remove_all();
+        self.engine.save_slot(0, path)?;
+        Ok(())
     }
 
     /// Reads what [`Session::save_state`] or the reference wrote, in place of all that the session held; the number of tokens. It must come
@@ -86,7 +88,9 @@ impl Session {
     /// A file that is none, cut off or damaged, or of another shape of model; more tokens than the context holds. The session has forgotten
     /// everything then.
     pub fn load_state(&mut self, path: impl AsRef<Path>) -> Result<usize, Error> {
-        self.engine.load_state(path.as_ref())
+        self.engine.remove_all();
+        self.engine.reset();
+        self.engine.restore_slot(0, path)
     }
 
     /// Teacher-forced logits: forgets what was decoded, decodes `tokens`, and hands every position's row of

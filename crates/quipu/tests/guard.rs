@@ -153,7 +153,7 @@ fn a_shift_that_fails_is_not_done_twice() {
     let model = model();
     let run = |observer: Option<Failing>| {
         let context = SessionOptions { n_ctx: 256, n_threads: 2, ..SessionOptions::default() };
-        let options = EngineOptions { n_seq_max: 2, n_ctx_seq: 64, context };
+        let options = EngineOptions { n_seq_max: 2, n_ctx_seq: 64, context, ..EngineOptions::default() };
         let mut engine = model.engine(&options).expect("an engine");
         let context_full = ContextFull::Shift { n_keep: 0 };
         let shifting = GenerateOptions { context_full, ignore_eog: true, ..greedy(100) };

@@ -4,13 +4,13 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use quipu::{ChatTemplate, Model, Tokenizer};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 use crate::api_error::ApiError;
 use crate::embedder::EmbedJob;
 use crate::options::ServerOptions;
 use crate::shared::Shared;
-use crate::worker::Job;
+use crate::worker::Work;
 
 /// Everything that handlers share.
 #[derive(Debug)]
@@ -22,8 +22,12 @@ pub(crate) struct App {
     pub name: Arc<str>,
     pub options: ServerOptions,
     pub n_ctx_slot: usize,
+    /// Whether the model has logits.
+    pub generates: bool,
     pub shared: Arc<Shared>,
-    pub jobs: Option<mpsc::Sender<Job>>,
+    pub jobs: Option<mpsc::Sender<Work>>,
     pub embedder: Option<mpsc::Sender<EmbedJob>>,
+    /// Becomes true when texts under way are given up.
+    pub ending: watch::Sender<bool>,
     pub started: Instant,
 }

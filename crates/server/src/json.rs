@@ -110,6 +110,14 @@ pub(crate) fn parse(body: &[u8]) -> Result<Map<String, Value>, ApiError> {
     }
 }
 
+/// A schema as the reference reads it: one that says nothing is one of objects.
+pub(crate) fn schema_of_object(schema: &Value) -> Value {
+    match schema {
+        Value::Object(map) if map.is_empty() => serde_json::json!({ "type": "object" }),
+        other => other.clone(),
+    }
+}
+
 /// A field and what is wrong with it.
 pub(crate) fn field(name: &str, what: &str) -> ApiError {
     ApiError::invalid(format!("Field '{name}': {what}"))

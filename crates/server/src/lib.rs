@@ -42,5 +42,5 @@ mod sse;
 mod times;
 mod worker;
 
-pub use options::{Cors, ServerOptions};
+pub use options::{Cors, Lora, ServerOptions};
 pub use server::{Error, Server};

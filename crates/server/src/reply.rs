@@ -6,7 +6,7 @@ use tokio::sync::mpsc::error::TrySendError;
 
 use crate::api_error::{ApiError, Kind};
 use crate::app::App;
-use crate::worker::{Job, Told};
+use crate::worker::{Job, Told, Work};
 
 /// Room for what a text's reader did not take yet; then the text waits.
 const BUFFERED: usize = 64;
@@ -37,7 +37,14 @@ pub(crate) fn submit(
     prompts: Vec<Vec<TokenId>>,
     options: &quipu::GenerateOptions,
     n: usize,
+    slot: Option<usize>,
 ) -> Result<Reply, ApiError> {
+    if !app.generates {
+        return Err(ApiError::new(
+            Kind::NotSupported,
+            "This model does not support completions: it gives embeddings",
+        ));
+    }
     let Some(jobs) = &app.jobs else {
         let message = "This server does not support completions. Start it without `--embeddings`";
         return Err(ApiError::new(Kind::NotSupported, message));
@@ -62,12 +69,13 @@ pub(crate) fn submit(
             options.cancel = Some(cancel.clone());
             let job = Job {
                 index: i * n + k,
+                slot: slot.filter(|_| n_texts == 1),
                 prompt: prompt.clone(),
                 options,
                 cancel: cancel.clone(),
                 reader: reader.clone(),
             };
-            jobs.try_send(job).map_err(|error| match error {
+            jobs.try_send(Work::Text(Box::new(job))).map_err(|error| match error {
                 TrySendError::Full(_) => {
                     ApiError::new(Kind::Unavailable, "too many requests are waiting; try again later")
                 }

@@ -1,17 +1,17 @@
 //! A server: its threads, what its handlers share, and its life.
 
-use std::future::Future;
+use std::future::{Future, IntoFuture};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use quipu::{Model, SessionOptions};
+use quipu::{LoraUse, Model, SessionOptions};
 use tokio::net::TcpListener;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::api_error::ApiError;
 use crate::app::App;
 use crate::embedder;
-use crate::options::ServerOptions;
+use crate::options::{Lora, ServerOptions};
 use crate::routes;
 use crate::shared::Shared;
 use crate::worker;
@@ -39,6 +39,9 @@ pub enum Error {
     },
 }
 
+/// How long readers have for the last thing they are told.
+const FAREWELL: Duration = Duration::from_secs(1);
+
 /// A server that is ready to answer.
 #[derive(Debug)]
 pub struct Server {
@@ -64,20 +67,26 @@ impl Server {
         };
         let file = std::path::Path::new(model.name()).file_name();
         let file = file.map_or_else(|| model.name().into(), |name| name.to_string_lossy());
-        let name: Arc<str> = options.alias.as_deref().unwrap_or(&file).into();
+        let name: Arc<str> = options.aliases.iter().min().map_or(&*file, String::as_str).into();
         let n_slots = options.engine.n_seq_max;
-        let shared = Arc::new(Shared::new(n_slots));
+        let scales = options.loras.iter().map(|lora| lora.scale).collect();
+        let shared = Arc::new(Shared::new(n_slots, scales));
         let (mut jobs, mut embedder) = (None, None);
         let n_ctx_slot;
         if options.embeddings {
-            let session =
+            let mut session =
                 model.session(&SessionOptions { embeddings: true, ..options.engine.context.clone() })?;
+            session.context().set_steering(options.steering.as_ref());
+            let used = |lora: &Lora| LoraUse { scale: lora.scale, ..LoraUse::new(Arc::clone(&lora.adapter)) };
+            session.context().set_loras(&options.loras.iter().map(used).collect::<Vec<_>>());
             n_ctx_slot = session.n_ctx();
             let (sender, receiver) = mpsc::channel(options.max_queued.max(1));
             embedder = Some(sender);
             spawn("embedder", move || embedder::work(session, receiver))?;
         } else {
-            let engine = model.engine(&options.engine)?;
+            let mut engine = model.engine(&options.engine)?;
+            engine.context().set_steering(options.steering.as_ref());
+            engine.set_adapters(options.loras.iter().map(|lora| Arc::clone(&lora.adapter)).collect());
             n_ctx_slot = engine.n_ctx_seq();
             let (sender, receiver) = mpsc::channel(options.max_queued.max(1));
             jobs = Some(sender);
@@ -86,12 +95,28 @@ impl Server {
         }
         let model = model.clone();
         let started = Instant::now();
-        let app =
-            App { model, tokenizer, template, name, options, n_ctx_slot, shared, jobs, embedder, started };
+        // What sees later tokens too has none to choose.
+        let generates = model.hparams().causal_attn;
+        let (ending, _) = watch::channel(false);
+        let app = App {
+            model,
+            tokenizer,
+            template,
+            name,
+            options,
+            n_ctx_slot,
+            generates,
+            shared,
+            jobs,
+            embedder,
+            ending,
+            started,
+        };
         Ok(Server { app: Arc::new(app) })
     }
 
-    /// Answers requests on `listener` until `shutdown` ends; then streams under way are told to their end.
+    /// Answers requests on `listener` until `shutdown` ends. Texts under way have [`ServerOptions::drain`] then; after that their readers are told
+    /// that the server goes down, in a stream by a last event.
     ///
     /// # Errors
     /// The listener fails.
@@ -101,8 +126,25 @@ impl Server {
         shutdown: impl Future<Output = ()> + Send + 'static,
     ) -> Result<(), Error> {
         let router = routes::router(&self.app);
-        let served = axum::serve(listener, router).with_graceful_shutdown(shutdown).await;
-        served.map_err(|source| Error::Io { what: "serving", source })
+        let (stop, stopped) = oneshot::channel::<()>();
+        let stopped = async { drop(stopped.await) };
+        let serving = axum::serve(listener, router).with_graceful_shutdown(stopped);
+        let mut serving = std::pin::pin!(serving.into_future());
+        let failed = |source| Error::Io { what: "serving", source };
+        tokio::select! {
+            done = &mut serving => return done.map_err(failed),
+            () = shutdown => drop(stop),
+        }
+        tokio::select! {
+            done = &mut serving => return done.map_err(failed),
+            () = tokio::time::sleep(self.app.options.drain) => {}
+        }
+        self.app.ending.send_replace(true);
+        tokio::select! {
+            done = serving => done.map_err(failed),
+            // Who does not even read that is left behind.
+            () = tokio::time::sleep(FAREWELL) => Ok(()),
+        }
     }
 }
 

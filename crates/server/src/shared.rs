@@ -43,6 +43,8 @@ impl SlotView {
 pub(crate) struct Shared {
     totals: Mutex<Totals>,
     slots: Mutex<Slots>,
+    /// How strongly each adapter works where a request does not say.
+    loras: Mutex<Vec<f32>>,
 }
 
 #[derive(Debug)]
@@ -52,9 +54,19 @@ struct Slots {
 }
 
 impl Shared {
-    pub fn new(n_slots: usize) -> Shared {
+    pub fn new(n_slots: usize, loras: Vec<f32>) -> Shared {
         let slots = Slots { n_tasks: 0, all: vec![None; n_slots] };
-        Shared { totals: Mutex::default(), slots: Mutex::new(slots) }
+        Shared { totals: Mutex::default(), slots: Mutex::new(slots), loras: Mutex::new(loras) }
+    }
+
+    /// How strongly each adapter works.
+    pub fn loras(&self) -> Vec<f32> {
+        lock(&self.loras).clone()
+    }
+
+    /// From now on they work so.
+    pub fn set_loras(&self, loras: Vec<f32>) {
+        *lock(&self.loras) = loras;
     }
 
     /// The counts so far.

@@ -1,18 +1,20 @@
 //! Streams of events: framing, pings, and the end of a text whose reader is gone.
 
 use std::convert::Infallible;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::{Body, Bytes};
 use axum::http::{HeaderValue, header};
 use axum::response::Response;
-use quipu::Model;
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 
 use crate::answer::{Chunks, Style};
+use crate::app::App;
 use crate::reply::Reply;
+use crate::routes::{ending, given_up};
 use crate::worker::{Told, What};
 
 /// Chunks between a text and the socket: what a slow reader may be behind.
@@ -25,13 +27,14 @@ pub(crate) fn event(value: &Value) -> Bytes {
 
 /// The answer that tells texts as they come, from the first thing that was told on.
 pub(crate) fn respond(
-    model: Model,
+    app: &Arc<App>,
     mut reply: Reply,
     first: Told,
     mut chunks: Chunks,
     style: Style,
     ping: Option<Duration>,
 ) -> Response {
+    let app = Arc::clone(app);
     let (bytes, body) = mpsc::channel::<Result<Bytes, Infallible>>(BUFFERED);
     tokio::spawn(async move {
         let mut told = first;
@@ -45,10 +48,7 @@ pub(crate) fn respond(
                 let _ = bytes.send(Ok(event(&error))).await;
                 return;
             }
-            // Without a tokenizer there would have been no text.
-            if let Ok(tokenizer) = model.tokenizer() {
-                chunks.take(told, tokenizer, &mut values);
-            }
+            chunks.take(told, &app.tokenizer, &mut values);
             for value in values.drain(..) {
                 if bytes.send(Ok(event(&value))).await.is_err() {
                     return;
@@ -62,6 +62,7 @@ pub(crate) fn respond(
                 let next = tokio::select! {
                     next = reply.next() => next,
                     () = bytes.closed() => return,
+                    () = ending(&app) => None,
                     () = silence(ping) => {
                         if bytes.send(Ok(Bytes::from_static(b":\n\n"))).await.is_err() {
                             return;
@@ -69,11 +70,12 @@ pub(crate) fn respond(
                         continue;
                     }
                 };
-                match next {
-                    Some(told) => break told,
-                    // The worker is gone.
-                    None => return,
-                }
+                let Some(told) = next else {
+                    // It was given up. Who takes nothing is not told.
+                    let _ = bytes.try_send(Ok(event(&json!({ "error": given_up().to_json() }))));
+                    return;
+                };
+                break told;
             };
         }
         if style != Style::Native {

@@ -4,6 +4,7 @@
 //! `server_context::update_slots` and to `server_queue`.
 
 use std::panic::AssertUnwindSafe;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -12,6 +13,7 @@ use quipu::{
 };
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::mpsc::{Receiver, Sender};
+use tokio::sync::oneshot;
 
 use crate::api_error::{ApiError, Kind};
 use crate::shared::{Shared, SlotView};
@@ -20,12 +22,66 @@ use crate::times::Times;
 /// How long the worker rests when every text waits for its reader.
 const REST: Duration = Duration::from_millis(1);
 
+/// What handlers ask for.
+#[derive(Debug)]
+pub(crate) enum Work {
+    /// A text.
+    Text(Box<Job>),
+    /// Something with a slot.
+    Slot(SlotJob),
+}
+
+impl Work {
+    /// The slot it needs, if it needs one of its own.
+    fn slot(&self) -> Option<usize> {
+        match self {
+            Work::Text(job) => job.slot,
+            Work::Slot(job) => Some(job.slot),
+        }
+    }
+}
+
+/// Something that is to be done with a slot when no text has it.
+#[derive(Debug)]
+pub(crate) struct SlotJob {
+    /// Which.
+    pub slot: usize,
+    /// What.
+    pub action: SlotAction,
+    /// Where to tell what came of it.
+    pub reader: oneshot::Sender<Result<SlotDone, ApiError>>,
+}
+
+/// What is to be done with a slot.
+#[derive(Debug)]
+pub(crate) enum SlotAction {
+    /// Write what it holds to a file.
+    Save(PathBuf),
+    /// Read what a file holds.
+    Restore(PathBuf),
+    /// Forget what it holds.
+    Erase,
+}
+
+/// What was done with a slot.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct SlotDone {
+    /// Tokens that were written, read or forgotten.
+    pub n_tokens: usize,
+    /// Bytes of the file.
+    pub n_bytes: u64,
+    /// How long it took.
+    pub time: Duration,
+}
+
 /// A text that is wanted.
 #[derive(Debug)]
 pub(crate) struct Job {
     /// Which of a request's texts it is.
     pub index: usize,
-    /// Its prompt.
+    /// The slot it is to have; `None`: any.
+    pub slot: Option<usize>,
+    /// Its prompt; without a token there is no text either.
     pub prompt: Vec<TokenId>,
     /// What to do with it.
     pub options: GenerateOptions,
@@ -105,17 +161,32 @@ struct Slot {
 }
 
 /// Works until every sender of jobs is gone and the last text has ended.
-pub(crate) fn work(mut engine: Engine, mut jobs: Receiver<Job>, shared: &Arc<Shared>, patience: Duration) {
+pub(crate) fn work(mut engine: Engine, mut jobs: Receiver<Work>, shared: &Arc<Shared>, patience: Duration) {
     let mut slots: Vec<Slot> = Vec::new();
+    // What waits for a slot that a text has, in the order in which it came.
+    let mut waiting: Vec<Work> = Vec::new();
     loop {
         let mut is_closed = false;
-        while slots.len() < engine.n_seq_max() {
-            let job = if slots.is_empty() { jobs.blocking_recv() } else { jobs.try_recv().ok() };
-            let Some(job) = job else {
+        let mut i = 0;
+        while i < waiting.len() {
+            if waiting[i].slot().is_some_and(|slot| engine.is_slot_taken(slot)) {
+                i += 1;
+            } else {
+                let work = waiting.remove(i);
+                slots.extend(begin(&mut engine, work, shared));
+            }
+        }
+        while slots.len() < engine.n_seq_max() && waiting.len() < engine.n_seq_max() {
+            let work = if slots.is_empty() { jobs.blocking_recv() } else { jobs.try_recv().ok() };
+            let Some(work) = work else {
                 is_closed = slots.is_empty();
                 break;
             };
-            slots.extend(start(&mut engine, job, shared));
+            if work.slot().is_some_and(|slot| engine.is_slot_taken(slot)) {
+                waiting.push(work);
+            } else {
+                slots.extend(begin(&mut engine, work, shared));
+            }
         }
         if is_closed {
             return;
@@ -135,18 +206,62 @@ pub(crate) fn work(mut engine: Engine, mut jobs: Receiver<Job>, shared: &Arc<Sha
     }
 }
 
+/// Begins with it; the slot, if it is a text that got one.
+fn begin(engine: &mut Engine, work: Work, shared: &Shared) -> Option<Slot> {
+    match work {
+        Work::Text(job) => start(engine, *job, shared),
+        Work::Slot(SlotJob { slot, action, reader }) => {
+            let done = std::panic::catch_unwind(AssertUnwindSafe(|| act(engine, slot, &action)));
+            let done = done.unwrap_or_else(|_| Err(ApiError::new(Kind::Server, "the slot's action failed")));
+            // Nobody waits for it.
+            let _ = reader.send(done);
+            None
+        }
+    }
+}
+
+/// Does something with a free slot.
+fn act(engine: &mut Engine, slot: usize, action: &SlotAction) -> Result<SlotDone, ApiError> {
+    let start = Instant::now();
+    let (n_tokens, path) = match action {
+        SlotAction::Save(path) => (engine.save_slot(slot, path), Some(path)),
+        SlotAction::Restore(path) => (engine.restore_slot(slot, path), Some(path)),
+        SlotAction::Erase => (engine.erase_slot(slot), None),
+    };
+    let n_tokens = n_tokens.map_err(|error| match (&error, action) {
+        (quipu::Error::Slot { .. }, _) | (_, SlotAction::Restore(_)) => {
+            ApiError::invalid(format!("Unable to restore slot: {error}"))
+        }
+        _ => ApiError::while_computing(&error),
+    })?;
+    let n_bytes = path.and_then(|path| std::fs::metadata(path).ok()).map_or(0, |file| file.len());
+    Ok(SlotDone { n_tokens, n_bytes, time: start.elapsed() })
+}
+
 /// Gives a job a slot, or tells its reader why not.
 fn start(engine: &mut Engine, job: Job, shared: &Shared) -> Option<Slot> {
-    let Job { index, prompt, options, cancel, reader } = job;
+    let Job { index, slot, prompt, mut options, cancel, reader } = job;
     // Nobody waits for it any more.
     if reader.is_closed() {
         return None;
     }
     let n_prompt = prompt.len();
-    match engine.add(prompt, &options) {
+    if n_prompt == 0 {
+        let finished = Finished { outcome: nothing(), slot: slot.unwrap_or(0), times: Times::default() };
+        let _ = reader.try_send(Told { index, what: What::Done(Box::new(finished)) });
+        return None;
+    }
+    let view = SlotView::new(n_prompt, &options);
+    // As in the reference the first token is chosen before anybody asks how many are wanted.
+    options.max_tokens = options.max_tokens.map(|n| n.max(1));
+    let added = match slot {
+        Some(slot) => engine.add_to_slot(slot, prompt, &options),
+        None => engine.add(prompt, &options),
+    };
+    match added {
         Ok(key) => {
             let slot = engine.sequence(key).map_or(0, |sequence| sequence.seq_id() as usize);
-            shared.take(slot, SlotView::new(n_prompt, &options));
+            shared.take(slot, view);
             let now = Instant::now();
             let slot = Slot {
                 key,
@@ -169,6 +284,20 @@ fn start(engine: &mut Engine, job: Job, shared: &Shared) -> Option<Slot> {
             let _ = reader.try_send(Told { index, what });
             None
         }
+    }
+}
+
+/// What comes of a prompt without a token.
+fn nothing() -> Outcome {
+    Outcome {
+        text: String::new(),
+        tokens: Vec::new(),
+        n_prompt: 0,
+        n_cached: 0,
+        n_generated: 0,
+        n_shifts: 0,
+        stop: StopReason::Sink,
+        stop_string: None,
     }
 }
 

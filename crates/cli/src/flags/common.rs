@@ -1,7 +1,7 @@
 //! The reference's flags that all programs with a model share.
 
 use super::LIST_DEVICES;
-use super::table::{Answer, COMMON, Flag, Takes};
+use super::table::{Answer, COMMON, Flag, ONE_TEXT, Takes};
 
 /// Why flags that fetch models are refused.
 pub(super) const NO_DOWNLOADS: &str = "nothing is downloaded, expected a file with -m";
@@ -36,11 +36,11 @@ pub(super) const FLAGS: &[Flag] = &[
     Flag::new(COMMON, &["--keep"], Takes::One, Answer::Is("--keep")),
     Flag::new(COMMON, &["--swa-full"], Takes::Nothing, Answer::Is("--swa-full")).env("LLAMA_ARG_SWA_FULL"),
     Flag::new(COMMON, &["-fa", "--flash-attn"], Takes::One, Answer::Is("--flash-attn")).env("LLAMA_ARG_FLASH_ATTN"),
-    Flag::new(COMMON, &["-p", "--prompt"], Takes::One, Answer::Is("--prompt")),
+    Flag::new(ONE_TEXT, &["-p", "--prompt"], Takes::One, Answer::Is("--prompt")),
     Flag::new(COMMON, &["--perf"], Takes::On, Answer::Is("--perf")).env("LLAMA_ARG_PERF"),
     Flag::new(COMMON, &["--no-perf"], Takes::Off, Answer::Unset("--perf")).env("LLAMA_ARG_PERF"),
-    Flag::new(COMMON, &["-f", "--file"], Takes::One, Answer::Is("--file")),
-    Flag::new(COMMON, &["-bf", "--binary-file"], Takes::One, Answer::Refused("prompts are UTF-8 text: -f")),
+    Flag::new(ONE_TEXT, &["-f", "--file"], Takes::One, Answer::Is("--file")),
+    Flag::new(ONE_TEXT, &["-bf", "--binary-file"], Takes::One, Answer::Refused("prompts are UTF-8 text: -f")),
     Flag::new(COMMON, &["-e", "--escape"], Takes::On, Answer::Unset("--no-escape")),
     Flag::new(COMMON, &["--no-escape"], Takes::Off, Answer::Is("--no-escape")),
     Flag::new(COMMON, &["--rope-scaling"], Takes::One, Answer::Is("--rope-scaling")).env("LLAMA_ARG_ROPE_SCALING_TYPE"),
@@ -60,14 +60,14 @@ pub(super) const FLAGS: &[Flag] = &[
     Flag::new(COMMON, &["-ctk", "--cache-type-k"], Takes::One, Answer::Is("--cache-type-k")).env("LLAMA_ARG_CACHE_TYPE_K"),
     Flag::new(COMMON, &["-ctv", "--cache-type-v"], Takes::One, Answer::Is("--cache-type-v")).env("LLAMA_ARG_CACHE_TYPE_V"),
     Flag::new(COMMON, &["-dt", "--defrag-thold"], Takes::One, Answer::Nothing("the cache is not defragmented")).env("LLAMA_ARG_DEFRAG_THOLD"),
-    Flag::new(COMMON, &["-np", "--parallel"], Takes::One, Answer::Values(&[("1", &[])])).env("LLAMA_ARG_N_PARALLEL"),
+    Flag::new(ONE_TEXT, &["-np", "--parallel"], Takes::One, Answer::Values(&[("1", &[])])).env("LLAMA_ARG_N_PARALLEL"),
     Flag::new(COMMON, &["-mm", "--mmproj"], Takes::One, Answer::Refused(NO_IMAGES)).env("LLAMA_ARG_MMPROJ"),
     Flag::new(COMMON, &["-mmu", "--mmproj-url"], Takes::One, Answer::Refused(NO_IMAGES)).env("LLAMA_ARG_MMPROJ_URL"),
     Flag::new(COMMON, &["--mmproj-offload"], Takes::On, Answer::Refused(NO_IMAGES)).env("LLAMA_ARG_MMPROJ_OFFLOAD"),
     Flag::new(COMMON, &["--no-mmproj-offload"], Takes::Off, Answer::Nothing("images are not read")).env("LLAMA_ARG_MMPROJ_OFFLOAD"),
     Flag::new(COMMON, &["--image-min-tokens"], Takes::One, Answer::Refused(NO_IMAGES)).env("LLAMA_ARG_IMAGE_MIN_TOKENS"),
     Flag::new(COMMON, &["--image-max-tokens"], Takes::One, Answer::Refused(NO_IMAGES)).env("LLAMA_ARG_IMAGE_MAX_TOKENS"),
-    Flag::new(COMMON, &["--rpc"], Takes::One, Answer::Refused("devices are those of this machine")).env("LLAMA_ARG_RPC"),
+    Flag::new(ONE_TEXT, &["--rpc"], Takes::One, Answer::Refused("devices are those of this machine")).env("LLAMA_ARG_RPC"),
     Flag::new(COMMON, &["--mlock"], Takes::Nothing, Answer::Words(&["--load-mode=mlock"])).env("LLAMA_ARG_MLOCK"),
     Flag::new(COMMON, &["--mmap"], Takes::On, Answer::Words(&["--load-mode=mmap"])).env("LLAMA_ARG_MMAP"),
     Flag::new(COMMON, &["--no-mmap"], Takes::Off, Answer::Words(&["--load-mode=none"])).env("LLAMA_ARG_MMAP"),

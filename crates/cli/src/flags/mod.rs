@@ -7,6 +7,7 @@
 mod bench;
 mod common;
 mod quantize;
+mod serve;
 mod special;
 mod table;
 
@@ -70,12 +71,18 @@ impl Line<'_> {
             };
             let Some(value) = value else { continue };
             let is_true = ["on", "enabled", "true", "1"].iter().any(|word| *word == value);
+            let is_false = ["off", "disabled", "false", "0"].iter().any(|word| *word == value);
+            let is_switch = matches!(flag.takes, Takes::On | Takes::Off);
             let applies = match flag.takes {
                 Takes::Off => !is_true,
                 Takes::On | Takes::Nothing => is_true,
                 Takes::One | Takes::Two => true,
             };
-            if !applies || matches!(flag.answer, Answer::Refused(_)) || !self.serves(flag) {
+            let is_meant = !matches!(flag.answer, Answer::Refused(_)) && self.serves(flag);
+            if is_meant && is_switch && !is_true && !is_false {
+                return Err(format!("{name} {}: expected on or off", value.display()));
+            }
+            if !applies || !is_meant {
                 continue;
             }
             let values = if flag.takes.n_values() == 1 { vec![value] } else { Vec::new() };

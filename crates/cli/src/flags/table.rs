@@ -1,6 +1,6 @@
 //! What a flag of the reference is, and where its table lies.
 
-use super::{bench, common, quantize, special};
+use super::{bench, common, quantize, serve, special};
 
 /// A program of the reference, by the command that answers to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,12 +21,26 @@ pub(super) enum Tool {
     Bench,
     /// llama-quantize.
     Quantize,
+    /// llama-server.
+    Serve,
     /// None; it takes what all of them take.
     Other,
 }
 
 /// The programs whose flags are the common ones.
-pub(super) const COMMON: &[Tool] =
+pub(super) const COMMON: &[Tool] = &[
+    Tool::Run,
+    Tool::Chat,
+    Tool::Embed,
+    Tool::Perplexity,
+    Tool::Imatrix,
+    Tool::Tokenize,
+    Tool::Serve,
+    Tool::Other,
+];
+
+/// Those of them that work at a text of the command line, one at a time.
+pub(super) const ONE_TEXT: &[Tool] =
     &[Tool::Run, Tool::Chat, Tool::Embed, Tool::Perplexity, Tool::Imatrix, Tool::Tokenize, Tool::Other];
 
 impl Tool {
@@ -41,7 +55,8 @@ impl Tool {
             "tokenize" => Tool::Tokenize,
             "bench" => Tool::Bench,
             "quantize" => Tool::Quantize,
-            "logits" | "detokenize" | "audit-log" | "serve" => Tool::Other,
+            "serve" => Tool::Serve,
+            "logits" | "detokenize" | "audit-log" => Tool::Other,
             _ => return None,
         })
     }
@@ -122,7 +137,9 @@ impl Flag {
 
 /// All flags.
 pub(super) fn all() -> impl Iterator<Item = &'static Flag> {
-    [common::FLAGS, common::SAMPLING, special::FLAGS, bench::FLAGS, quantize::FLAGS].into_iter().flatten()
+    [common::FLAGS, common::SAMPLING, special::FLAGS, serve::FLAGS, bench::FLAGS, quantize::FLAGS]
+        .into_iter()
+        .flatten()
 }
 
 /// The flag of a program that has this name.

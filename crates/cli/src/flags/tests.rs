@@ -10,7 +10,7 @@ use super::{Line, normalise};
 use crate::Cli;
 
 /// By name as in the recorded list.
-const PROGRAMS: [(&str, &str, Tool); 8] = [
+const PROGRAMS: [(&str, &str, Tool); 9] = [
     ("run", "llama-completion", Tool::Run),
     ("chat", "llama-cli", Tool::Chat),
     ("embed", "llama-embedding", Tool::Embed),
@@ -19,12 +19,13 @@ const PROGRAMS: [(&str, &str, Tool); 8] = [
     ("tokenize", "llama-tokenize", Tool::Tokenize),
     ("bench", "llama-bench", Tool::Bench),
     ("quantize", "llama-quantize", Tool::Quantize),
+    ("serve", "llama-server", Tool::Serve),
 ];
 
 /// Values of every kind that a flag takes.
-const VALUES: [&str; 25] = [
+const VALUES: [&str; 27] = [
     "1", "0.5", "f16", "mean", "layer", "none", "mmap", "on", "off", "gguf", "md", "Q8_0", "a=int:1",
-    "a=Q8_0", "top_k", "k", "7+1", "a=CPU", "{}", "yarn", "CPU", "-1", "exact", "0", "2",
+    "a=Q8_0", "top_k", "k", "7+1", "a=CPU", "{}", "yarn", "CPU", "-1", "exact", "0", "2", "auto", "0.1",
 ];
 
 fn parser() -> Command {
@@ -91,6 +92,34 @@ fn flags_that_are_others_here() {
     assert_words(&["run", "--stop", "-x", "--nonsense", "y"], &["run", "--stop=-x", "--nonsense", "y"]);
     assert_words(&["inspect", "-fa"], &["inspect", "-fa"]);
     assert_words(&["--version"], &["--version"]);
+}
+
+#[test]
+fn the_server_has_flags_of_its_own() {
+    assert_words(&["serve", "-np", "3", "-cb"], &["serve", "--parallel=3"]);
+    assert_words(&["serve", "--embedding", "--webui-config=x"][..2], &["serve", "--embeddings"]);
+    for name in ["LLAMA_ARG_N_PARALLEL", "LLAMA_ARG_PORT"] {
+        let found = with_variables(&["quipu", "serve"], &[(name, "5")]).expect("a number");
+        assert!(found[2].to_string_lossy().ends_with("=5"), "{found:?}");
+    }
+    let error = words(&["quipu", "serve", "-nocb"]).expect_err("refused");
+    assert!(error.starts_with("-nocb is not supported"), "{error}");
+}
+
+#[test]
+fn switches_of_the_environment_are_on_or_off() {
+    for (value, expected) in [
+        ("on", Some("--load-mode=mmap")),
+        ("0", Some("--load-mode=none")),
+        ("disabled", Some("--load-mode=none")),
+    ] {
+        let found = with_variables(&["quipu", "serve"], &[("LLAMA_ARG_MMAP", value)]).expect("a switch");
+        assert_eq!(found.get(2).and_then(|word| word.to_str()), expected, "{value}");
+    }
+    for command in ["run", "serve"] {
+        let error = with_variables(&["quipu", command], &[("LLAMA_ARG_MMAP", "maybe")]).expect_err("neither");
+        assert_eq!(error, "LLAMA_ARG_MMAP maybe: expected on or off");
+    }
 }
 
 #[test]

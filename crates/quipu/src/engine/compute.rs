@@ -32,6 +32,7 @@ impl Engine {
     /// Computes one batch of what sequences want.
     pub(super) fn compute(&mut self) -> Result<usize, Error> {
         self.clock += 1;
+        self.admit();
         self.adopt_lanes();
         self.let_wait();
         let mut limit = self.context.params().n_batch;
@@ -55,11 +56,32 @@ impl Engine {
         }
     }
 
-    /// New sequences take over what their lanes hold.
+    /// Sequences that waited for room go on, the oldest first, as far as there is room for them; one that is to end need not wait for that.
+    fn admit(&mut self) {
+        let runs = |live: &&Live| !live.is_parked && !live.sequence.is_done();
+        let mut n_running = self.live.iter().filter(runs).count();
+        let held: usize = self.live.iter().filter(runs).map(|live| live.sequence.held().len()).sum();
+        let mut room = self.context.params().n_ctx.saturating_sub(held);
+        let mut is_full = false;
+        for live in self.live.iter_mut().filter(|live| live.is_parked) {
+            let needed = live.sequence.held().len() + 1;
+            is_full = is_full || (n_running > 0 && needed > room);
+            if !is_full {
+                room = room.saturating_sub(needed);
+                n_running += 1;
+            }
+            live.is_parked = is_full && live.sequence.interrupt().reason().is_none();
+        }
+    }
+
+    /// New sequences take over what their lanes hold, or make the memory forget it.
     fn adopt_lanes(&mut self) {
-        for live in self.live.iter_mut().filter(|live| live.sequence.is_new()) {
-            let lane = &mut self.lanes[live.sequence.seq_id() as usize];
-            if let Err(error) = live.sequence.adopt(&mut lane.cached, self.context.memory_mut()) {
+        for live in self.live.iter_mut().filter(|live| live.sequence.is_new() && !live.is_parked) {
+            let (lane, memory) =
+                (&mut self.lanes[live.sequence.seq_id() as usize], self.context.memory_mut());
+            let forgotten =
+                if live.takes_over { Ok(()) } else { lane.cached.drop_all(live.sequence.seq_id(), memory) };
+            if let Err(error) = forgotten.and_then(|()| live.sequence.adopt(&mut lane.cached, memory)) {
                 live.sequence.fail(error);
             }
         }
@@ -69,8 +91,8 @@ impl Engine {
     /// they were shifted, does not count when a batch is gathered once more.
     fn let_wait(&mut self) {
         for live in &mut self.live {
-            live.waits = !live.sequence.has_no_events();
-            if live.waits {
+            live.waits = live.is_parked || !live.sequence.has_no_events();
+            if live.waits && !live.sequence.is_new() {
                 live.sequence.end_if_interrupted();
             }
         }
@@ -83,7 +105,11 @@ impl Engine {
             let n = self.ask(i);
             self.wanted.push(n);
         }
-        gather::share_out(&self.wanted, limit, self.clock as usize, &mut self.shares);
+        if self.deterministic {
+            self.share_out_to_one();
+        } else {
+            gather::share_out(&self.wanted, limit, self.clock as usize, &mut self.shares);
+        }
         self.batch.clear();
         self.parts.clear();
         let mut prompt: Option<PromptPart> = None;
@@ -102,6 +128,21 @@ impl Engine {
             }
         }
         prompt
+    }
+
+    /// One sequence gets the batch, in turn: of its prompt the next whole ubatch, and what was generated token by token. So a token is always
+    /// computed with the same others.
+    fn share_out_to_one(&mut self) {
+        self.shares.clear();
+        self.shares.resize(self.wanted.len(), 0);
+        let (n, n_ubatch) = (self.wanted.len(), self.context.params().n_ubatch);
+        let turns = (0..n).map(|turn| (self.clock as usize + turn) % n);
+        let Some(i) = turns.into_iter().find(|i| self.wanted[*i] > 0) else { return };
+        let sequence = &self.live[i].sequence;
+        let n_past = sequence.held().n_past();
+        let of_prompt = sequence.n_prompt().saturating_sub(n_past);
+        let share = of_prompt.min(n_ubatch - n_past % n_ubatch).max(1);
+        self.shares[i] = share.min(self.wanted[i]);
     }
 
     /// How many tokens a sequence wants to be computed; none if it waits. One whose context is full is shifted first.
@@ -192,15 +233,21 @@ impl Engine {
         }
     }
 
-    /// There was no room for a batch of `n_tokens` within `limit`: the limit to try next. What left sequences hold goes
-    /// first, the one that left longest ago. Then the batch gets smaller, and if not even one token fits, the largest
-    /// sequence ends.
+    /// There was no room for a batch of `n_tokens` within `limit`: the limit to try next. What ended and left sequences hold goes
+    /// first, the one that left longest ago. Then the batch gets smaller, and if not even one token fits, the newest sequence waits until others
+    /// end; one that is alone ends.
     fn make_room(
         &mut self,
         n_tokens: usize,
         limit: usize,
         error: quipu_kv_cache::Error,
     ) -> Result<usize, Error> {
+        let ended = |live: &&mut Live| live.sequence.is_done() && live.sequence.held().n_past() > 0;
+        if let Some(Live { sequence, .. }) = self.live.iter_mut().find(ended) {
+            let seq_id = sequence.seq_id();
+            sequence.held_mut().drop_all(seq_id, self.context.memory_mut())?;
+            return Ok(limit);
+        }
         let cached = self.lanes.iter_mut().enumerate();
         let cached = cached.filter(|(_, lane)| !lane.is_taken && lane.cached.n_past() > 0);
         if let Some((i, lane)) = cached.min_by_key(|(_, lane)| lane.last_used) {
@@ -210,13 +257,23 @@ impl Engine {
         if n_tokens > 1 {
             return Ok(n_tokens / 2);
         }
-        let running = self.live.iter_mut().filter(|live| !live.sequence.is_done());
-        let Some(Live { sequence, .. }) = running.max_by_key(|live| live.sequence.held().n_past()) else {
+        let runs = |live: &&mut Live| !live.is_parked && !live.sequence.is_done();
+        let n_running = self.live.iter_mut().filter(runs).count();
+        // They are in the order in which they came.
+        let Some(live) = self.live.iter_mut().rfind(runs) else {
             return Err(quipu_decoder::Error::NoSlot(error).into());
         };
-        let (n_held, seq_id) = (sequence.held().n_past(), sequence.seq_id());
-        sequence.held_mut().drop_all(seq_id, self.context.memory_mut())?;
-        sequence.fail(Error::NoRoom { n_held, n_ctx: self.context.params().n_ctx });
+        let (n_held, seq_id) = (live.sequence.held().n_past(), live.sequence.seq_id());
+        let memory = self.context.memory_mut();
+        if n_running > 1 {
+            live.sequence.held_mut().evict(seq_id, memory)?;
+            (live.is_parked, live.waits) = (true, true);
+        } else {
+            if !live.sequence.end_full() {
+                live.sequence.fail(Error::NoRoom { n_held, n_ctx: self.context.params().n_ctx });
+            }
+            live.sequence.held_mut().drop_all(seq_id, self.context.memory_mut())?;
+        }
         Ok(self.context.params().n_batch)
     }
 

@@ -18,6 +18,8 @@ pub(crate) struct Lane {
     pub is_taken: bool,
     /// When it was left last; 0 = never used.
     pub last_used: u64,
+    /// How strongly each adapter works for its sequences.
+    pub loras: Vec<f32>,
 }
 
 /// A sequence under way.
@@ -27,6 +29,10 @@ pub(crate) struct Live {
     pub sequence: Sequence,
     /// Whether it takes no part in the step under way.
     pub waits: bool,
+    /// Whether the context has no room for it until another one ends. What it held was forgotten, and is computed again then.
+    pub is_parked: bool,
+    /// Whether it takes over what its lane holds.
+    pub takes_over: bool,
 }
 
 impl Live {
@@ -36,10 +42,12 @@ impl Live {
     }
 }
 
-/// The free lane for `prompt`: the one that holds most of it already, or else the one that was not used for longest.
-pub(crate) fn choose(lanes: &[Lane], prompt: &[TokenId]) -> Option<SeqId> {
+/// The free lane for `prompt`: the one that holds most of it already, computed with the same adapters, or else the one that was not used for
+/// longest.
+pub(crate) fn choose(lanes: &[Lane], prompt: &[TokenId], loras: &[f32]) -> Option<SeqId> {
     let free = || lanes.iter().enumerate().filter(|(_, lane)| !lane.is_taken);
-    let similar = free().map(|(i, lane)| (i, lane.cached.common(prompt)));
+    let similar =
+        free().filter(|(_, lane)| lane.loras == loras).map(|(i, lane)| (i, lane.cached.common(prompt)));
     let most = similar.max_by_key(|(i, common)| (*common, std::cmp::Reverse(*i)));
     let most = most.filter(|(_, common)| *common as f32 > MIN_SIMILARITY * prompt.len() as f32);
     let longest_unused = || free().min_by_key(|(_, lane)| lane.last_used).map(|(i, _)| i);
@@ -53,26 +61,26 @@ mod tests {
     fn lane(tokens: &[TokenId], last_used: u64) -> Lane {
         let mut cached = Held::new(tokens.to_vec());
         cached.advance(tokens.len());
-        Lane { cached, is_taken: false, last_used }
+        Lane { cached, last_used, ..Lane::default() }
     }
 
     #[test]
     fn the_lane_that_holds_most_of_the_prompt() {
         let mut lanes = [lane(&[1, 2, 3], 1), lane(&[1, 2, 3, 4], 2), lane(&[1, 2, 3, 4], 3)];
-        assert_eq!(choose(&lanes, &[1, 2, 3, 4, 5]), Some(1));
+        assert_eq!(choose(&lanes, &[1, 2, 3, 4, 5], &[]), Some(1));
         lanes[1].is_taken = true;
-        assert_eq!(choose(&lanes, &[1, 2, 3, 4, 5]), Some(2));
+        assert_eq!(choose(&lanes, &[1, 2, 3, 4, 5], &[]), Some(2));
         lanes[2].is_taken = true;
-        assert_eq!(choose(&lanes, &[1, 2, 3, 4, 5]), Some(0));
+        assert_eq!(choose(&lanes, &[1, 2, 3, 4, 5], &[]), Some(0));
         lanes[0].is_taken = true;
-        assert_eq!(choose(&lanes, &[1, 2, 3, 4, 5]), None);
+        assert_eq!(choose(&lanes, &[1, 2, 3, 4, 5], &[]), None);
     }
 
     #[test]
     fn a_first_token_in_common_is_no_reason() {
         let lanes = [lane(&[1, 2, 3], 5), lane(&[], 0), lane(&[9], 3)];
         let prompt: Vec<TokenId> = (1..=1).chain(20..40).collect();
-        assert_eq!(choose(&lanes, &prompt), Some(1));
-        assert_eq!(choose(&lanes[..1], &prompt), Some(0));
+        assert_eq!(choose(&lanes, &prompt, &[]), Some(1));
+        assert_eq!(choose(&lanes[..1], &prompt, &[]), Some(0));
     }
 }

@@ -10,24 +10,24 @@ mod compute;
 mod gather;
 mod guard;
 mod lane;
-mod state;
+mod lora;
+mod slot;
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use quipu_decoder::{Batch, Context, ContextParams, Pooling, SeqId};
+use quipu_model::LoraAdapter;
 
 use crate::TokenId;
 use crate::error::Error;
 use crate::generate::{EventRef, GenerateOptions, Interrupt, Outcome};
 use crate::model::Model;
-use crate::options::{EngineOptions, SessionOptions, default_threads};
+use crate::options::{DEFAULT_N_CTX, EngineOptions, SessionOptions, default_threads};
 use crate::sequence::Sequence;
 use crate::telemetry::{Metrics, Timings};
 use compute::Part;
 use lane::{Lane, Live};
-
-/// Context length when none is asked for and the model was trained for more.
-const DEFAULT_N_CTX: usize = 4096;
 
 /// Names a sequence of an engine; never used again for another one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -64,6 +64,9 @@ pub struct Engine {
     context: Context,
     /// Tokens one sequence may have.
     n_ctx_seq: usize,
+    deterministic: bool,
+    /// Adapters that sequences may ask for.
+    adapters: Vec<Arc<LoraAdapter>>,
     /// One per sequence number.
     lanes: Vec<Lane>,
     live: Vec<Live>,
@@ -96,12 +99,15 @@ impl Engine {
         model.check_weights()?;
         let params = context_params(&model, options)?;
         let context = Context::new(model.weights().clone(), model.devices(), &params)?;
-        let (n_ctx, n_seq_max) = (context.params().n_ctx, context.params().n_seq_max);
-        let n_ctx_seq = if options.n_ctx_seq == 0 { n_ctx } else { options.n_ctx_seq.min(n_ctx) };
+        let n_seq_max = context.params().n_seq_max;
+        let most = context.params().n_ctx_seq();
+        let n_ctx_seq = if options.n_ctx_seq == 0 { most } else { options.n_ctx_seq.min(most) };
         Ok(Engine {
             model,
             context,
             n_ctx_seq,
+            deterministic: options.deterministic,
+            adapters: Vec::new(),
             lanes: (0..n_seq_max).map(|_| Lane::default()).collect(),
             live: Vec::with_capacity(n_seq_max),
             n_keys: 0,
@@ -192,15 +198,45 @@ impl Engine {
     ) -> Result<SequenceKey, Error> {
         let prompt = prompt.into();
         self.reap();
-        let Some(seq_id) = lane::choose(&self.lanes, &prompt) else {
+        let loras = self.strengths(&options.loras);
+        let Some(seq_id) = lane::choose(&self.lanes, &prompt, &loras) else {
             return Err(Error::NoFreeSequence { n_seq_max: self.lanes.len() });
         };
+        self.add_to(seq_id, prompt, options, loras)
+    }
+
+    /// As [`Engine::add`], with this sequence number.
+    ///
+    /// # Errors
+    /// As [`Engine::add`]; a slot that is not there or not free.
+    pub fn add_to_slot(
+        &mut self,
+        slot: usize,
+        prompt: impl Into<Vec<TokenId>>,
+        options: &GenerateOptions,
+    ) -> Result<SequenceKey, Error> {
+        let seq_id = self.free_slot(slot)?;
+        let loras = self.strengths(&options.loras);
+        self.add_to(seq_id, prompt.into(), options, loras)
+    }
+
+    fn add_to(
+        &mut self,
+        seq_id: SeqId,
+        prompt: Vec<TokenId>,
+        options: &GenerateOptions,
+        loras: Vec<f32>,
+    ) -> Result<SequenceKey, Error> {
         let mut sequence = Sequence::new(&self.model, prompt, options, self.n_ctx_seq)?;
+        self.use_adapters(seq_id, loras)?;
         sequence.set_seq_id(seq_id);
         self.lanes[seq_id as usize].is_taken = true;
         self.n_keys += 1;
         let key = SequenceKey(self.n_keys);
-        self.live.push(Live { key, sequence, waits: false });
+        // Nobody overtakes who waits for room.
+        let is_parked = self.live.iter().any(|live| live.is_parked);
+        let takes_over = options.cache_prompt && !self.deterministic;
+        self.live.push(Live { key, sequence, waits: false, is_parked, takes_over });
         self.watch_interrupts();
         Ok(key)
     }
@@ -232,9 +268,10 @@ impl Engine {
     /// Returns the number of tokens computed; 0 if nobody wants any.
     ///
     /// A sequence whose events were not taken with [`Engine::next_event`] waits. One that was cancelled, or whose time
-    /// is over, ends within the step. What goes wrong in one sequence ends that one, and is handed out among its events:
-    /// a sampler that fails, and a context that has no room left for anybody, which ends the largest sequence
-    /// ([`Error::NoRoom`]).
+    /// is over, ends within the step. What goes wrong in one sequence ends that one, and is handed out among its events.
+    ///
+    /// Where a shared context has no room for all, the newest sequences wait until older ones end, and compute again then what was forgotten of
+    /// them. One that is alone and finds no room ends with [`crate::StopReason::ContextFull`], and with [`Error::NoRoom`] if nothing was generated.
     ///
     /// # Errors
     /// The computation failed. Every sequence is where it was before the step, which may be tried again; to give up on
@@ -427,6 +464,7 @@ fn context_params(model: &Model, options: &EngineOptions) -> Result<ContextParam
         n_batch,
         n_ubatch,
         n_seq_max: options.n_seq_max,
+        kv_unified: !options.deterministic,
         n_threads,
         n_threads_batch: if n_threads_batch == 0 { n_threads } else { n_threads_batch },
         type_k,

@@ -51,6 +51,10 @@ pub struct GenerateOptions {
     pub post_sampling_probs: bool,
     /// What to do when the context is full.
     pub context_full: ContextFull,
+    /// Take over what the context holds of a prompt that begins alike (`cache_prompt`).
+    pub cache_prompt: bool,
+    /// How strongly each of the engine's adapters works ([`crate::Engine::set_adapters`]), by number; those behind the last one do not.
+    pub loras: Vec<f32>,
     /// Ends the generation from outside.
     pub cancel: Option<CancelToken>,
 }
@@ -69,6 +73,8 @@ impl Default for GenerateOptions {
             n_probs: 0,
             post_sampling_probs: false,
             context_full: ContextFull::Stop,
+            cache_prompt: true,
+            loras: Vec::new(),
             cancel: None,
         }
     }

@@ -143,6 +143,18 @@ impl Held {
         Ok(())
     }
 
+    /// Makes the memory forget all of it; the tokens are to be computed again.
+    pub fn evict(&mut self, seq_id: SeqId, memory: &mut dyn Memory) -> Result<(), Error> {
+        self.lost();
+        remove(memory, seq_id, 0, None)?;
+        Ok(())
+    }
+
+    /// Tokens that the memory holds all of.
+    pub fn of_computed(tokens: Vec<TokenId>) -> Held {
+        Held { n_past: tokens.len(), tokens, shifted_from: None }
+    }
+
     /// Forgets all of it, and makes the memory forget it.
     pub fn drop_all(&mut self, seq_id: SeqId, memory: &mut dyn Memory) -> Result<(), Error> {
         remove(memory, seq_id, 0, None)?;

@@ -518,6 +518,22 @@ impl Sequence {
         self.state != State::Ended && self.interrupted()
     }
 
+    /// Ends it where it is, because the context has no room for more; `false` if nothing was generated yet.
+    pub(crate) fn end_full(&mut self) -> bool {
+        let span = self.span.clone();
+        let _in_generation = span.enter();
+        let has_text = self.outcome.n_generated > 0 && self.state != State::Ended;
+        if has_text {
+            self.finish(StopReason::ContextFull);
+        }
+        has_text
+    }
+
+    /// Tokens of its prompt.
+    pub(crate) fn n_prompt(&self) -> usize {
+        self.outcome.n_prompt
+    }
+
     pub(crate) fn interrupt(&self) -> &Interrupt {
         &self.interrupt
     }

@@ -43,6 +43,8 @@ pub(crate) struct Head {
     pub wanted: Arc<Completion>,
     /// The prompts as texts, special tokens shown: for each text its own.
     pub prompts: Arc<Vec<String>>,
+    /// What a chat's answer begins with: the request gave it.
+    pub begun: Arc<str>,
 }
 
 /// A token of a text and what is known of it.

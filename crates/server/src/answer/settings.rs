@@ -82,7 +82,8 @@ pub(crate) fn settings(
     add("timings_per_token", timings_per_token.into());
     add("post_sampling_probs", options.post_sampling_probs.into());
     add("backend_sampling", false.into());
-    add("lora", json!([]));
+    let loras = options.loras.iter().enumerate().map(|(id, scale)| json!({ "id": id, "scale": scale }));
+    add("lora", loras.collect());
     Value::Object(all)
 }
 

@@ -96,10 +96,12 @@ fn part(head: &Head, state: &mut State, index: usize, text: &str, times: &Times,
             text_chunk(head, index, text, &logprobs)
         }
         Style::Chat => {
+            let begun = if state.has_begun { "" } else { &*head.begun };
             if !state.has_begun {
                 out.push(chat_chunk(head, index, &begin(), &Value::Null));
             }
-            let mut chunk = chat_chunk(head, index, &json!({ "content": text }), &Value::Null);
+            let content = format!("{begun}{text}");
+            let mut chunk = chat_chunk(head, index, &json!({ "content": content }), &Value::Null);
             if let Some(content) = probabilities {
                 chunk["choices"][0]["logprobs"] = json!({ "content": content });
             }
@@ -147,6 +149,9 @@ fn end(
         Style::Chat => {
             if !state.has_begun {
                 out.push(chat_chunk(head, index, &begin(), &Value::Null));
+                if !head.begun.is_empty() {
+                    out.push(chat_chunk(head, index, &json!({ "content": *head.begun }), &Value::Null));
+                }
             }
             let mut last = chat_chunk(head, index, &json!({}), &reason.into());
             if head.wanted.verbose {

@@ -42,7 +42,7 @@ fn one(head: &Head, text: &Text, tokenizer: &Tokenizer) -> Value {
             let mut choice = json!({
                 "finish_reason": finish_reason(text.finished.outcome.stop),
                 "index": text.index,
-                "message": { "role": "assistant", "content": text.finished.outcome.text },
+                "message": { "role": "assistant", "content": format!("{}{}", head.begun, text.finished.outcome.text) },
             });
             if let Some(logprobs) = logprobs(head, text, tokenizer) {
                 choice["logprobs"] = logprobs;

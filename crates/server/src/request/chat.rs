@@ -12,6 +12,8 @@ use crate::options::ServerOptions;
 pub(crate) struct ChatRequest {
     /// The text of the prompt, special tokens spelled out.
     pub prompt: String,
+    /// The beginning of the answer that the request gave.
+    pub begun: String,
     /// The body as a completion's fields.
     pub body: Map<String, Value>,
 }
@@ -33,19 +35,22 @@ pub(crate) fn chat(
     }
     let schema = schema(fields)?;
     let mut messages = messages(fields)?;
-    let add_prompt = fields.flag("add_generation_prompt")?.unwrap_or(true);
+    let add_prompt = fields.flag("add_generation_prompt")?;
+    let continues = continues(fields)?;
     let is_assistant = |message: &Value| message.get("role").is_some_and(|role| role == "assistant");
     // An answer that has begun already is gone on with.
-    let begun = messages.last().filter(|last| is_assistant(last)).map(content_text);
-    if begun.is_some() {
-        messages.pop();
-        if messages.last().is_some_and(is_assistant) {
-            let message = "Cannot have 2 or more assistant messages at the end of the list.";
-            return Err(ApiError::invalid(message));
-        }
+    let is_begun = continues.unwrap_or(server.prefill_assistant) && messages.last().is_some_and(is_assistant);
+    let begun = is_begun.then(|| messages.pop()).flatten().map(|last| content_text(&last));
+    if begun.is_some() && continues.is_none() && messages.last().is_some_and(is_assistant) {
+        let message = "Cannot have 2 or more assistant messages at the end of the list.";
+        return Err(ApiError::invalid(message));
+    }
+    if continues == Some(true) && add_prompt.unwrap_or(true) {
+        let message = "Cannot set both add_generation_prompt and continue_final_message to true.";
+        return Err(ApiError::invalid(message));
     }
     let mut conversation = Conversation::new(messages);
-    conversation.add_generation_prompt = add_prompt || begun.is_some();
+    conversation.add_generation_prompt = add_prompt.unwrap_or(true) || begun.is_some();
     conversation.kwargs.clone_from(&server.chat_template_kwargs);
     if let Some(Value::Object(kwargs)) = fields.get("chat_template_kwargs") {
         conversation.kwargs.extend(kwargs.clone());
@@ -63,14 +68,25 @@ pub(crate) fn chat(
     }
     let rendered = template.apply(&conversation, tokenizer.add_bos(), tokenizer.add_eos());
     let mut prompt = rendered.map_err(|error| ApiError::invalid(error.to_string()))?;
-    if let Some(begun) = begun {
-        prompt.push_str(&begun);
-    }
+    let begun = begun.unwrap_or_default();
+    prompt.push_str(&begun);
     logprobs(&mut body)?;
     if let Some(schema) = schema {
         body.insert("json_schema".to_owned(), schema);
     }
-    Ok(ChatRequest { prompt, body })
+    Ok(ChatRequest { prompt, begun, body })
+}
+
+/// Whether the last message is to be gone on with, if the request says so.
+fn continues(fields: Fields<'_>) -> Result<Option<bool>, ApiError> {
+    match fields.get("continue_final_message") {
+        None | Some(Value::Bool(false)) => Ok(None),
+        Some(Value::Bool(true)) => Ok(Some(true)),
+        Some(Value::String(part)) if part == "content" => Ok(Some(true)),
+        Some(other) => {
+            Err(field("continue_final_message", &format!("{other}, expected true, false or \"content\"")))
+        }
+    }
 }
 
 /// The messages, each of them one that this server can take.
@@ -132,12 +148,13 @@ fn schema(fields: Fields<'_>) -> Result<Option<Value>, ApiError> {
         return Err(ApiError::new(Kind::Server, "Cannot use both json_schema and grammar"));
     }
     let Some(format) = fields.object("response_format")? else { return Ok(given) };
-    let anything = || Value::Object(Map::new());
+    // A completion's schema that says nothing is one of objects.
+    let nothing_said = || Value::Object(Map::new());
     match format.text("type")?.unwrap_or("") {
-        "json_object" => Ok(format.get("schema").cloned().or(given).or_else(|| Some(anything()))),
+        "json_object" => Ok(format.get("schema").cloned().or(given).or_else(|| Some(nothing_said()))),
         "json_schema" => {
             let wrapped = format.object("json_schema")?.and_then(|wrapper| wrapper.get("schema"));
-            Ok(Some(wrapped.cloned().unwrap_or_else(anything)))
+            Ok(Some(wrapped.cloned().unwrap_or_else(nothing_said)))
         }
         "" | "text" => Ok(given),
         other => Err(ApiError::invalid(format!(

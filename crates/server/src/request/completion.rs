@@ -7,7 +7,7 @@ use quipu::{ContextFull, GenerateOptions, SamplerParams, Tokenizer};
 use serde_json::{Map, Value};
 
 use crate::api_error::ApiError;
-use crate::json::{Fields, field, token, wrong_type};
+use crate::json::{Fields, field, schema_of_object, token, wrong_type};
 use crate::options::ServerOptions;
 
 /// Most probabilities a request may ask for at each token.
@@ -28,6 +28,10 @@ pub(crate) struct Completion {
     pub stream: bool,
     /// A last chunk with the counts.
     pub include_usage: bool,
+    /// The slot it is to have.
+    pub slot: Option<usize>,
+    /// How strongly each adapter works; `None`: as the server has it.
+    pub loras: Option<Vec<f32>>,
     /// All ids at the end.
     pub return_tokens: bool,
     /// Progress of the prompt.
@@ -66,7 +70,9 @@ pub(crate) fn completion(
     fields.integer(&["n_discard"], 0, most)?;
     fields.integer(&["n_indent"], 0, most)?;
     fields.integer(&["n_cache_reuse"], 0, most)?;
-    fields.flag("cache_prompt")?;
+    if let Some(on) = fields.flag("cache_prompt")? {
+        options.cache_prompt = on;
+    }
     fields.flag("backend_sampling")?;
     if let Some(ms) = fields.integer(&["t_max_predict_ms"], -1, i64::MAX)? {
         options.time_limit = u64::try_from(ms).ok().map(Duration::from_millis);
@@ -90,6 +96,8 @@ pub(crate) fn completion(
             .transpose()?
             .flatten()
             .unwrap_or(false),
+        slot: slot(fields, server.engine.n_seq_max),
+        loras: fields.get("lora").map(|value| strengths(value, server.loras.len())).transpose()?,
         return_tokens: flag("return_tokens")?,
         return_progress: flag("return_progress")?,
         timings_per_token: flag("timings_per_token")?,
@@ -101,6 +109,29 @@ pub(crate) fn completion(
             Some(n) => Some(Duration::from_secs(n as u64)),
         },
     })
+}
+
+/// The slot that is asked for, of those there are; what is no number asks for none.
+fn slot(fields: Fields<'_>, n_slots: usize) -> Option<usize> {
+    let id = fields.get("id_slot")?.as_i64()?;
+    usize::try_from(id).ok().map(|id| id % n_slots.max(1))
+}
+
+/// Strengths of adapters, `[{"id", "scale"}, ...]`; who is not named does not work (`parse_lora_request`).
+pub(crate) fn strengths(value: &Value, n_adapters: usize) -> Result<Vec<f32>, ApiError> {
+    let Value::Array(all) = value else { return Err(wrong_type("lora", "array", value)) };
+    let mut scales = vec![0.0; n_adapters];
+    for one in all {
+        let id = one.get("id").and_then(Value::as_u64).and_then(|id| usize::try_from(id).ok());
+        let scale = one.get("scale").and_then(Value::as_f64).map(|scale| scale as f32);
+        let place = id.and_then(|id| scales.get_mut(id));
+        let (Some(place), Some(scale)) = (place, scale.filter(|scale| scale.is_finite())) else {
+            let what = format!("{one}, expected an id below {n_adapters} and a finite scale");
+            return Err(field("lora", &what));
+        };
+        *place = scale;
+    }
+    Ok(scales)
 }
 
 /// Everything of sampling.
@@ -198,7 +229,7 @@ fn grammar(fields: Fields<'_>) -> Result<Option<GrammarParams>, ApiError> {
         return Ok(Some(GrammarParams::gbnf(text)));
     }
     let Some(schema) = fields.get("json_schema") else { return Ok(None) };
-    let grammar = GrammarParams::json_schema(schema.to_string());
+    let grammar = GrammarParams::json_schema(schema_of_object(schema).to_string());
     grammar.to_gbnf().map_err(|error| field("json_schema", &format!("\"json_schema\": {error}")))?;
     Ok(Some(grammar))
 }

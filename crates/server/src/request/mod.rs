@@ -5,5 +5,5 @@ mod completion;
 mod prompt;
 
 pub(crate) use chat::chat;
-pub(crate) use completion::{Completion, completion};
+pub(crate) use completion::{Completion, completion, strengths};
 pub(crate) use prompt::{prompts, tokens_of};

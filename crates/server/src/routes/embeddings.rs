@@ -6,7 +6,7 @@ use axum::body::Bytes;
 use axum::extract::State;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use quipu::Pooling;
+use quipu::{Pooling, TokenId};
 use serde_json::{Map, Value, json};
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::oneshot;
@@ -14,9 +14,9 @@ use tokio::sync::oneshot;
 use crate::api_error::{ApiError, Kind, json_response};
 use crate::app::App;
 use crate::embedder::EmbedJob;
-use crate::json::Fields;
+use crate::json::{Fields, parse};
 use crate::request::prompts;
-use crate::routes::{Answer, apart, object};
+use crate::routes::{Answer, apart};
 
 /// What one text came to.
 struct Embedded {
@@ -25,25 +25,12 @@ struct Embedded {
     n_tokens: usize,
 }
 
-/// `POST /embeddings`.
+/// `POST /embeddings`: llama-server's own words, also where OpenAI's were used to ask.
 pub(crate) async fn native(State(app): State<Arc<App>>, body: Bytes) -> Answer {
-    let (body, is_pooled, texts) = embed(&app, body).await?;
-    let _ = is_pooled;
-    // As there: the native route answers in OpenAI's words where it was asked in them.
-    if Fields::new(&body).get("input").is_some()
-        && Fields::new(&body).get("content").is_none()
-        && is_openai(&body)
-    {
-        return openai_answer(&app, &body, &texts);
-    }
+    let (_, _, texts) = embed(&app, body).await?;
     let all = texts.into_iter().enumerate();
     let all = all.map(|(index, text)| json!({ "index": index, "embedding": text.rows }));
     Ok(json_response(&all.collect()))
-}
-
-/// Whether only OpenAI's clients would have said that.
-fn is_openai(body: &Map<String, Value>) -> bool {
-    body.contains_key("encoding_format")
 }
 
 /// `POST /v1/embeddings`.
@@ -89,13 +76,13 @@ fn openai_answer(app: &App, body: &Map<String, Value>, texts: &[Embedded]) -> An
 
 /// The rows of a request's texts, normalized; and whether they are pooled.
 async fn embed(app: &Arc<App>, body: Bytes) -> Result<(Map<String, Value>, bool, Vec<Embedded>), ApiError> {
-    let Some(jobs) = &app.embedder else {
+    if app.embedder.is_none() || app.options.reranking {
         let message = "This server does not support embeddings. Start it with `--embeddings`";
         return Err(ApiError::new(Kind::NotSupported, message));
-    };
+    }
     let reading = Arc::clone(app);
     let (body, texts, norm) = apart(move || {
-        let body = object(&body)?;
+        let body = parse(&body)?;
         let fields = Fields::new(&body);
         let (_, input) = fields
             .first(&["input", "content"])
@@ -104,19 +91,13 @@ async fn embed(app: &Arc<App>, body: Bytes) -> Result<(Map<String, Value>, bool,
         if texts.iter().any(Vec::is_empty) {
             return Err(ApiError::invalid("Input content cannot be empty"));
         }
-        let norm = fields.integer(&["embd_normalize"], -1, i64::from(i32::MAX))?.unwrap_or(2);
+        let norm = fields.integer(&["embd_normalize"], -1, i64::from(i32::MAX))?;
+        let norm = norm.map_or(reading.options.embd_normalize, |norm| norm as i32);
         Ok((body, texts, norm))
     })
     .await?;
     let counts: Vec<usize> = texts.iter().map(Vec::len).collect();
-    let (reader, rows) = oneshot::channel();
-    jobs.try_send(EmbedJob { texts, reader }).map_err(|error| match error {
-        TrySendError::Full(_) => {
-            ApiError::new(Kind::Unavailable, "too many requests are waiting; try again later")
-        }
-        TrySendError::Closed(_) => ApiError::new(Kind::Unavailable, "the server is going down"),
-    })?;
-    let rows = rows.await.map_err(|_| ApiError::new(Kind::Unavailable, "the server is going down"))??;
+    let rows = rows(app, texts).await?;
     let n_embd = app.model.hparams().n_embd;
     let file = app.model.hparams().pooling().ok();
     let is_pooled =
@@ -124,37 +105,28 @@ async fn embed(app: &Arc<App>, body: Bytes) -> Result<(Map<String, Value>, bool,
     let texts = rows.into_iter().zip(counts).map(|(flat, n_tokens)| {
         // Rows of single tokens stay as they are.
         let norm = if is_pooled { norm } else { -1 };
-        let rows = flat.chunks(n_embd.max(1)).map(|row| normalized(row, norm)).collect();
-        Embedded { rows, n_tokens }
+        let rows = flat.chunks(n_embd.max(1)).map(|row| {
+            let mut row = row.to_vec();
+            quipu::normalize_row(&mut row, norm);
+            row
+        });
+        Embedded { rows: rows.collect(), n_tokens }
     });
     Ok((body, is_pooled, texts.collect()))
 }
 
-/// A row by this norm: -1 none, 0 largest value 32760, 1 sum of sizes, 2 Euclidean, else the p-norm (`common_embd_normalize`).
-fn normalized(row: &[f32], norm: i64) -> Vec<f32> {
-    let sizes = row.iter().map(|x| f64::from(x.abs()));
-    let sum = match norm {
-        -1 => 1.0,
-        0 => sizes.fold(0.0, f64::max) / 32760.0,
-        2 => sizes.map(|x| x * x).sum::<f64>().sqrt(),
-        p => sizes.map(|x| x.powf(p as f64)).sum::<f64>().powf(1.0 / p as f64),
+/// The rows of texts, as the session pools them.
+pub(crate) async fn rows(app: &App, texts: Vec<Vec<TokenId>>) -> Result<Vec<Vec<f32>>, ApiError> {
+    let Some(jobs) = &app.embedder else {
+        let message = "This server does not support embeddings. Start it with `--embeddings`";
+        return Err(ApiError::new(Kind::NotSupported, message));
     };
-    let scale = if sum > 0.0 { (1.0 / sum) as f32 } else { 0.0 };
-    row.iter().map(|x| x * scale).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn norms() {
-        let row = [3.0, 0.0, -4.0];
-        assert_eq!(normalized(&row, -1), row);
-        assert!((normalized(&row, 2)[2] + 0.8).abs() < 1e-6);
-        assert!((normalized(&row, 1)[0] - 3.0 / 7.0).abs() < 1e-6);
-        assert!((normalized(&row, 0)[2] + 32760.0).abs() < 0.01);
-        assert_eq!(normalized(&[0.0; 2], 2), [0.0; 2]);
-        assert!((normalized(&row, 3)[2] + 4.0 / 91f32.cbrt()).abs() < 1e-6);
-    }
+    let (reader, rows) = oneshot::channel();
+    jobs.try_send(EmbedJob { texts, reader }).map_err(|error| match error {
+        TrySendError::Full(_) => {
+            ApiError::new(Kind::Unavailable, "too many requests are waiting; try again later")
+        }
+        TrySendError::Closed(_) => ApiError::new(Kind::Unavailable, "the server is going down"),
+    })?;
+    rows.await.map_err(|_| ApiError::new(Kind::Unavailable, "the server is going down"))?
 }

@@ -10,10 +10,10 @@ use serde_json::Value;
 use crate::answer::Style;
 use crate::api_error::{ApiError, Kind};
 use crate::app::App;
-use crate::json::Fields;
+use crate::json::{Fields, parse};
 use crate::request::completion;
 use crate::routes::text::generate;
-use crate::routes::{Answer, apart, object};
+use crate::routes::{Answer, apart};
 
 /// What goes between files where the vocabulary has no token for it.
 const SNIP: &str = "\n\n--- snip ---\n\n";
@@ -39,16 +39,17 @@ struct Room {
 pub(crate) async fn infill(State(app): State<Arc<App>>, body: Bytes) -> Answer {
     let reading = Arc::clone(&app);
     let (wanted, tokens) = apart(move || {
-        let body = object(&body)?;
+        let body = parse(&body)?;
         let wanted = completion(&body, &reading.options, &reading.tokenizer)?;
         let around = around(Fields::new(&body))?;
         let n_batch = reading.options.engine.context.n_batch;
         let room =
             Room { n_batch, n_ctx: reading.n_ctx_slot, n_predict: wanted.options.max_tokens.unwrap_or(0) };
-        Ok((wanted, layout(&reading.tokenizer, &around, &room)?))
+        let layout = layout(&reading.tokenizer, &around, &room, reading.options.spm_infill)?;
+        Ok((wanted, layout))
     })
     .await?;
-    generate(&app, wanted, vec![tokens], Style::Native).await
+    generate(&app, wanted, vec![tokens], Style::Native, String::new()).await
 }
 
 fn around(fields: Fields<'_>) -> Result<Around<'_>, ApiError> {
@@ -83,7 +84,12 @@ fn around(fields: Fields<'_>) -> Result<Around<'_>, ApiError> {
 }
 
 /// The prompt of a gap (`format_prompt_infill`).
-fn layout(tokenizer: &Tokenizer, around: &Around<'_>, room: &Room) -> Result<Vec<TokenId>, ApiError> {
+fn layout(
+    tokenizer: &Tokenizer,
+    around: &Around<'_>,
+    room: &Room,
+    suffix_first: bool,
+) -> Result<Vec<TokenId>, ApiError> {
     let special = tokenizer.special_tokens();
     let (Some(pre), Some(suf), Some(mid)) = (special.fim_pre, special.fim_suf, special.fim_mid) else {
         return Err(ApiError::new(Kind::NotSupported, "Infill is not supported by this model"));
@@ -120,11 +126,11 @@ fn layout(tokenizer: &Tokenizer, around: &Around<'_>, room: &Room) -> Result<Vec
     if tokenizer.add_bos() {
         tokens.extend(special.bos);
     }
-    tokens.push(pre);
-    tokens.extend(prefix);
-    tokens.extend(prompt);
-    tokens.push(suf);
-    tokens.extend(&suffix[..n_suffix]);
+    let before: Vec<TokenId> = [pre].into_iter().chain(prefix.iter().copied()).chain(prompt).collect();
+    let after: Vec<TokenId> = [suf].into_iter().chain(suffix[..n_suffix].iter().copied()).collect();
+    let (first, second) = if suffix_first { (after, before) } else { (before, after) };
+    tokens.extend(first);
+    tokens.extend(second);
     tokens.push(mid);
     Ok(tokens)
 }

@@ -4,7 +4,8 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::extract::{Path, State};
+use axum::body::Bytes;
+use axum::extract::State;
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use quipu::TokenId;
@@ -13,6 +14,7 @@ use serde_json::{Value, json};
 use crate::answer::{FINGERPRINT, seconds, settings};
 use crate::api_error::{ApiError, Kind, json_response};
 use crate::app::App;
+use crate::request::strengths;
 use crate::routes::Answer;
 
 /// `GET /health`.
@@ -36,7 +38,7 @@ pub(crate) async fn models(State(app): State<Arc<App>>) -> Response {
         }],
         "object": "list",
         "data": [{
-            "id": name, "aliases": [], "tags": [], "object": "model", "created": seconds(), "owned_by": "llamacpp",
+            "id": name, "aliases": app.options.aliases, "tags": app.options.tags, "object": "model", "created": seconds(), "owned_by": "llamacpp",
             "meta": {
                 "vocab_type": kind,
                 "n_vocab": app.tokenizer.n_tokens(),
@@ -135,14 +137,32 @@ pub(crate) async fn slots(State(app): State<Arc<App>>) -> Answer {
     Ok(json_response(&slots.collect()))
 }
 
-/// `POST /slots/ID?action=...`.
-pub(crate) async fn slot_action(Path(id): Path<String>) -> ApiError {
-    unsupported(&format!("This server does not support actions on slot {id}"))
+/// `GET /lora-adapters`.
+pub(crate) async fn lora_adapters(State(app): State<Arc<App>>) -> Response {
+    let scales = app.shared.loras();
+    let all = app.options.loras.iter().zip(scales).enumerate().map(|(id, (lora, scale))| {
+        json!({ "id": id, "path": lora.path, "scale": scale, "task_name": "", "prompt_prefix": "" })
+    });
+    json_response(&all.collect())
 }
 
-/// `GET /lora-adapters`: none are loaded.
-pub(crate) async fn lora_adapters() -> Response {
-    json_response(&json!([]))
+/// `POST /lora-adapters`: who is not named does not work any more. Texts under way are not changed.
+pub(crate) async fn set_lora_adapters(State(app): State<Arc<App>>, body: Bytes) -> Answer {
+    let value = serde_json::from_slice(&body)
+        .map_err(|error| ApiError::invalid(format!("the body is not JSON: {error}")))?;
+    if !matches!(value, Value::Array(_)) {
+        return Err(ApiError::invalid("Request body must be an array"));
+    }
+    // llama-server passes over adapters that it has not.
+    app.shared.set_loras(strengths(&known(&value, app.options.loras.len()), app.options.loras.len())?);
+    Ok(json_response(&json!({ "success": true })))
+}
+
+/// The entries whose ids are those of adapters.
+fn known(value: &Value, n_adapters: usize) -> Value {
+    let is_known =
+        |one: &&Value| one.get("id").and_then(Value::as_u64).is_none_or(|id| id < n_adapters as u64);
+    value.as_array().into_iter().flatten().filter(is_known).cloned().collect()
 }
 
 /// `GET /v1/loads`: what a gateway asks before it chooses.

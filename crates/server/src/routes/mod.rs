@@ -3,13 +3,14 @@
 mod embeddings;
 mod infill;
 mod info;
+mod rerank;
+mod slots;
 mod text;
 mod tokens;
 
 use std::sync::Arc;
 
 use axum::Router;
-use axum::body::Bytes;
 use axum::extract::DefaultBodyLimit;
 use axum::middleware::from_fn_with_state;
 use axum::response::Response;
@@ -18,6 +19,8 @@ use axum::routing::{get, post};
 use crate::api_error::{ApiError, Kind};
 use crate::app::App;
 use crate::layers;
+
+pub(crate) use text::{ending, given_up};
 
 /// What a handler gives.
 pub(crate) type Answer = Result<Response, ApiError>;
@@ -32,7 +35,7 @@ pub(crate) fn router(app: &Arc<App>) -> Router {
         .route("/props", get(info::props).post(info::set_props))
         .route("/metrics", get(info::metrics))
         .route("/slots", get(info::slots))
-        .route("/slots/{id}", post(info::slot_action))
+        .route("/slots/{id}", post(slots::act))
         .route("/v1/loads", get(info::loads))
         .route("/completion", post(text::native))
         .route("/completions", post(text::native))
@@ -48,7 +51,11 @@ pub(crate) fn router(app: &Arc<App>) -> Router {
         .route("/embedding", post(embeddings::native))
         .route("/embeddings", post(embeddings::native))
         .route("/v1/embeddings", post(embeddings::openai))
-        .route("/lora-adapters", get(info::lora_adapters));
+        .route("/rerank", post(rerank::rerank))
+        .route("/reranking", post(rerank::rerank))
+        .route("/v1/rerank", post(rerank::rerank))
+        .route("/v1/reranking", post(rerank::rerank))
+        .route("/lora-adapters", get(info::lora_adapters).post(info::set_lora_adapters));
     let routes = match app.options.api_prefix.as_str() {
         "" => routes,
         prefix => Router::new().nest(prefix, routes),
@@ -68,9 +75,4 @@ pub(crate) async fn apart<T: Send + 'static>(
     tokio::task::spawn_blocking(work)
         .await
         .unwrap_or_else(|_| Err(ApiError::new(Kind::Server, "the request could not be worked on")))
-}
-
-/// A request's body, if it is an object.
-pub(crate) fn object(body: &Bytes) -> Result<serde_json::Map<String, serde_json::Value>, ApiError> {
-    crate::json::parse(body)
 }

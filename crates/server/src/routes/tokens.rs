@@ -9,14 +9,14 @@ use serde_json::{Value, json};
 
 use crate::api_error::{ApiError, json_response};
 use crate::app::App;
-use crate::json::{Fields, token};
+use crate::json::{Fields, parse, token};
 use crate::request::{chat, tokens_of};
-use crate::routes::{Answer, apart, object};
+use crate::routes::{Answer, apart};
 
 /// `POST /tokenize`.
 pub(crate) async fn tokenize(State(app): State<Arc<App>>, body: Bytes) -> Answer {
     apart(move || {
-        let body = object(&body)?;
+        let body = parse(&body)?;
         let fields = Fields::new(&body);
         let add_special = fields.flag("add_special")?.unwrap_or(false);
         let parse_special = fields.flag("parse_special")?.unwrap_or(true);
@@ -44,7 +44,7 @@ pub(crate) async fn tokenize(State(app): State<Arc<App>>, body: Bytes) -> Answer
 /// `POST /detokenize`.
 pub(crate) async fn detokenize(State(app): State<Arc<App>>, body: Bytes) -> Answer {
     apart(move || {
-        let body = object(&body)?;
+        let body = parse(&body)?;
         let ids = match Fields::new(&body).get("tokens") {
             None => Vec::new(),
             Some(Value::Array(all)) => all.iter().map(|one| id(&app, one)).collect::<Result<_, _>>()?,
@@ -82,5 +82,5 @@ pub(crate) async fn count_chat(State(app): State<Arc<App>>, body: Bytes) -> Answ
 
 fn rendered(app: &App, body: &Bytes) -> Result<String, ApiError> {
     let template = app.template.as_ref().map_err(Clone::clone)?;
-    Ok(chat(object(body)?, template, &app.tokenizer, &app.options)?.prompt)
+    Ok(chat(parse(body)?, template, &app.tokenizer, &app.options)?.prompt)
 }

@@ -227,10 +227,12 @@ fn ids_of_texts_and_back() {
 
 #[test]
 fn what_the_server_says_of_itself() {
-    let server = start(ServerOptions { alias: Some("stories".to_owned()), ..options() });
+    let server =
+        start(ServerOptions { aliases: vec!["tales".to_owned(), "stories".to_owned()], ..options() });
     assert_eq!(server.get("/health").json(), json!({ "status": "ok" }));
     let models = server.get("/v1/models").json();
     assert_eq!((&models["data"][0]["id"], &models["object"]), (&json!("stories"), &json!("list")));
+    assert_eq!(models["data"][0]["aliases"], json!(["tales", "stories"]));
     assert!(models["data"][0]["meta"]["n_params"].as_u64().is_some_and(|n| n > 100_000));
     let props = server.get("/props").json();
     assert_eq!((&props["total_slots"], &props["model_alias"]), (&json!(4), &json!("stories")));
@@ -359,4 +361,72 @@ fn keys_prefixes_and_pages() {
         )
         .is_err()
     );
+}
+
+#[test]
+fn what_is_odd_is_answered_as_the_reference_does() {
+    let server = start(options());
+    // One token is chosen before anybody asks how many are wanted.
+    let none = server.post("/completion", &json!({ "prompt": "Once", "n_predict": 0 })).json();
+    assert_eq!((&none["tokens_predicted"], &none["stop_type"]), (&json!(1), &json!("limit")));
+    assert_eq!(none["generation_settings"]["n_predict"], 0);
+    // The token that begins every text is a prompt.
+    let empty = server.post("/completion", &json!({ "prompt": "", "n_predict": 3 }));
+    assert_eq!((empty.status, &empty.json()["tokens_evaluated"]), (200, &json!(1)));
+    let nothing = server.post("/completion", &json!({ "prompt": [[]], "n_predict": 3 }));
+    assert_eq!(nothing.status, 200);
+    let nothing = nothing.json();
+    assert_eq!(
+        (&nothing["content"], &nothing["stop_type"], &nothing["tokens_predicted"]),
+        (&json!(""), &json!("none"), &json!(0))
+    );
+}
+
+#[test]
+fn a_json_object_is_one() {
+    let server = start(options());
+    let message = json!([{ "role": "user", "content": "Tell me" }]);
+    for seed in 0..4 {
+        let body = json!({
+            "messages": message, "max_tokens": 60, "seed": seed, "temperature": 1.5,
+            "response_format": { "type": "json_object" },
+        });
+        let text = server.post("/v1/chat/completions", &body).json();
+        let text = text["choices"][0]["message"]["content"].as_str().expect("a text").to_owned();
+        assert!(text.starts_with('{'), "{text}");
+    }
+    let body = json!({ "prompt": "Once", "n_predict": 4, "json_schema": {} });
+    let text = server.post("/completion", &body).json()["content"].as_str().expect("a text").to_owned();
+    assert!(text.starts_with('{'), "{text}");
+}
+
+#[test]
+fn an_answer_that_had_begun_comes_back_whole() {
+    let server = start(options());
+    let messages = json!([
+        { "role": "user", "content": "Tell" }, { "role": "assistant", "content": "Once upon" },
+    ]);
+    let body = json!({ "messages": messages, "max_tokens": 6 });
+    let whole = server.post("/v1/chat/completions", &body).json();
+    let whole = whole["choices"][0]["message"]["content"].as_str().expect("a text").to_owned();
+    assert!(whole.starts_with("Once upon") && whole.len() > 9, "{whole}");
+    let stream = server
+        .post("/v1/chat/completions", &json!({ "messages": messages, "max_tokens": 6, "stream": true }));
+    let told: String = stream
+        .events()
+        .iter()
+        .filter_map(|event| serde_json::from_str::<Value>(event).ok())
+        .filter_map(|event| event["choices"][0]["delta"]["content"].as_str().map(str::to_owned))
+        .collect();
+    assert_eq!(told, whole);
+    let both = json!({ "messages": messages, "continue_final_message": true });
+    assert_eq!(server.post("/v1/chat/completions", &both).status, 400);
+    let asked = json!({
+        "messages": messages, "max_tokens": 6, "continue_final_message": true, "add_generation_prompt": false,
+    });
+    let asked = server.post("/v1/chat/completions", &asked).json();
+    assert_eq!(asked["choices"][0]["message"]["content"], whole);
+    let ended = start(ServerOptions { prefill_assistant: false, ..options() });
+    let ended = ended.post("/v1/chat/completions", &body).json();
+    assert!(ended["usage"]["prompt_tokens"].as_u64() > asked["usage"]["prompt_tokens"].as_u64());
 }

@@ -4,6 +4,7 @@ pub(crate) mod audit_log;
 pub(crate) mod bench;
 pub(crate) mod chat;
 pub(crate) mod convert;
+pub(crate) mod convert_lora;
 pub(crate) mod detokenize;
 pub(crate) mod embed;
 pub(crate) mod eval;

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Runs llama.cpp's convert_hf_to_gguf.py over generated model directories and records what it wrote.
+"""Runs llama.cpp's convert_hf_to_gguf.py and convert_lora_to_gguf.py over generated directories and records what they wrote.
 
     reference.py LLAMA_CPP MODELS OUT.json
 
@@ -11,6 +11,7 @@ type: the length and FNV-1a hash of the file.
 
 import json
 import os
+import runpy
 import sys
 import tempfile
 from pathlib import Path
@@ -61,14 +62,20 @@ def main():
     recorded = []
     for case in cases:
         wanted_pre = case["pre"]
-        for outtype in ("f32", "f16", "bf16", "q8_0", "auto", "vocab"):
+        base = case.get("base")
+        floats = ("f32", "f16", "bf16", "q8_0")
+        for outtype in floats if base else (*floats, "auto", "vocab"):
             hashes.clear()
             with tempfile.TemporaryDirectory() as folder:
                 out = Path(keep or folder) / f"{case['folder']}-{outtype}.gguf"
                 sys.argv = ["convert", "--outfile", str(out)]
                 sys.argv += ["--vocab-only"] if outtype == "vocab" else ["--outtype", outtype]
+                sys.argv += ["--base", str(MODELS / base)] if base else []
                 sys.argv.append(str(MODELS / case["folder"]))
-                script.main()
+                if base:
+                    runpy.run_path(str(CHECKOUT / "convert_lora_to_gguf.py"), run_name="__main__")
+                else:
+                    script.main()
                 data = out.read_bytes()
             recorded.append({
                 "folder": case["folder"], "outtype": outtype, "n_bytes": len(data), "hash": f"{fnv1a(data):016x}",

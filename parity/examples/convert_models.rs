@@ -14,7 +14,7 @@ fn main() -> Result<(), String> {
     let wanted = |folder: &str| only.as_deref().is_none_or(|only| folder.starts_with(only));
     for case in convert::cases().filter(|case| wanted(case.folder)) {
         case.write(&root).map_err(text)?;
-        cases.push(serde_json::json!({ "folder": case.folder, "pre": case.pre }));
+        cases.push(serde_json::json!({ "folder": case.folder, "pre": case.pre, "base": case.base }));
     }
     let list = serde_json::Value::Array(cases).to_string();
     std::fs::write(root.join("cases.json"), list).map_err(text)

@@ -90,6 +90,8 @@ enum Command {
     Bench(commands::bench::Args),
     /// Turn a Hugging Face model directory into a GGUF file, as convert_hf_to_gguf.py does; or GGUF into gemma.cpp's .sbs, and back.
     Convert(commands::convert::Args),
+    /// Turn a Hugging Face LoRA adapter into a GGUF file, as convert_lora_to_gguf.py does.
+    ConvertLora(commands::convert_lora::Args),
     /// Answer llama-server's and OpenAI's requests over HTTP.
     Serve(Box<commands::serve::Args>),
     /// Show, compare and migrate gemma.cpp's .sbs files.
@@ -140,6 +142,7 @@ fn command() -> ExitCode {
         Command::Eval(args) => commands::eval::run(&args),
         Command::Bench(args) => commands::bench::run(&args),
         Command::Convert(args) => commands::convert::run(&args),
+        Command::ConvertLora(args) => commands::convert_lora::run(&args),
         Command::Serve(args) => commands::serve::run(&args),
         Command::Sbs(args) => commands::sbs::run(&args),
         Command::Models(args) => commands::models::run(&args),

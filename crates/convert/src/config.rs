@@ -6,8 +6,11 @@ use std::path::Path;
 use serde_json::{Map, Value as Json, json};
 
 use super::error::{ConvertError, Result};
-use super::families::{self, Names, bert, dense, gemma, qwen_moe};
-use super::json::JsonFile;
+use super::families::{
+    self, Names, Stacked, bert, deepseek2, dense, falcon, gemma, glm4, gpt_oss, gpt2, llama, mamba, phi3,
+    qwen_moe, stablelm,
+};
+use super::json::{JsonFile, float};
 use super::kv::size_of;
 
 /// The model families that are converted. Several Hugging Face architectures share one.
@@ -39,6 +42,26 @@ pub(super) enum Family {
     SmolLm3,
     /// Granite.
     Granite,
+    /// Qwen2 with experts.
+    Qwen2Moe,
+    /// Phi 3 and Phi 4.
+    Phi3,
+    /// gpt-oss.
+    GptOss,
+    /// Mamba.
+    Mamba,
+    /// Mamba 2.
+    Mamba2,
+    /// GPT-2.
+    Gpt2,
+    /// StableLM.
+    StableLm,
+    /// Falcon.
+    Falcon,
+    /// DeepSeek V2 and V3.
+    Deepseek2,
+    /// GLM 4.
+    Glm4,
 }
 
 impl Family {
@@ -58,21 +81,62 @@ impl Family {
             Family::Starcoder2 => "starcoder2",
             Family::SmolLm3 => "smollm3",
             Family::Granite => "granite",
+            Family::Qwen2Moe => "qwen2moe",
+            Family::Phi3 => "phi3",
+            Family::GptOss => "gpt-oss",
+            Family::Mamba => "mamba",
+            Family::Mamba2 => "mamba2",
+            Family::Gpt2 => "gpt2",
+            Family::StableLm => "stablelm",
+            Family::Falcon => "falcon",
+            Family::Deepseek2 => "deepseek2",
+            Family::Glm4 => "glm4",
         }
     }
 
-    /// Names of the tensors, where they are in a table.
-    pub(super) const fn names(self) -> Option<&'static Names> {
+    /// Names of the tensors.
+    pub(super) const fn names(self) -> &'static Names {
         match self {
-            Family::Llama | Family::Qwen2 | Family::Qwen3 => None,
-            Family::Bert => Some(&bert::NAMES),
-            Family::Gemma => Some(&gemma::NAMES),
-            Family::Gemma2 => Some(&gemma::NAMES_2),
-            Family::Gemma3 => Some(&gemma::NAMES_3),
-            Family::Qwen3Moe | Family::Olmoe => Some(&qwen_moe::NAMES),
-            Family::Olmo2 => Some(&dense::OLMO2),
-            Family::Starcoder2 => Some(&dense::STARCODER2),
-            Family::SmolLm3 | Family::Granite => Some(&dense::LLAMA),
+            Family::Llama => &llama::LLAMA,
+            Family::Qwen2 | Family::SmolLm3 | Family::Granite => &llama::DENSE,
+            Family::Qwen3 => &llama::QWEN3,
+            Family::Bert => &bert::NAMES,
+            Family::Gemma => &gemma::NAMES,
+            Family::Gemma2 => &gemma::NAMES_2,
+            Family::Gemma3 => &gemma::NAMES_3,
+            Family::Qwen3Moe | Family::Olmoe => &qwen_moe::NAMES,
+            Family::Olmo2 => &dense::OLMO2,
+            Family::Starcoder2 => &dense::STARCODER2,
+            Family::Qwen2Moe => &qwen_moe::NAMES_2,
+            Family::Phi3 => &phi3::NAMES,
+            Family::GptOss => &gpt_oss::NAMES,
+            Family::Mamba => &mamba::NAMES,
+            Family::Mamba2 => &mamba::NAMES_2,
+            Family::Gpt2 => &gpt2::NAMES,
+            Family::StableLm => &stablelm::NAMES,
+            Family::Falcon => &falcon::NAMES,
+            Family::Deepseek2 => &deepseek2::NAMES,
+            Family::Glm4 => &glm4::NAMES,
+        }
+    }
+
+    /// Tensors that are stored one by one and become stacks.
+    pub(super) const fn stacked(self) -> &'static [Stacked] {
+        match self {
+            Family::Llama => llama::STACKED,
+            Family::Qwen2Moe | Family::Qwen3Moe | Family::Olmoe => qwen_moe::STACKED,
+            Family::StableLm => stablelm::STACKED,
+            Family::Deepseek2 => deepseek2::STACKED,
+            _ => &[],
+        }
+    }
+
+    /// What the number of tokens is rounded up to a multiple of, unless the configuration says so.
+    const fn vocab_multiple(self) -> Option<usize> {
+        match self {
+            Family::Mamba => Some(8),
+            Family::Mamba2 => Some(16),
+            _ => None,
         }
     }
 
@@ -88,7 +152,7 @@ impl Family {
 }
 
 /// Hugging Face architectures, their family, and what their tensors' names lack in front.
-const ARCHITECTURES: [(&str, Family, &str); 21] = [
+const ARCHITECTURES: [(&str, Family, &str); 37] = [
     ("LlamaForCausalLM", Family::Llama, ""),
     ("LLaMAForCausalLM", Family::Llama, ""),
     ("LlamaModel", Family::Llama, "model."),
@@ -110,6 +174,22 @@ const ARCHITECTURES: [(&str, Family, &str); 21] = [
     ("Starcoder2ForCausalLM", Family::Starcoder2, ""),
     ("SmolLM3ForCausalLM", Family::SmolLm3, ""),
     ("GraniteForCausalLM", Family::Granite, ""),
+    ("Qwen2MoeForCausalLM", Family::Qwen2Moe, ""),
+    ("Phi3ForCausalLM", Family::Phi3, ""),
+    ("GptOssForCausalLM", Family::GptOss, ""),
+    ("MambaForCausalLM", Family::Mamba, ""),
+    ("MambaLMHeadModel", Family::Mamba, ""),
+    ("FalconMambaForCausalLM", Family::Mamba, ""),
+    ("Mamba2ForCausalLM", Family::Mamba2, ""),
+    ("GPT2LMHeadModel", Family::Gpt2, ""),
+    ("StableLmForCausalLM", Family::StableLm, ""),
+    ("StableLMEpochForCausalLM", Family::StableLm, ""),
+    ("LlavaStableLMEpochForCausalLM", Family::StableLm, ""),
+    ("FalconForCausalLM", Family::Falcon, ""),
+    ("RWForCausalLM", Family::Falcon, ""),
+    ("DeepseekV2ForCausalLM", Family::Deepseek2, ""),
+    ("DeepseekV3ForCausalLM", Family::Deepseek2, ""),
+    ("Glm4ForCausalLM", Family::Glm4, ""),
 ];
 
 /// Keys that nest another configuration inside, as multimodal models do.
@@ -154,7 +234,7 @@ impl Config {
             return Err(unsupported(format!("a model with a nested configuration ({key})")));
         }
         let (family, prefix) = architecture(&raw)?;
-        refuse_quantized(dir, &raw)?;
+        refuse_quantized(dir)?;
         if raw.map.contains_key("draft_vocab_size") {
             return Err(unsupported("a draft model (draft_vocab_size)".to_owned()));
         }
@@ -163,6 +243,9 @@ impl Config {
         let (key, value) = find(&hparams, &["n_layers", "num_hidden_layers", "n_layer", "num_layers"])
             .ok_or_else(|| hparams.wrong("num_hidden_layers", &Json::Null, "the number of layers"))?;
         let n_layer = size_of(&hparams, key, value)?;
+        if let Some(multiple) = family.vocab_multiple() {
+            pad_vocab(&mut hparams, multiple)?;
+        }
         if family == Family::Granite {
             // The reference ignores it there.
             hparams.map.remove("head_dim");
@@ -174,6 +257,22 @@ impl Config {
     /// The first of `keys` that is present, with its value (which may be null).
     pub(super) fn find<'a>(&'a self, keys: &[&'static str]) -> Option<(&'static str, &'a Json)> {
         find(&self.hparams, keys).filter(|(_, value)| !value.is_null())
+    }
+
+    /// The first of `keys` that has a value, which must be there.
+    ///
+    /// # Errors
+    /// None has one; the first is named.
+    pub(super) fn required(&self, keys: &[&'static str]) -> Result<(&'static str, &Json)> {
+        self.find(keys).ok_or_else(|| {
+            self.hparams.wrong(keys.first().copied().unwrap_or_default(), &Json::Null, "a value")
+        })
+    }
+
+    /// The first of `keys` that has a value, as a positive size.
+    pub(super) fn size(&self, keys: &[&'static str]) -> Result<usize> {
+        let (key, value) = self.required(keys)?;
+        size_of(&self.hparams, key, value)
     }
 
     /// Number of attention heads.
@@ -214,6 +313,22 @@ impl Config {
         self.find(&["vocab_size"]).map(|(key, value)| size_of(&self.hparams, key, value)).transpose()
     }
 
+    /// The share of a head's dimensions that is rotated, from 0 to 1.
+    ///
+    /// # Errors
+    /// It is missing and there is no `otherwise`, or no such number.
+    pub(super) fn rotary_share(&self, otherwise: Option<f64>) -> Result<f64> {
+        let key = "partial_rotary_factor";
+        match (self.rope.get(key), otherwise) {
+            (None, Some(otherwise)) => Ok(otherwise),
+            (found, _) => {
+                let value = found.unwrap_or(&Json::Null);
+                let share = float(value).filter(|share| (0.0..=1.0).contains(share));
+                share.ok_or_else(|| self.rope.wrong(key, value, "a number from 0 to 1"))
+            }
+        }
+    }
+
     /// The rotary parameters of full attention.
     pub(super) fn rope_full(&self) -> Result<JsonFile> {
         match self.rope.map.get("full_attention") {
@@ -222,6 +337,17 @@ impl Config {
             Some(other) => Err(self.rope.wrong("full_attention", other, "an object")),
         }
     }
+}
+
+/// Rounds the number of tokens up.
+fn pad_vocab(hparams: &mut JsonFile, otherwise: usize) -> Result<()> {
+    let value = |key: &str| hparams.map.get(key).unwrap_or(&Json::Null);
+    let n_vocab = size_of(hparams, "vocab_size", value("vocab_size"))?;
+    let key = "pad_vocab_size_multiple";
+    let multiple = hparams.map.get(key).map_or(Ok(otherwise), |value| size_of(hparams, key, value))?;
+    let padded = n_vocab.div_ceil(multiple).saturating_mul(multiple);
+    hparams.map.insert("vocab_size".to_owned(), json!(padded));
+    Ok(())
 }
 
 fn unsupported(what: String) -> ConvertError {
@@ -246,12 +372,8 @@ fn architecture(raw: &JsonFile) -> Result<(Family, &'static str)> {
         .ok_or_else(|| ConvertError::Architecture { found: name.to_owned(), expected: expected() })
 }
 
-/// Checkpoints that are quantised already are unpacked by the reference; here they are refused.
-fn refuse_quantized(dir: &Path, raw: &JsonFile) -> Result<()> {
-    if let Some(config) = raw.get("quantization_config") {
-        let method = config.get("quant_method").and_then(Json::as_str).unwrap_or("unnamed");
-        return Err(unsupported(format!("a checkpoint quantised with {method}")));
-    }
+/// Checkpoints whose quantisation is described beside them are unpacked by the reference; here they are refused.
+fn refuse_quantized(dir: &Path) -> Result<()> {
     if dir.join("hf_quant_config.json").is_file() {
         return Err(unsupported("a checkpoint with hf_quant_config.json".to_owned()));
     }
@@ -276,55 +398,26 @@ fn refuse_reranker(dir: &Path, raw: &JsonFile, family: Family) -> Result<()> {
     Ok(())
 }
 
-/// Defaults of the configuration classes; a missing head count of keys and values follows below.
-fn class_defaults(model_type: &str) -> Option<Json> {
-    if let Some(own) = families::defaults(model_type) {
-        return Some(own);
-    }
-    let common = json!({
-        "hidden_size": 4096, "num_hidden_layers": 32, "num_attention_heads": 32, "rms_norm_eps": 1e-6,
-        "rope_theta": 10000.0, "tie_word_embeddings": false,
-    });
-    let own = match model_type {
-        "llama" => json!({
-            "vocab_size": 32000, "intermediate_size": 11008, "max_position_embeddings": 2048,
-            "num_key_value_heads": null, "rope_scaling": null, "head_dim": null,
-        }),
-        "mistral" => json!({
-            "vocab_size": 32000, "intermediate_size": 14336, "max_position_embeddings": 131_072,
-            "num_key_value_heads": 8, "head_dim": null,
-        }),
-        "mixtral" => json!({
-            "vocab_size": 32000, "intermediate_size": 14336, "max_position_embeddings": 131_072,
-            "num_key_value_heads": 8, "head_dim": null, "rms_norm_eps": 1e-5, "rope_theta": 1e6,
-            "num_experts_per_tok": 2, "num_local_experts": 8,
-        }),
-        "qwen2" => json!({
-            "vocab_size": 151_936, "intermediate_size": 22016, "max_position_embeddings": 32768,
-            "num_key_value_heads": 32, "rope_scaling": null,
-        }),
-        "qwen3" => json!({
-            "vocab_size": 151_936, "intermediate_size": 22016, "max_position_embeddings": 32768,
-            "num_key_value_heads": 32, "rope_scaling": null, "head_dim": 128,
-        }),
-        _ => return None,
-    };
-    let (Json::Object(mut map), Json::Object(own)) = (common, own) else { return None };
-    map.extend(own);
-    Some(Json::Object(map))
-}
-
 /// What `AutoConfig.from_pretrained(...).to_dict()` gives, or the file as it is where that raises.
 fn with_defaults(raw: &JsonFile) -> Result<JsonFile> {
     let Some(model_type) = raw.get("model_type") else { return Ok(raw.clone()) };
-    let Some(Json::Object(mut map)) = model_type.as_str().and_then(class_defaults) else {
+    // Those the reference reads itself, and those whose class is not in transformers.
+    let mut plain = mamba::MODEL_TYPES.iter().chain(&["RefinedWeb", "RefinedWebModel"]);
+    if plain.any(|plain| model_type == *plain) {
+        return Ok(raw.clone());
+    }
+    let Some(Json::Object(mut map)) = model_type.as_str().and_then(families::defaults) else {
         return Err(unsupported(format!(
             "model_type {}, expected the type of an architecture that is converted,",
             super::json::shown(model_type)
         )));
     };
     map.extend(raw.map.clone());
-    if model_type == "bert" {
+    if model_type == "falcon" && map.get("num_kv_heads").is_none_or(Json::is_null) {
+        let heads = map.get("num_attention_heads").cloned().unwrap_or(Json::Null);
+        map.insert("num_kv_heads".to_owned(), heads);
+    }
+    if ["bert", "gpt2", "falcon"].iter().any(|other| model_type == *other) {
         return Ok(JsonFile { path: raw.path.clone(), map });
     }
     if map.get("num_key_value_heads").is_none_or(Json::is_null) {
@@ -338,7 +431,14 @@ fn with_defaults(raw: &JsonFile) -> Result<JsonFile> {
         let head_dim = size("hidden_size")? / size("num_attention_heads")?;
         map.insert("head_dim".to_owned(), json!(head_dim));
     }
-    if model_type != "mistral" && model_type != "mixtral" {
+    if model_type.starts_with("deepseek_v") {
+        let rotated = map.get("qk_rope_head_dim").cloned().unwrap_or(Json::Null);
+        map.insert("head_dim".to_owned(), rotated);
+    }
+    if model_type == "phi3" {
+        return phi3_scaling(raw, map);
+    }
+    if !["mistral", "mixtral", "glm4"].contains(&model_type) {
         match map.get_mut("rope_scaling") {
             None | Some(Json::Null) => {}
             Some(Json::Object(scaling)) => {
@@ -351,6 +451,34 @@ fn with_defaults(raw: &JsonFile) -> Result<JsonFile> {
             }
             Some(other) => return Err(raw.wrong("rope_scaling", other, "an object")),
         }
+    }
+    Ok(JsonFile { path: raw.path.clone(), map })
+}
+
+/// Phi 3's scaling as its class leaves it, or the file as it is where that raises.
+fn phi3_scaling(raw: &JsonFile, mut map: Map<String, Json>) -> Result<JsonFile> {
+    let filled = JsonFile { path: raw.path.clone(), map: map.clone() };
+    let value = |key: &str| filled.map.get(key).unwrap_or(&Json::Null);
+    let n_heads = size_of(&filled, "num_attention_heads", value("num_attention_heads"))?;
+    let head_dim = size_of(&filled, "hidden_size", value("hidden_size"))? / n_heads;
+    let share = float(value("partial_rotary_factor")).unwrap_or(1.0);
+    let n_pairs = (head_dim as f64 * share) as usize / 2;
+    match map.get_mut("rope_scaling") {
+        None | Some(Json::Null) => {}
+        Some(Json::Object(scaling)) => {
+            if matches!(scaling.get("type").and_then(Json::as_str), Some("su" | "yarn")) {
+                scaling.insert("type".to_owned(), json!("longrope"));
+            }
+            let has_factors = ["short_factor", "long_factor"].iter().all(|key| {
+                let factors = scaling.get(*key).and_then(Json::as_array);
+                factors.is_some_and(|list| list.len() == n_pairs && list.iter().all(|x| float(x).is_some()))
+            });
+            let is_longrope = scaling.get("type").and_then(Json::as_str) == Some("longrope");
+            if scaling.len() != 3 || !is_longrope || !has_factors {
+                return Ok(raw.clone());
+            }
+        }
+        Some(_) => return Ok(raw.clone()),
     }
     Ok(JsonFile { path: raw.path.clone(), map })
 }
@@ -406,6 +534,7 @@ fn rope_parameters(hparams: &JsonFile) -> Result<JsonFile> {
             }
         };
         mirror("rope_theta", top(&global));
+        mirror("partial_rotary_factor", top(&["partial_rotary_factor", "rope_pct", "rope_percent"]));
         mirror("original_max_position_embeddings", top(&["original_max_position_embeddings"]));
         let kind = rope.get("type").filter(|kind| !kind.is_null()).cloned();
         if let Some(kind) = kind

@@ -42,7 +42,9 @@ pub enum ConvertError {
     MissingTensor { path: PathBuf, name: String, shard: String },
     #[error("tensor {name} in {shard} is not listed in {}", path.display())]
     UnlistedTensor { path: PathBuf, name: String, shard: String },
-    #[error("tensor {name} is of type {found}, expected F32, F16, BF16, F64 or an integer type")]
+    #[error(
+        "tensor {name} is of type {found}, expected F32, F16, BF16, F64, F8_E4M3, F8_E5M2 or an integer type"
+    )]
     TensorType { name: String, found: String },
     #[error("tensor {name} has no place in a {arch} model")]
     UnknownTensor { name: String, arch: &'static str },
@@ -52,6 +54,21 @@ pub enum ConvertError {
     ExpertShape { layer: usize, first: Vec<usize>, second: Vec<usize> },
     #[error("layer {layer} has {found} expert tensors, expected {expected}")]
     ExpertCount { layer: usize, found: usize, expected: usize },
+
+    #[error("tensor {name} has shape {found:?}, expected {expected}")]
+    TensorShape { name: String, found: Vec<usize>, expected: String },
+    #[error("tensor {name} is there, but {part} is not, expected both")]
+    MissingPart { name: String, part: String },
+    #[error("tensor {name} has shape {found:?}, expected scales of a weight of shape {weight:?}")]
+    ScaleShape { name: String, found: Vec<usize>, weight: Vec<usize> },
+
+    // Adapters.
+    #[error("{} has no adapter_model.safetensors", path.display())]
+    NoAdapter { path: PathBuf },
+    #[error("tensor {name} belongs to no adapter, expected lora_A, lora_B or a norm")]
+    NotLora { name: String },
+    #[error("tensor {name} of an adapter cannot be converted for a {arch} model")]
+    LoraTensor { name: String, arch: &'static str },
 
     // Vocabulary.
     #[error("{} has no tokenizer.model and no tokenizer.json", path.display())]

@@ -125,8 +125,9 @@ fn class_of(config: &JsonFile, model_type: Option<&str>) -> Class {
         Some("BertTokenizer") => Class::Bert,
         Some(_) => Class::Plain,
         None => match model_type {
-            Some("llama" | "mistral" | "mixtral") => Class::Llama,
-            Some("qwen2" | "qwen3") => Class::Qwen2,
+            Some("llama" | "mistral" | "mixtral" | "phi3" | "deepseek_v2" | "deepseek_v3") => Class::Llama,
+            Some("qwen2" | "qwen3" | "qwen2_moe" | "qwen3_moe") => Class::Qwen2,
+            Some("gpt2" | "starcoder2") => Class::Gpt2,
             Some("bert") => Class::Bert,
             _ => Class::Plain,
         },

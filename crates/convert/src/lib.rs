@@ -1,13 +1,14 @@
 //! Hugging Face model directories to GGUF files, byte for byte as `convert_hf_to_gguf.py` writes them.
 //!
 //! Read are `config.json`, `model*.safetensors` (with an index or without), `tokenizer.model` or
-//! `tokenizer.json` with their companions, `generation_config.json` and the model card. The models are those
-//! of the families llama (with Mistral and Mixtral), qwen2, qwen3 and BERT; everything else is refused by name.
-//! Quantised checkpoints and multimodal ones are refused, too.
+//! `tokenizer.json` with their companions, `generation_config.json` and the model card. The models are those of `families`: llama
+//! (with Mistral and Mixtral), Qwen 2 and 3 with and without experts, BERT, Gemma 1 to 3, OLMo 2, OLMoE, StarCoder 2, SmolLM 3,
+//! Granite, Phi 3, gpt-oss, Mamba 1 and 2, GPT-2, StableLM, Falcon, DeepSeek V2 and V3, GLM 4. Everything else is refused by name.
+//! Of quantised checkpoints fp8 with scales is unpacked and gpt-oss' MXFP4 is kept; others are refused, as are multimodal ones.
 //!
-//! The way: `config` says what the model is, `safetensors` opens its weights, `tensors` plans the
-//! file's tensors, `metadata`, `params` and `vocab` fill the metadata in the reference's order, and the
-//! tensors are converted while they are written.
+//! The way: `config` says what the model is, `safetensors` opens its weights, `dequant` pairs them with their scales, `tensors` and
+//! `parts` plan the file's tensors, `metadata`, `params` and `vocab` fill the metadata in the reference's order, and `source` converts
+//! the tensors while they are written. `lora` does the same with an adapter, whose model is known by its configuration alone.
 //!
 //! The smallest folder that is a model, and its file:
 //!
@@ -39,37 +40,44 @@
 
 mod bounds;
 mod config;
+mod dequant;
 mod error;
 mod families;
 mod hf_tokenizer;
 mod json;
 mod kv;
+mod long_rope;
+mod lora;
 mod metadata;
 mod naming;
+mod output;
 mod outtype;
 mod params;
+mod parts;
 mod pre;
 mod rope_freqs;
 mod safetensors;
+mod source;
 mod special_vocab;
 pub mod spm;
 mod tensors;
 mod vocab;
 mod yaml;
 
-use std::io::{BufWriter, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use quipu_gguf::{Array, GgufWriter, Inputs, NewFile, Value};
+use quipu_gguf::{GgufWriter, Value};
 
 pub use error::ConvertError;
+pub use lora::{LoraOptions, convert_lora};
+pub use output::Converted;
 pub use outtype::OutType;
 
 use self::safetensors::Checkpoint;
-use config::Config;
-use error::Result;
+use config::{Config, Family};
 use kv::KeyValues;
 use metadata::ModelInfo;
+use output::{Kind, inputs_of, out_path, write};
 use tensors::Planned;
 
 /// How to convert.
@@ -84,21 +92,6 @@ pub struct ConvertOptions {
     /// Name of the pre-tokenizer of a BPE vocabulary, instead of the one detected. Quipu's own: the reference
     /// gives up on a vocabulary it does not know.
     pub pre: Option<String>,
-}
-
-/// What was written.
-#[derive(Clone, Debug)]
-pub struct Converted {
-    /// The file.
-    pub path: PathBuf,
-    /// Number of tensors.
-    pub n_tensors: usize,
-    /// Number of parameters.
-    pub n_params: u64,
-    /// Bytes of the file.
-    pub n_bytes: u64,
-    /// The weights' type, with `Auto` resolved.
-    pub out_type: OutType,
 }
 
 /// Converts the model in `dir` and writes it to `out`: a file, whose name may hold `{ftype}` for the type, or
@@ -117,33 +110,41 @@ pub fn convert(
         return Err(ConvertError::NotADirectory { path: dir.to_owned() });
     }
     let config = Config::read(dir)?;
-    let checkpoint = Checkpoint::open(dir)?;
+    let mut checkpoint = Checkpoint::open(dir)?;
     let out_type = match options.out_type {
         OutType::Auto => tensors::guess(&checkpoint),
         given => given,
     };
+    let keeps_mxfp4 = config.family == Family::GptOss;
+    dequant::attach(&mut checkpoint, &config.raw, keeps_mxfp4)?;
+    // What the file is said to be; its other tensors are of the type that was asked for.
+    let is_mxfp4 = keeps_mxfp4 && !options.vocab_only && dequant::is_mxfp4(&config.raw);
+    let file_type = if is_mxfp4 && out_type != OutType::Q8_0 { OutType::Mxfp4Moe } else { out_type };
     let planned =
         if options.vocab_only { Vec::new() } else { tensors::plan(&checkpoint, &config, out_type)? };
     let count = Count::of(&planned);
 
     let mut kv = KeyValues::default();
     kv.string("general.architecture", config.family.name());
+    if !options.vocab_only {
+        params::add_first(&mut kv, &config)?;
+    }
     kv.string("general.type", "model");
     let name = options.model_name.as_deref();
-    let info = ModelInfo::load(dir, &config.raw, name, count.total, count.size_label())?;
+    let info = ModelInfo::load(dir, &config.raw, name, count.total.into(), count.size_label())?;
     info.add(&mut kv)?;
-    params::add(&mut kv, &config, out_type, dir)?;
+    params::add(&mut kv, &config, file_type, dir)?;
     kv.set("general.quantization_version", Value::U32(2));
-    let path = out_path(out, &info, out_type, options.vocab_only);
+    let path = out_path(out, &info, file_type, options.vocab_only.then_some(Kind::Vocab));
     vocab::add(&mut kv, dir, &config, options.pre.as_deref())?;
 
     let mut writer = GgufWriter::new();
     writer.metadata = kv.into_metadata();
     for tensor in &planned {
-        writer.add_tensor(&tensor.name, tensor.dtype, &tensor.dims())?;
+        writer.add_tensor_with_ones(&tensor.name, tensor.dtype, &tensor.dims())?;
     }
     let n_bytes = write(&path, &inputs_of(dir), &writer, &planned, &checkpoint, options.vocab_only)?;
-    Ok(Converted { path, n_tensors: planned.len(), n_params: count.total, n_bytes, out_type })
+    Ok(Converted { path, n_tensors: planned.len(), n_params: count.total, n_bytes, out_type: file_type })
 }
 
 /// Parameters by kind (`get_total_parameter_count`).
@@ -181,86 +182,5 @@ impl Count {
             n => format!("{n}x{}", naming::rounded(self.shared + self.of_one_expert)),
         };
         (self.total > 0).then_some(label)
-    }
-}
-
-/// The file's name: the caller's with the type filled in, or one after the model.
-fn out_path(out: &Path, info: &ModelInfo, out_type: OutType, vocab_only: bool) -> PathBuf {
-    if out.is_dir() {
-        let field = |name: &str| info.text(name);
-        let size = field("size_label").filter(|_| !vocab_only);
-        let parts = [field("basename"), size, field("finetune"), field("version")];
-        let (encoding, kind) = if vocab_only { (None, Some("vocab")) } else { (Some(out_type.name()), None) };
-        let name = naming::file_name(field("name").unwrap_or_default(), parts, encoding, kind);
-        return out.join(format!("{name}.gguf"));
-    }
-    let Some(name) = out.file_name().and_then(|name| name.to_str()) else { return out.to_owned() };
-    let upper = out_type.name();
-    let lower = upper.to_lowercase();
-    let mut name = name.to_owned();
-    for (key, value) in [("{ftype}", &lower), ("{outtype}", &lower), ("{}", &lower)] {
-        name = name.replace(key, value);
-    }
-    out.with_file_name(name.replace("{FTYPE}", upper).replace("{OUTTYPE}", upper))
-}
-
-fn write(
-    path: &Path,
-    inputs: &Inputs,
-    writer: &GgufWriter,
-    planned: &[Planned],
-    checkpoint: &Checkpoint,
-    vocab_only: bool,
-) -> Result<u64> {
-    let failed = |source| ConvertError::Write { path: path.to_owned(), source };
-    let mut out = BufWriter::with_capacity(1 << 20, NewFile::create(path, inputs)?);
-    if vocab_only {
-        // No tensors follow, and the reference does not pad for them.
-        out.write_all(&unpadded(writer)?).map_err(failed)?;
-    } else {
-        let written = writer.write_to(&mut out, |i, sink| planned[i].write(checkpoint, sink));
-        written.map_err(|error| error.of_output(path))?;
-    }
-    checkpoint.check_unchanged()?;
-    let file = out.into_inner().map_err(|error| failed(error.into_error()))?;
-    let n_bytes = file.n_bytes().map_err(failed)?;
-    file.finish()?;
-    Ok(n_bytes)
-}
-
-/// The files of the model's folder; a GGUF file in it is an earlier result, and may be written over.
-fn inputs_of(dir: &Path) -> Inputs {
-    let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
-    let paths = entries.map(|entry| entry.path());
-    paths.filter(|path| path.extension().is_none_or(|extension| extension != "gguf")).collect()
-}
-
-/// The header without the padding behind it.
-fn unpadded(writer: &GgufWriter) -> Result<Vec<u8>> {
-    let mut header = writer.header()?;
-    // Magic, version and two counts, then the keys.
-    let keys: usize = writer.metadata.iter().map(|(key, value)| 8 + key.len() + 4 + n_bytes(value)).sum();
-    header.truncate(24 + keys);
-    Ok(header)
-}
-
-/// Bytes of a value behind its type.
-fn n_bytes(value: &Value) -> usize {
-    match value {
-        Value::U8(_) | Value::I8(_) | Value::Bool(_) => 1,
-        Value::U16(_) | Value::I16(_) => 2,
-        Value::U32(_) | Value::I32(_) | Value::F32(_) => 4,
-        Value::U64(_) | Value::I64(_) | Value::F64(_) => 8,
-        Value::String(text) => 8 + text.len(),
-        Value::Array(Array::String(items)) => 12 + items.iter().map(|item| 8 + item.len()).sum::<usize>(),
-        Value::Array(array) => {
-            let size = match array {
-                Array::U8(_) | Array::I8(_) | Array::Bool(_) => 1,
-                Array::U16(_) | Array::I16(_) => 2,
-                Array::U64(_) | Array::I64(_) | Array::F64(_) => 8,
-                _ => 4,
-            };
-            12 + array.len() * size
-        }
     }
 }

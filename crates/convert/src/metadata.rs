@@ -62,7 +62,7 @@ impl ModelInfo {
         dir: &Path,
         config: &JsonFile,
         model_name: Option<&str>,
-        total_params: u64,
+        total_params: i128,
         size_label: Option<String>,
     ) -> Result<ModelInfo> {
         let path = dir.join("README.md");
@@ -253,7 +253,7 @@ fn model_card(path: &Path) -> Result<Map<String, Json>> {
     }
 }
 
-fn from_card(card: &JsonFile, total_params: u64) -> ModelInfo {
+fn from_card(card: &JsonFile, total_params: i128) -> ModelInfo {
     let mut fields = Map::new();
     for (field, keys) in CARD_FIELDS {
         if let Some(value) = keys.iter().find_map(|key| card.get(key)) {
@@ -300,7 +300,7 @@ fn from_card(card: &JsonFile, total_params: u64) -> ModelInfo {
 }
 
 /// A base model or data set: what its id or address says, or the object that the card holds.
-fn described(item: Json, total_params: u64) -> Json {
+fn described(item: Json, total_params: i128) -> Json {
     let id = match item {
         Json::String(id) => id,
         Json::Object(map) => return Json::Object(map),
@@ -343,14 +343,15 @@ fn hub_id(address: &str) -> Option<&str> {
 mod tests {
     use super::*;
 
-    fn info_of(readme: &str, folder: &str, total_params: u64) -> Vec<(String, Value)> {
+    fn info_of(readme: &str, folder: &str, total_params: i128) -> Vec<(String, Value)> {
         let root = tempfile::tempdir().expect("a temporary folder");
         let dir = root.path().join(folder);
         std::fs::create_dir(&dir).expect("writable");
         std::fs::write(dir.join("README.md"), readme).expect("writable");
         let config = JsonFile { path: dir.join("config.json"), map: Map::new() };
-        let info = ModelInfo::load(&dir, &config, None, total_params, Some(naming::rounded(total_params)))
-            .expect("a valid card");
+        let info =
+            ModelInfo::load(&dir, &config, None, total_params, Some(naming::rounded(total_params as u64)))
+                .expect("a valid card");
         let mut kv = KeyValues::default();
         info.add(&mut kv).expect("text");
         kv.into_metadata().iter().map(|(key, value)| (key.to_owned(), value.clone())).collect()

@@ -55,7 +55,7 @@ impl Marks {
 }
 
 /// Takes an id apart; `total_params` (0 if unknown) tells sizes from context lengths.
-pub(super) fn components(id: &str, total_params: u64) -> Components {
+pub(super) fn components(id: &str, total_params: i128) -> Components {
     if id.contains(' ') {
         // A sentence, not an id.
         return Components { full_name: id.to_owned(), ..Components::default() };
@@ -116,7 +116,7 @@ pub(super) fn components(id: &str, total_params: u64) -> Components {
     }
 }
 
-fn mark(i: usize, part: &mut String, marks: &mut Marks, total_params: u64) {
+fn mark(i: usize, part: &mut String, marks: &mut Marks, total_params: i128) {
     if VERSION.is_match(part) {
         marks.version = true;
     } else if TYPE.is_match(part) {
@@ -128,13 +128,16 @@ fn mark(i: usize, part: &mut String, marks: &mut Marks, total_params: u64) {
         marks.size_label = !is_context;
         *part = size;
     } else if i > 0 && FINETUNE.is_match(part) {
-        marks.finetune = true;
+        // In an adapter's name it says nothing.
+        let is_redundant = total_params < 0 && part.eq_ignore_ascii_case("lora");
+        marks.finetune = !is_redundant;
+        marks.other = is_redundant;
     }
 }
 
 /// The size in its usual spelling, and whether it is too far from the model's to be its size. `part`
 /// matches [`SIZE`], so it is ASCII but for foreign digits.
-fn size_of(part: &str, total_params: u64) -> (String, bool) {
+fn size_of(part: &str, total_params: i128) -> (String, bool) {
     let mut size: Vec<char> = part.replace('_', ".").chars().collect();
     let is_digit = |c: &char| c.is_numeric();
     // `7b1` means 7.1b.
@@ -155,8 +158,13 @@ fn size_of(part: &str, total_params: u64) -> (String, bool) {
     {
         let power = " KMBT".find(unit).map_or(-1, |at| at as i32);
         let label = number * 1000f64.powi(power);
-        let limit = (7 * u128::from(total_params) / 8) as f64;
-        if (label - total_params as f64).abs() > limit {
+        // Less than zero: an adapter's, which need not have every layer.
+        let too_far = if total_params < 0 {
+            label < (-total_params / 8) as f64
+        } else {
+            (label - total_params as f64).abs() > (total_params.saturating_mul(7) / 8) as f64
+        };
+        if too_far {
             is_context = true;
             size[n - 1] = size[n - 1].to_ascii_lowercase();
         }
@@ -265,7 +273,7 @@ mod tests {
                 version: own(*version),
                 size_label: own(*size_label),
             };
-            assert_eq!(components(id, *total), expected, "{id} {total}");
+            assert_eq!(components(id, i128::from(*total)), expected, "{id} {total}");
         }
     }
 

@@ -19,6 +19,8 @@ pub enum OutType {
     /// BF16 or F16, as the first matrix of the checkpoint; F16 where it is neither.
     #[default]
     Auto,
+    /// Experts in MXFP4 as they were, everything else in a float type: what a file is called that keeps them. Not to be asked for.
+    Mxfp4Moe,
 }
 
 impl OutType {
@@ -42,6 +44,7 @@ impl OutType {
             OutType::Bf16 => "BF16",
             OutType::Q8_0 => "Q8_0",
             OutType::Auto => "AUTO",
+            OutType::Mxfp4Moe => "MXFP4_MOE",
         }
     }
 
@@ -52,6 +55,7 @@ impl OutType {
             OutType::F16 | OutType::Auto => 1,
             OutType::Q8_0 => 7,
             OutType::Bf16 => 32,
+            OutType::Mxfp4Moe => 38,
         }
     }
 
@@ -61,7 +65,7 @@ impl OutType {
             OutType::F32 => DType::F32,
             OutType::Bf16 => DType::BF16,
             OutType::Q8_0 if row_len.is_multiple_of(32) => DType::Q8_0,
-            OutType::F16 | OutType::Auto | OutType::Q8_0 => DType::F16,
+            OutType::F16 | OutType::Auto | OutType::Q8_0 | OutType::Mxfp4Moe => DType::F16,
         }
     }
 }

@@ -4,6 +4,7 @@
 use std::collections::{BTreeSet, HashMap};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use quipu_gguf::{ByteSource, MappedFile};
 use quipu_quant::convert::bf16_to_f32;
@@ -23,8 +24,43 @@ pub(super) struct Tensor {
     pub shape: Vec<usize>,
     /// Element type.
     pub dtype: Dtype,
+    /// What each element is multiplied with, in a checkpoint of 8 bits.
+    pub scale: Option<Arc<Scale>>,
     shard: usize,
     range: Range<usize>,
+}
+
+/// Factors of a tensor's elements, each for a block of them.
+#[derive(Debug)]
+pub(super) struct Scale {
+    /// The factors.
+    pub values: Vec<f32>,
+    /// How many neighbours share one, for each dimension of the tensor.
+    pub blocks: Vec<usize>,
+    /// How far the next is, for each dimension.
+    pub strides: Vec<usize>,
+}
+
+impl Scale {
+    /// Multiplies elements from `from` on of a tensor of `shape`.
+    fn apply(&self, shape: &[usize], from: usize, values: &mut [f32]) {
+        let row_len = shape.last().copied().unwrap_or(1).max(1);
+        let mut done = 0;
+        while done < values.len() {
+            let (mut row, column) = ((from + done) / row_len, (from + done) % row_len);
+            let mut base = 0;
+            for dim in (0..shape.len().saturating_sub(1)).rev() {
+                base += row % shape[dim] / self.blocks[dim] * self.strides[dim];
+                row /= shape[dim];
+            }
+            let n = (row_len - column).min(values.len() - done);
+            let last = shape.len() - 1;
+            for (i, x) in values[done..done + n].iter_mut().enumerate() {
+                *x *= self.values[base + (column + i) / self.blocks[last] * self.strides[last]];
+            }
+            done += n;
+        }
+    }
 }
 
 impl Tensor {
@@ -95,6 +131,16 @@ impl Checkpoint {
         Ok(checkpoint)
     }
 
+    /// Opens one file, whose tensors keep their names and the order in which they lie.
+    ///
+    /// # Errors
+    /// The file is not valid, or has an element type that is not converted.
+    pub(super) fn open_file(path: &Path) -> Result<Checkpoint> {
+        let (file, mut tensors) = open_shard(&path.to_owned(), 0)?;
+        tensors.sort_by_key(|tensor| tensor.range.start);
+        Ok(Checkpoint { files: vec![file], tensors })
+    }
+
     /// Whether what was read was in the files.
     ///
     /// # Errors
@@ -120,11 +166,50 @@ impl Checkpoint {
             Dtype::I64 => out.extend(elements(bytes).map(|b| i64::from_le_bytes(b) as f32)),
             Dtype::I32 => out.extend(elements(bytes).map(|b| i32::from_le_bytes(b) as f32)),
             Dtype::I16 => out.extend(elements(bytes).map(|b| f32::from(i16::from_le_bytes(b)))),
+            Dtype::F8_E4M3 => out.extend(bytes.iter().map(|&b| f8_e4m3_to_f32(b))),
+            Dtype::F8_E5M2 => out.extend(bytes.iter().map(|&b| f8_e5m2_to_f32(b))),
             Dtype::I8 => out.extend(elements(bytes).map(|b| f32::from(i8::from_le_bytes(b)))),
             // `open_shard` lets only the types above and bytes pass.
             _ => out.extend(bytes.iter().map(|&b| f32::from(b))),
         }
+        if let Some(scale) = &tensor.scale {
+            scale.apply(&tensor.shape, from, out);
+        }
     }
+
+    /// The bytes of `tensor` as they are stored.
+    pub(super) fn bytes(&self, tensor: &Tensor) -> &[u8] {
+        &self.files[tensor.shard].in_place().unwrap_or_default()[tensor.range.clone()]
+    }
+
+    /// Whether two tensors have the same shape and values.
+    pub(super) fn equal(&self, a: &Tensor, b: &Tensor) -> bool {
+        const CHUNK: usize = 1 << 16;
+        let n = a.n_elements();
+        let (mut x, mut y) = (Vec::new(), Vec::new());
+        a.shape == b.shape
+            && (0..n).step_by(CHUNK).all(|from| {
+                self.read(a, from, CHUNK.min(n - from), &mut x);
+                self.read(b, from, CHUNK.min(n - from), &mut y);
+                x == y
+            })
+    }
+}
+
+/// A float of 8 bits with 4 of exponent, without infinities: one NaN of each sign.
+fn f8_e4m3_to_f32(byte: u8) -> f32 {
+    let sign = if byte & 0x80 == 0 { 1.0 } else { -1.0 };
+    let (exponent, mantissa) = (i32::from(byte >> 3 & 15), f32::from(byte & 7));
+    sign * match (exponent, byte & 7) {
+        (15, 7) => f32::NAN,
+        (0, _) => mantissa * 2f32.powi(-9),
+        _ => (8.0 + mantissa) * 2f32.powi(exponent - 10),
+    }
+}
+
+/// A float of 8 bits with 5 of exponent: the upper half of an f16.
+fn f8_e5m2_to_f32(byte: u8) -> f32 {
+    f16_to_f32(u16::from(byte) << 8)
 }
 
 fn elements<const N: usize>(bytes: &[u8]) -> impl Iterator<Item = [u8; N]> {
@@ -220,6 +305,7 @@ fn open_shard(path: &PathBuf, shard: usize) -> Result<(MappedFile, Vec<Tensor>)>
             name: name.to_owned(),
             shape: view.shape().to_vec(),
             dtype: view.dtype(),
+            scale: None,
             shard,
             range: start..start + data.len(),
         });
@@ -244,12 +330,14 @@ const fn is_converted(dtype: Dtype) -> bool {
             | Dtype::I16
             | Dtype::I8
             | Dtype::U8
+            | Dtype::F8_E4M3
+            | Dtype::F8_E5M2
             | Dtype::BOOL
     )
 }
 
 /// Name of a tensor of the text model, or `None` for one of another part (`filter_tensors`).
-fn kept_name(name: &str) -> Option<String> {
+pub(super) fn kept_name(name: &str) -> Option<String> {
     const STARTS: [&str; 10] = [
         "mlp",
         "vit.",
@@ -283,6 +371,9 @@ fn kept_name(name: &str) -> Option<String> {
     ];
     let other =
         STARTS.iter().any(|start| name.starts_with(start)) || PARTS.iter().any(|part| name.contains(part));
+    let name = name
+        .strip_suffix("e_score_correction_bias")
+        .map_or_else(|| name.to_owned(), |stem| format!("{stem}e_score_correction.bias"));
     (!other).then(|| name.replace("language_model.", ""))
 }
 
@@ -296,6 +387,22 @@ mod tests {
         for name in ["", ".", "..", "../x", "/x", "a/b", "a/"] {
             assert!(!is_plain_name(name), "{name}");
         }
+    }
+
+    #[test]
+    fn floats_of_8_bits() {
+        let e4m3: Vec<f32> = [0x00, 0x01, 0x08, 0x38, 0x7e, 0xb8].map(f8_e4m3_to_f32).to_vec();
+        assert_eq!(e4m3, [0.0, 2f32.powi(-9), 2f32.powi(-6), 1.0, 448.0, -1.0]);
+        assert!(f8_e4m3_to_f32(0x7f).is_nan() && f8_e4m3_to_f32(0xff).is_nan());
+        assert_eq!([0x3c, 0x7b, 0xfc].map(f8_e5m2_to_f32), [1.0, 57344.0, f32::NEG_INFINITY]);
+    }
+
+    #[test]
+    fn scales_are_applied_from_any_place_on() {
+        let scale = Scale { values: vec![1.0, 10.0, 2.0, 20.0], blocks: vec![2, 3], strides: vec![2, 1] };
+        let mut values = vec![1.0; 12];
+        scale.apply(&[3, 5], 2, &mut values);
+        assert_eq!(values, [1.0, 10.0, 10.0, 1.0, 1.0, 1.0, 10.0, 10.0, 2.0, 2.0, 2.0, 20.0]);
     }
 
     #[test]

@@ -9,7 +9,7 @@ use serde_json::Value as Json;
 
 use super::config::{Config, Family};
 use super::error::{ConvertError, Result};
-use super::families::bert;
+use super::families::{bert, glm4};
 use super::hf_tokenizer::HfTokenizer;
 use super::json::{JsonFile, truthy};
 use super::kv::KeyValues;
@@ -56,8 +56,24 @@ pub(super) fn add(kv: &mut KeyValues, dir: &Path, config: &Config, pre: Option<&
     if config.family == Family::Bert {
         return word_pieces(kv, dir, &json_path, config, pre);
     }
-    let has_pieces =
-        is_llama || config.family.is_gemma() || matches!(config.family, Family::Qwen2 | Family::Qwen3);
+    if config.family == Family::Phi3 && !is_gpt2_class(dir)? {
+        if !model_path.is_file() {
+            return Err(ConvertError::NoTokenizer { path: dir.to_owned() });
+        }
+        let tokens = phi3_pieces(dir, &model_path, config)?;
+        let n_vocab = tokens.texts.len();
+        tokens.add(kv, "llama", "default");
+        SpecialVocab::load(dir, false, Some(n_vocab))?.add(kv);
+        return Ok(());
+    }
+    if config.family == Family::Glm4 && json_path.is_file() {
+        return glm4_tokens(kv, dir, &json_path, config, pre);
+    }
+    let has_pieces = config.family == Family::Mamba2
+        || config.family == Family::Mamba && !json_path.is_file()
+        || is_llama
+        || config.family.is_gemma()
+        || matches!(config.family, Family::Qwen2 | Family::Qwen3);
     if has_pieces && model_path.is_file() {
         let tokens = sentencepiece(dir, &model_path, config)?;
         let n_vocab = tokens.texts.len();
@@ -75,7 +91,8 @@ pub(super) fn add(kv: &mut KeyValues, dir: &Path, config: &Config, pre: Option<&
         tokens.add(kv, "llama", "default");
         SpecialVocab::load(dir, false, Some(n_vocab))?.add(kv);
     } else {
-        let (tokens, pre) = byte_level(dir, &json_path, config, pre)?;
+        let tokenizer = HfTokenizer::load(dir, model_type(config))?;
+        let (tokens, pre) = byte_level(&tokenizer, &json_path, config, pre)?;
         tokens.add(kv, "gpt2", &pre);
         SpecialVocab::load(dir, true, None)?.add(kv);
     }
@@ -110,6 +127,65 @@ fn add_gemma(kv: &mut KeyValues, dir: &Path, config: &Config) -> Result<()> {
     Ok(())
 }
 
+/// GLM 4's vocabulary, whose special tokens are known by their texts (`Glm4Model.set_vocab`).
+fn glm4_tokens(
+    kv: &mut KeyValues,
+    dir: &Path,
+    path: &Path,
+    config: &Config,
+    pre: Option<&str>,
+) -> Result<()> {
+    let tokenizer = HfTokenizer::load(dir, model_type(config))?;
+    let (tokens, pre) = byte_level(&tokenizer, path, config, pre)?;
+    tokens.add(kv, "gpt2", &pre);
+    let mut special = SpecialVocab::load(dir, true, None)?;
+    for (kind, text) in glm4::SPECIAL_TOKENS {
+        let id = tokenizer.added.iter().find(|(_, token)| token.content == text).map(|(id, _)| *id);
+        let message = || format!("it has no added token {text}");
+        let id = id.ok_or_else(|| ConvertError::Tokenizer { path: path.to_owned(), message: message() })?;
+        special.or_id(kind, id);
+    }
+    special.add(kv);
+    Ok(())
+}
+
+/// Phi 4 has GPT-2's kind of vocabulary, and says so.
+fn is_gpt2_class(dir: &Path) -> Result<bool> {
+    let Some(file) = JsonFile::read_optional(&dir.join("tokenizer_config.json"))? else { return Ok(false) };
+    let class = file.map.get("tokenizer_class").unwrap_or(&Json::Null);
+    Ok(super::kv::str_of(&file, "tokenizer_class", class)? == "GPT2Tokenizer")
+}
+
+/// SentencePiece with the added tokens of three files, as they are written there (`Phi3MiniModel.set_vocab`).
+fn phi3_pieces(dir: &Path, path: &Path, config: &Config) -> Result<Tokens> {
+    let (mut tokens, _) = base_pieces(dir, path, config)?;
+    let mut set = |file: &JsonFile, key: &str, id: Option<u32>, entry: &Json| -> Result<()> {
+        let text = entry.get("content").and_then(Json::as_str);
+        let place = id.and_then(|id| usize::try_from(id).ok()).filter(|id| *id < tokens.texts.len());
+        let (id, text) =
+            place.zip(text).ok_or_else(|| file.wrong(key, entry, "an id of the vocabulary and its token"))?;
+        let special = entry.get("special").is_some_and(truthy);
+        tokens.texts[id] = text.as_bytes().to_vec();
+        if let Some(scores) = &mut tokens.scores {
+            scores[id] = -1000.0;
+        }
+        tokens.types[id] = if special { piece_type::CONTROL } else { piece_type::USER_DEFINED };
+        Ok(())
+    };
+    if let Some(file) = JsonFile::read_optional(&dir.join("tokenizer_config.json"))? {
+        for (id, entry) in file.get("added_tokens_decoder").and_then(Json::as_object).into_iter().flatten() {
+            set(&file, "added_tokens_decoder", id.parse().ok(), entry)?;
+        }
+    }
+    if let Some(file) = JsonFile::read_optional(&dir.join("tokenizer.json"))? {
+        for entry in file.get("added_tokens").and_then(Json::as_array).into_iter().flatten() {
+            let id = entry.get("id").and_then(Json::as_u64).and_then(|id| u32::try_from(id).ok());
+            set(&file, "added_tokens", id, entry)?;
+        }
+    }
+    Ok(tokens)
+}
+
 /// A WordPiece vocabulary (`BertModel.set_vocab`).
 fn word_pieces(
     kv: &mut KeyValues,
@@ -121,7 +197,8 @@ fn word_pieces(
     if !path.is_file() {
         return Err(ConvertError::NoTokenizer { path: dir.to_owned() });
     }
-    let (mut tokens, pre) = byte_level(dir, path, config, pre)?;
+    let tokenizer = HfTokenizer::load(dir, model_type(config))?;
+    let (mut tokens, pre) = byte_level(&tokenizer, path, config, pre)?;
     let n_types = match config.find(&["type_vocab_size"]) {
         Some((name, value)) => super::kv::u32_of(&config.hparams, name, value)?,
         None => 1,
@@ -154,7 +231,8 @@ fn checked_size(config: &Config) -> Result<Option<usize>> {
     Ok(n_vocab)
 }
 
-fn sentencepiece(dir: &Path, path: &Path, config: &Config) -> Result<Tokens> {
+/// The pieces of a SentencePiece model and the tokens of `added_tokens.json`, up to the vocabulary's size, which is returned too.
+fn base_pieces(dir: &Path, path: &Path, config: &Config) -> Result<(Tokens, usize)> {
     let pieces = spm::read(path)?;
     let n_vocab = checked_size(config)?.unwrap_or(pieces.len());
     let mut texts: Vec<Vec<u8>> = (0..n_vocab).map(|i| format!("[PAD{i}]").into_bytes()).collect();
@@ -166,20 +244,31 @@ fn sentencepiece(dir: &Path, path: &Path, config: &Config) -> Result<Tokens> {
         // The reference does not ask for this kind.
         types[id] = if piece.kind == piece_type::USER_DEFINED { piece_type::NORMAL } else { piece.kind };
     }
+    if let Some(file) = JsonFile::read_optional(&dir.join("added_tokens.json"))? {
+        for (text, id) in &file.map {
+            let id = super::kv::u32_of(&file, text, id)? as usize;
+            if id < n_vocab {
+                texts[id] = text.as_bytes().to_vec();
+                scores[id] = -1000.0;
+                types[id] = piece_type::USER_DEFINED;
+            }
+        }
+    }
+    Ok((Tokens { texts, scores: Some(scores), types }, n_vocab))
+}
+
+fn sentencepiece(dir: &Path, path: &Path, config: &Config) -> Result<Tokens> {
+    let (mut tokens, n_vocab) = base_pieces(dir, path, config)?;
     let mut set = |id: usize, text: &str, kind: i32| {
         // Ids beyond the vocabulary are passed over.
         if id < n_vocab {
-            texts[id] = text.as_bytes().to_vec();
-            scores[id] = -1000.0;
-            types[id] = kind;
+            tokens.texts[id] = text.as_bytes().to_vec();
+            if let Some(scores) = &mut tokens.scores {
+                scores[id] = -1000.0;
+            }
+            tokens.types[id] = kind;
         }
     };
-    if let Some(file) = JsonFile::read_optional(&dir.join("added_tokens.json"))? {
-        for (text, id) in &file.map {
-            let id = super::kv::u32_of(&file, text, id)?;
-            set(id as usize, text, piece_type::USER_DEFINED);
-        }
-    }
     if let Some(file) = JsonFile::read_optional(&dir.join("tokenizer_config.json"))? {
         let decoder = file.get("added_tokens_decoder").and_then(Json::as_object);
         for (id, entry) in decoder.into_iter().flatten() {
@@ -195,7 +284,7 @@ fn sentencepiece(dir: &Path, path: &Path, config: &Config) -> Result<Tokens> {
             }
         }
     }
-    Ok(Tokens { texts, scores: Some(scores), types })
+    Ok(tokens)
 }
 
 /// True for a `tokenizer.json` that was made from a SentencePiece model: BPE that falls back to bytes.
@@ -250,8 +339,12 @@ fn llama_hf(dir: &Path, config: &Config) -> Result<Tokens> {
 }
 
 /// A byte-level BPE vocabulary, or any other that is read the same way, and the name of its pre-tokenizer.
-fn byte_level(dir: &Path, path: &Path, config: &Config, pre: Option<&str>) -> Result<(Tokens, String)> {
-    let tokenizer = HfTokenizer::load(dir, model_type(config))?;
+fn byte_level(
+    tokenizer: &HfTokenizer,
+    path: &Path,
+    config: &Config,
+    pre: Option<&str>,
+) -> Result<(Tokens, String)> {
     let n_vocab = checked_size(config)?.unwrap_or(tokenizer.texts.len());
     if let Some((&id, text)) = tokenizer.texts.iter().max_by_key(|(id, _)| **id)
         && id as usize >= n_vocab
@@ -260,7 +353,7 @@ fn byte_level(dir: &Path, path: &Path, config: &Config, pre: Option<&str>) -> Re
     }
     let pre = match pre {
         Some(name) => name.to_owned(),
-        None => pre::detect(&tokenizer)?.to_owned(),
+        None => pre::detect(tokenizer)?.to_owned(),
     };
     let mut tokens =
         Tokens { texts: Vec::with_capacity(n_vocab), scores: None, types: Vec::with_capacity(n_vocab) };

@@ -1,6 +1,6 @@
 //! The writer: the byte layout of `gguf_write_to_file`, with tensor data streamed in.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::io::{self, Write};
 
 use quipu_quant::DType;
@@ -22,6 +22,8 @@ pub struct GgufWriter {
     version: u32,
     tensors: Vec<(String, DType, [u64; 4], u64)>,
     names: HashSet<String>,
+    /// Number of dimensions of the tensors that are written with trailing ones.
+    with_ones: HashMap<usize, u32>,
     /// Without tensors, end with the last key.
     end_unpadded: bool,
 }
@@ -40,6 +42,7 @@ impl GgufWriter {
             version: MAX_VERSION,
             tensors: Vec::new(),
             names: HashSet::new(),
+            with_ones: HashMap::new(),
             end_unpadded: false,
         }
     }
@@ -53,6 +56,7 @@ impl GgufWriter {
             version: gguf.version,
             tensors: gguf.tensors.iter().map(|t| (t.name.clone(), t.dtype, t.ne, t.n_bytes)).collect(),
             names: gguf.tensors.iter().map(|t| t.name.clone()).collect(),
+            with_ones: HashMap::new(),
             end_unpadded: gguf.ends_unpadded,
         }
     }
@@ -99,6 +103,16 @@ impl GgufWriter {
         let n_bytes = tensor_bytes(name, dtype, &ne, 0)?;
         self.names.insert(name.to_owned());
         self.tensors.push((name.to_owned(), dtype, ne, n_bytes));
+        Ok(index)
+    }
+
+    /// As [`GgufWriter::add_tensor`], with trailing dimensions of 1 written too: gguf-py keeps them, ggml does not.
+    ///
+    /// # Errors
+    /// As [`GgufWriter::add_tensor`].
+    pub fn add_tensor_with_ones(&mut self, name: &str, dtype: DType, dims: &[u64]) -> Result<usize> {
+        let index = self.add_tensor(name, dtype, dims)?;
+        self.with_ones.insert(index, dims.len() as u32);
         Ok(index)
     }
 
@@ -149,9 +163,9 @@ impl GgufWriter {
             put_value(&mut out, value);
         }
         let mut offset = 0u64;
-        for (name, dtype, ne, n_bytes) in &self.tensors {
+        for (index, (name, dtype, ne, n_bytes)) in self.tensors.iter().enumerate() {
             put_string(&mut out, name.as_bytes());
-            let n_dims = n_dims_without_ones(ne);
+            let n_dims = self.with_ones.get(&index).copied().unwrap_or_else(|| n_dims_without_ones(ne));
             out.extend_from_slice(&n_dims.to_le_bytes());
             for n in &ne[..n_dims as usize] {
                 out.extend_from_slice(&n.to_le_bytes());

@@ -10,21 +10,21 @@ use super::tokenizers::{self, Alphabet};
 
 /// All of them.
 pub(super) const CASES: [Case; 12] = [
-    Case { folder: "family-bert-pooled", pre: Some("jina-v2-en"), write: bert_pooled },
-    Case { folder: "family-bert-labels", pre: Some("jina-v2-en"), write: bert_labels },
-    Case { folder: "family-gemma-2b", pre: None, write: gemma },
-    Case { folder: "family-gemma2", pre: None, write: gemma2 },
-    Case { folder: "family-gemma3", pre: None, write: gemma3 },
-    Case { folder: "family-gemma3-json", pre: Some("gpt-2"), write: gemma3_json },
-    Case { folder: "family-qwen3moe", pre: Some("qwen2"), write: qwen3moe },
-    Case { folder: "family-olmoe", pre: Some("olmo"), write: olmoe },
-    Case { folder: "family-olmo2", pre: Some("olmo"), write: olmo2 },
-    Case { folder: "family-starcoder2", pre: Some("starcoder"), write: starcoder2 },
-    Case { folder: "family-granite", pre: Some("refact"), write: granite },
-    Case { folder: "family-smollm3", pre: Some("smollm"), write: smollm3 },
+    Case { folder: "family-bert-pooled", pre: Some("jina-v2-en"), base: None, write: bert_pooled },
+    Case { folder: "family-bert-labels", pre: Some("jina-v2-en"), base: None, write: bert_labels },
+    Case { folder: "family-gemma-2b", pre: None, base: None, write: gemma },
+    Case { folder: "family-gemma2", pre: None, base: None, write: gemma2 },
+    Case { folder: "family-gemma3", pre: None, base: None, write: gemma3 },
+    Case { folder: "family-gemma3-json", pre: Some("gpt-2"), base: None, write: gemma3_json },
+    Case { folder: "family-qwen3moe", pre: Some("qwen2"), base: None, write: qwen3moe },
+    Case { folder: "family-olmoe", pre: Some("olmo"), base: None, write: olmoe },
+    Case { folder: "family-olmo2", pre: Some("olmo"), base: None, write: olmo2 },
+    Case { folder: "family-starcoder2", pre: Some("starcoder"), base: None, write: starcoder2 },
+    Case { folder: "family-granite", pre: Some("refact"), base: None, write: granite },
+    Case { folder: "family-smollm3", pre: Some("smollm"), base: None, write: smollm3 },
 ];
 
-const SHAPE: Shape =
+pub(super) const SHAPE: Shape =
     Shape { n_vocab: 320, n_embd: 64, n_ff: 96, n_layer: 2, n_head: 4, n_head_kv: 2, head_dim: 16 };
 
 /// The tensors of an encoder, `prefix` before each.
@@ -117,7 +117,7 @@ fn bert_labels(model: &mut Model<'_>) -> io::Result<()> {
 }
 
 /// SentencePiece with its settings.
-fn pieces(model: &mut Model<'_>) -> io::Result<()> {
+pub(super) fn pieces(model: &mut Model<'_>) -> io::Result<()> {
     fs::write(model.dir.join("tokenizer.model"), tokenizers::sentencepiece(&mut model.random))?;
     model.json(
         "tokenizer_config.json",
@@ -127,7 +127,7 @@ fn pieces(model: &mut Model<'_>) -> io::Result<()> {
 }
 
 /// Byte-level BPE with its settings.
-fn bytes(model: &mut Model<'_>, alphabet: Alphabet, class: &str) -> io::Result<()> {
+pub(super) fn bytes(model: &mut Model<'_>, alphabet: Alphabet, class: &str) -> io::Result<()> {
     let added = [("<|endoftext|>", true), ("<|im_end|>", true)];
     let tokenizer = tokenizers::byte_level(alphabet, &mut model.random, 44, &added, false);
     model.json("tokenizer.json", &tokenizer)?;
@@ -195,7 +195,7 @@ fn gemma3_json(model: &mut Model<'_>) -> io::Result<()> {
 }
 
 /// Experts one by one, and the router.
-fn experts(model: &mut Model<'_>, n_expert: usize, n_ff: usize) {
+pub(super) fn experts(model: &mut Model<'_>, n_expert: usize, n_ff: usize) {
     let n = SHAPE.n_embd;
     for i in 0..SHAPE.n_layer {
         let part = format!("model.layers.{i}.mlp");

@@ -4,14 +4,16 @@
 //! The script needs Python with torch, so its answers are recorded: `cargo run -p quipu-parity --example convert_models
 //! -- DIR` writes the models, `convert/reference.py` runs the script over them.
 
+mod adapters;
 mod families;
+mod fused;
 pub mod models;
 mod tokenizers;
 
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use quipu_convert::{ConvertError, ConvertOptions, OutType, convert};
+use quipu_convert::{ConvertError, ConvertOptions, LoraOptions, OutType, convert, convert_lora};
 use quipu_testing::fnv1a;
 use serde::Deserialize;
 
@@ -41,7 +43,7 @@ struct Golden {
 
 /// Every generated model.
 pub fn cases() -> impl Iterator<Item = &'static Case> {
-    models::CASES.iter().chain(&families::CASES)
+    models::CASES.iter().chain(&families::CASES).chain(&fused::CASES).chain(&adapters::CASES)
 }
 
 /// Converts every generated model to every type and compares with the recorded files, and the hashes of
@@ -82,7 +84,14 @@ fn compare(root: &Path, case: &Case, golden: &Golden) -> Row {
     };
     let name = format!("{} {}", case.folder, golden.outtype);
     let out = root.join("out.gguf");
-    let written = convert(&root.join(case.folder), &out, &options)
+    let dir = root.join(case.folder);
+    let written = match case.base {
+        Some(base) => {
+            convert_lora(&dir, &out, &LoraOptions { base: root.join(base), out_type: options.out_type })
+        }
+        None => convert(&dir, &out, &options),
+    };
+    let written = written
         .map_err(|error| error.to_string())
         .and_then(|_| std::fs::read(&out).map_err(|error| error.to_string()));
     match written {

@@ -19,23 +19,25 @@ pub struct Case {
     pub folder: &'static str,
     /// Name to be given to its pre-tokenizer, whose vocabulary no one knows.
     pub pre: Option<&'static str>,
+    /// Folder of the model that it is an adapter of.
+    pub base: Option<&'static str>,
     pub(super) write: fn(&mut Model<'_>) -> io::Result<()>,
 }
 
 /// Those of llama's kin and of Qwen's dense models; `families` has the others.
 pub const CASES: [Case; 12] = [
-    Case { folder: "acme-Tiny-0.1M-chat-v0.1", pre: None, write: llama_sentencepiece },
-    Case { folder: "llama3-shards", pre: Some("llama-bpe"), write: llama3_shards },
-    Case { folder: "qwen2-biased", pre: Some("qwen2"), write: qwen2_biased },
-    Case { folder: "Qwen3-Toy-Instruct-2507", pre: Some("qwen2"), write: qwen3_normed },
-    Case { folder: "llama-from-json", pre: None, write: llama_from_json },
-    Case { folder: "mistral_small_7b", pre: None, write: mistral_added },
-    Case { folder: "mixtral-3x", pre: None, write: mixtral_experts },
-    Case { folder: "odd-widths", pre: Some("gpt-2"), write: odd_widths },
-    Case { folder: "qwen2-embedding", pre: Some("qwen2"), write: qwen2_pooled },
-    Case { folder: "plain-config", pre: None, write: plain_config },
-    Case { folder: "llama3.2-128k", pre: Some("llama-bpe"), write: llama3_wide_heads },
-    Case { folder: "qwen3-sharded-longrope", pre: Some("qwen2"), write: qwen3_longrope },
+    Case { folder: "acme-Tiny-0.1M-chat-v0.1", pre: None, base: None, write: llama_sentencepiece },
+    Case { folder: "llama3-shards", pre: Some("llama-bpe"), base: None, write: llama3_shards },
+    Case { folder: "qwen2-biased", pre: Some("qwen2"), base: None, write: qwen2_biased },
+    Case { folder: "Qwen3-Toy-Instruct-2507", pre: Some("qwen2"), base: None, write: qwen3_normed },
+    Case { folder: "llama-from-json", pre: None, base: None, write: llama_from_json },
+    Case { folder: "mistral_small_7b", pre: None, base: None, write: mistral_added },
+    Case { folder: "mixtral-3x", pre: None, base: None, write: mixtral_experts },
+    Case { folder: "odd-widths", pre: Some("gpt-2"), base: None, write: odd_widths },
+    Case { folder: "qwen2-embedding", pre: Some("qwen2"), base: None, write: qwen2_pooled },
+    Case { folder: "plain-config", pre: None, base: None, write: plain_config },
+    Case { folder: "llama3.2-128k", pre: Some("llama-bpe"), base: None, write: llama3_wide_heads },
+    Case { folder: "qwen3-sharded-longrope", pre: Some("qwen2"), base: None, write: qwen3_longrope },
 ];
 
 impl Case {
@@ -59,6 +61,10 @@ pub(super) enum Weight {
     Bf16,
     F64,
     I64,
+    /// Bytes of any value.
+    U8,
+    /// Floats of 8 bits, without NaN.
+    F8,
 }
 
 struct Tensor {
@@ -100,6 +106,15 @@ impl Model<'_> {
     pub(super) fn tensor(&mut self, name: &str, weight: Weight, shape: &[usize]) {
         let n: usize = shape.iter().product();
         let mut bytes = Vec::new();
+        if matches!(weight, Weight::U8 | Weight::F8) {
+            for _ in 0..n {
+                let byte = self.random.below(256) as u8;
+                // All ones but the sign are NaN.
+                bytes.push(if weight == Weight::F8 && byte & 0x7f == 0x7f { byte & 0xf0 } else { byte });
+            }
+            self.tensors.push(Tensor { name: name.to_owned(), weight, shape: shape.to_vec(), bytes });
+            return;
+        }
         for _ in 0..n {
             let x = self.random.normal() * 0.5;
             // The upper half of an f32 is a bf16, and a few of its bits an f16.
@@ -109,9 +124,29 @@ impl Model<'_> {
                 Weight::F16 => bytes.extend(truncated_f16(x).to_le_bytes()),
                 Weight::F64 => bytes.extend((f64::from(x) * 1.000_000_01).to_le_bytes()),
                 Weight::I64 => bytes.extend(((x * 1e4) as i64).to_le_bytes()),
+                Weight::U8 | Weight::F8 => {}
             }
         }
         self.tensors.push(Tensor { name: name.to_owned(), weight, shape: shape.to_vec(), bytes });
+    }
+
+    /// Adds a tensor of these values.
+    pub(super) fn values(&mut self, name: &str, shape: &[usize], values: &[f32]) {
+        let bytes = values.iter().flat_map(|x| x.to_le_bytes()).collect();
+        self.tensors.push(Tensor {
+            name: name.to_owned(),
+            weight: Weight::F32,
+            shape: shape.to_vec(),
+            bytes,
+        });
+    }
+
+    /// Adds a copy of a tensor under another name.
+    pub(super) fn copy(&mut self, name: &str, of: &str) {
+        if let Some(tensor) = self.tensors.iter().find(|tensor| tensor.name == of) {
+            let (weight, shape, bytes) = (tensor.weight, tensor.shape.clone(), tensor.bytes.clone());
+            self.tensors.push(Tensor { name: name.to_owned(), weight, shape, bytes });
+        }
     }
 
     /// Writes the bits of a tensor that was added.
@@ -155,13 +190,19 @@ impl Model<'_> {
     }
 
     /// Biases of the projections to queries, keys and values.
-    fn biases(&mut self, shape: Shape, weight: Weight, prefix: &str) {
+    pub(super) fn biases(&mut self, shape: Shape, weight: Weight, prefix: &str) {
         for i in 0..shape.n_layer {
             for (part, n_head) in [("q", shape.n_head), ("k", shape.n_head_kv), ("v", shape.n_head_kv)] {
                 let name = format!("{prefix}layers.{i}.self_attn.{part}_proj.bias");
                 self.tensor(&name, weight, &[n_head * shape.head_dim]);
             }
         }
+    }
+
+    /// Writes all tensors into one file of this name.
+    pub(super) fn save_as(&mut self, name: &str) -> io::Result<()> {
+        let tensors = std::mem::take(&mut self.tensors);
+        fs::write(self.dir.join(name), safetensors(&tensors.iter().collect::<Vec<_>>()))
     }
 
     /// Writes `model.safetensors`, or several shards and their index.
@@ -204,6 +245,8 @@ fn safetensors(tensors: &[&Tensor]) -> Vec<u8> {
             Weight::Bf16 => "BF16",
             Weight::F64 => "F64",
             Weight::I64 => "I64",
+            Weight::U8 => "U8",
+            Weight::F8 => "F8_E4M3",
         };
         let end = offset + tensor.bytes.len();
         let entry = json!({ "dtype": dtype, "shape": tensor.shape, "data_offsets": [offset, end] });

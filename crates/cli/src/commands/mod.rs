@@ -5,6 +5,7 @@ pub(crate) mod bench;
 pub(crate) mod chat;
 pub(crate) mod completions;
 pub(crate) mod convert;
+pub(crate) mod convert_lora;
 pub(crate) mod detokenize;
 pub(crate) mod embed;
 pub(crate) mod eval;

@@ -7,6 +7,7 @@ use crate::json::JsonFile;
 use crate::spm::piece_type;
 
 pub(crate) const NAMES: Names = Names {
+    lacks: "",
     whole: &[
         ("embeddings.word_embeddings", "token_embd"),
         ("embeddings.token_type_embeddings", "token_types"),
@@ -17,7 +18,7 @@ pub(crate) const NAMES: Names = Names {
         ("classifier.out_proj", "cls.output"),
     ],
     layers: "encoder.layer.",
-    layer: &[
+    layer: &[&[
         ("attention.self.query", "attn_q"),
         ("attention.self.key", "attn_k"),
         ("attention.self.value", "attn_v"),
@@ -26,16 +27,17 @@ pub(crate) const NAMES: Names = Names {
         ("intermediate.dense", "ffn_up"),
         ("output.dense", "ffn_down"),
         ("output.LayerNorm", "layer_output_norm"),
-    ],
+    ]],
 };
 
 /// What transformers takes for what `config.json` leaves out.
-pub(crate) fn defaults() -> Json {
-    json!({
+pub(super) fn defaults(model_type: &str) -> Option<Json> {
+    let defaults = json!({
         "vocab_size": 30522, "hidden_size": 768, "num_hidden_layers": 12, "num_attention_heads": 12,
         "intermediate_size": 3072, "max_position_embeddings": 512, "type_vocab_size": 2,
         "layer_norm_eps": 1e-12, "pad_token_id": 0,
-    })
+    });
+    (model_type == "bert").then_some(defaults)
 }
 
 /// The name of a tensor without what heads put in front, and `None` for tensors that are left out.

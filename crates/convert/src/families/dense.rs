@@ -3,60 +3,17 @@
 
 use serde_json::{Value as Json, json};
 
-use super::Names;
+use super::{ATTENTION, HEAD_NORMS, MLP, Names, PRE_NORMS};
 
-const WHOLE: &[(&str, &str)] =
-    &[("model.embed_tokens", "token_embd"), ("model.norm", "output_norm"), ("lm_head", "output")];
+pub(crate) const STARCODER2: Names =
+    Names::decoder(&[PRE_NORMS, ATTENTION, &[("mlp.c_fc", "ffn_up"), ("mlp.c_proj", "ffn_down")]]);
 
-pub(crate) const STARCODER2: Names = Names {
-    whole: WHOLE,
-    layers: "model.layers.",
-    layer: &[
-        ("input_layernorm", "attn_norm"),
-        ("self_attn.q_proj", "attn_q"),
-        ("self_attn.k_proj", "attn_k"),
-        ("self_attn.v_proj", "attn_v"),
-        ("self_attn.o_proj", "attn_output"),
-        ("post_attention_layernorm", "ffn_norm"),
-        ("mlp.c_fc", "ffn_up"),
-        ("mlp.c_proj", "ffn_down"),
-    ],
-};
-
-pub(crate) const OLMO2: Names = Names {
-    whole: WHOLE,
-    layers: "model.layers.",
-    layer: &[
-        ("self_attn.q_proj", "attn_q"),
-        ("self_attn.k_proj", "attn_k"),
-        ("self_attn.v_proj", "attn_v"),
-        ("self_attn.o_proj", "attn_output"),
-        ("self_attn.q_norm", "attn_q_norm"),
-        ("self_attn.k_norm", "attn_k_norm"),
-        ("post_attention_layernorm", "post_attention_norm"),
-        ("post_feedforward_layernorm", "post_ffw_norm"),
-        ("mlp.gate_proj", "ffn_gate"),
-        ("mlp.up_proj", "ffn_up"),
-        ("mlp.down_proj", "ffn_down"),
-    ],
-};
-
-/// Of SmolLM 3 and Granite.
-pub(crate) const LLAMA: Names = Names {
-    whole: WHOLE,
-    layers: "model.layers.",
-    layer: &[
-        ("input_layernorm", "attn_norm"),
-        ("self_attn.q_proj", "attn_q"),
-        ("self_attn.k_proj", "attn_k"),
-        ("self_attn.v_proj", "attn_v"),
-        ("self_attn.o_proj", "attn_output"),
-        ("post_attention_layernorm", "ffn_norm"),
-        ("mlp.gate_proj", "ffn_gate"),
-        ("mlp.up_proj", "ffn_up"),
-        ("mlp.down_proj", "ffn_down"),
-    ],
-};
+pub(crate) const OLMO2: Names = Names::decoder(&[
+    ATTENTION,
+    HEAD_NORMS,
+    &[("post_attention_layernorm", "post_attention_norm"), ("post_feedforward_layernorm", "post_ffw_norm")],
+    MLP,
+]);
 
 /// Granite's factors: the configuration's key and GGUF's.
 pub(crate) const GRANITE_SCALES: [(&str, &str); 4] = [

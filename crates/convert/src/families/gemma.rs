@@ -2,65 +2,18 @@
 
 use serde_json::{Value as Json, json};
 
-use super::Names;
+use super::{ATTENTION, HEAD_NORMS, MLP, Names, PRE_NORMS, Rows, SANDWICH_NORMS};
 
-const WHOLE: &[(&str, &str)] = &[("model.embed_tokens", "token_embd"), ("model.norm", "output_norm")];
+/// Their heads are their embeddings.
+const WHOLE: Rows = &[("model.embed_tokens", "token_embd"), ("model.norm", "output_norm")];
 
-pub(crate) const NAMES: Names = Names {
-    whole: WHOLE,
-    layers: "model.layers.",
-    layer: &[
-        ("input_layernorm", "attn_norm"),
-        ("self_attn.q_proj", "attn_q"),
-        ("self_attn.k_proj", "attn_k"),
-        ("self_attn.v_proj", "attn_v"),
-        ("self_attn.o_proj", "attn_output"),
-        ("post_attention_layernorm", "ffn_norm"),
-        ("mlp.gate_proj", "ffn_gate"),
-        ("mlp.up_proj", "ffn_up"),
-        ("mlp.down_proj", "ffn_down"),
-    ],
-};
+pub(crate) const NAMES: Names = Names { whole: WHOLE, ..Names::decoder(&[PRE_NORMS, ATTENTION, MLP]) };
 
 /// Of Gemma 2, whose blocks have norms on both sides.
-pub(crate) const NAMES_2: Names = Names {
-    whole: WHOLE,
-    layers: "model.layers.",
-    layer: &[
-        ("input_layernorm", "attn_norm"),
-        ("self_attn.q_proj", "attn_q"),
-        ("self_attn.k_proj", "attn_k"),
-        ("self_attn.v_proj", "attn_v"),
-        ("self_attn.o_proj", "attn_output"),
-        ("post_attention_layernorm", "post_attention_norm"),
-        ("pre_feedforward_layernorm", "ffn_norm"),
-        ("post_feedforward_layernorm", "post_ffw_norm"),
-        ("mlp.gate_proj", "ffn_gate"),
-        ("mlp.up_proj", "ffn_up"),
-        ("mlp.down_proj", "ffn_down"),
-    ],
-};
+pub(crate) const NAMES_2: Names = Names { whole: WHOLE, ..Names::decoder(&[SANDWICH_NORMS, ATTENTION, MLP]) };
 
 /// Of Gemma 3, whose heads have norms too.
-pub(crate) const NAMES_3: Names = Names {
-    whole: &[("model.embed_tokens", "token_embd"), ("model.norm", "output_norm"), ("lm_head", "output")],
-    layers: "model.layers.",
-    layer: &[
-        ("input_layernorm", "attn_norm"),
-        ("self_attn.q_proj", "attn_q"),
-        ("self_attn.k_proj", "attn_k"),
-        ("self_attn.v_proj", "attn_v"),
-        ("self_attn.o_proj", "attn_output"),
-        ("self_attn.q_norm", "attn_q_norm"),
-        ("self_attn.k_norm", "attn_k_norm"),
-        ("post_attention_layernorm", "post_attention_norm"),
-        ("pre_feedforward_layernorm", "ffn_norm"),
-        ("post_feedforward_layernorm", "post_ffw_norm"),
-        ("mlp.gate_proj", "ffn_gate"),
-        ("mlp.up_proj", "ffn_up"),
-        ("mlp.down_proj", "ffn_down"),
-    ],
-};
+pub(crate) const NAMES_3: Names = Names::decoder(&[SANDWICH_NORMS, ATTENTION, HEAD_NORMS, MLP]);
 
 pub(super) fn defaults(model_type: &str) -> Option<Json> {
     Some(match model_type {

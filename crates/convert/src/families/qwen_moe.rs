@@ -1,32 +1,35 @@
-//! Qwen 3 with experts, and OLMoE, whose experts are stored one by one in the same way. Answers to `Qwen2MoeModel` of
+//! Qwen 2 and 3 with experts, and OLMoE, whose experts are stored one by one in the same way. Answers to `Qwen2MoeModel` of
 //! `conversion/qwen.py` and `OlmoeModel` of `conversion/olmo.py`.
 
 use serde_json::{Value as Json, json};
 
-use super::Names;
+use super::{ATTENTION, HEAD_NORMS, MLP_EXPERTS, Names, PRE_NORMS, Rows, Stacked};
 
-const WHOLE: &[(&str, &str)] =
-    &[("model.embed_tokens", "token_embd"), ("model.norm", "output_norm"), ("lm_head", "output")];
+/// The router, and the experts where they are stored as stacks.
+const ROUTED: Rows = &[
+    ("mlp.gate", "ffn_gate_inp"),
+    ("mlp.experts.down_proj", "ffn_down_exps"),
+    ("mlp.experts.gate_proj", "ffn_gate_exps"),
+    ("mlp.experts.up_proj", "ffn_up_exps"),
+];
 
-/// What stands in the name of an expert's matrix and the name of their stack, in the order of the stacks in the file.
-pub(crate) const EXPERTS: [(&str, &str); 3] =
-    [("down_proj", "ffn_down_exps"), ("gate_proj", "ffn_gate_exps"), ("up_proj", "ffn_up_exps")];
+pub(crate) const NAMES: Names = Names::decoder(&[PRE_NORMS, ATTENTION, HEAD_NORMS, ROUTED]);
 
-pub(crate) const NAMES: Names = Names {
-    whole: WHOLE,
-    layers: "model.layers.",
-    layer: &[
-        ("input_layernorm", "attn_norm"),
-        ("self_attn.q_proj", "attn_q"),
-        ("self_attn.k_proj", "attn_k"),
-        ("self_attn.v_proj", "attn_v"),
-        ("self_attn.o_proj", "attn_output"),
-        ("self_attn.q_norm", "attn_q_norm"),
-        ("self_attn.k_norm", "attn_k_norm"),
-        ("post_attention_layernorm", "ffn_norm"),
-        ("mlp.gate", "ffn_gate_inp"),
+/// Of Qwen 2, which has an expert that is always used, and its gate.
+pub(crate) const NAMES_2: Names = Names::decoder(&[
+    PRE_NORMS,
+    ATTENTION,
+    ROUTED,
+    &[
+        ("mlp.shared_expert_gate", "ffn_gate_inp_shexp"),
+        ("mlp.shared_expert.gate_proj", "ffn_gate_shexp"),
+        ("mlp.shared_expert.up_proj", "ffn_up_shexp"),
+        ("mlp.shared_expert.down_proj", "ffn_down_shexp"),
     ],
-};
+]);
+
+pub(crate) const STACKED: &[Stacked] =
+    &[Stacked { marker: "mlp.experts.", counts: &["num_local_experts", "num_experts"], stacks: MLP_EXPERTS }];
 
 pub(super) fn defaults(model_type: &str) -> Option<Json> {
     Some(match model_type {
@@ -35,6 +38,13 @@ pub(super) fn defaults(model_type: &str) -> Option<Json> {
             "num_attention_heads": 32, "num_key_value_heads": 4, "max_position_embeddings": 32768,
             "rms_norm_eps": 1e-6, "rope_theta": 10000.0, "rope_scaling": null, "sliding_window": null,
             "moe_intermediate_size": 768, "num_experts": 128, "num_experts_per_tok": 8,
+        }),
+        "qwen2_moe" => json!({
+            "vocab_size": 151_936, "hidden_size": 2048, "intermediate_size": 5632, "num_hidden_layers": 24,
+            "num_attention_heads": 16, "num_key_value_heads": 16, "max_position_embeddings": 32768,
+            "rms_norm_eps": 1e-6, "rope_theta": 10000.0, "rope_scaling": null, "sliding_window": null,
+            "moe_intermediate_size": 1408, "shared_expert_intermediate_size": 5632, "num_experts": 60,
+            "num_experts_per_tok": 4,
         }),
         "olmoe" => json!({
             "vocab_size": 50304, "hidden_size": 2048, "intermediate_size": 2048, "num_hidden_layers": 16,

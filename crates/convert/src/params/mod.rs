@@ -1,22 +1,27 @@
 //! Hyper-parameters as GGUF keys, in the reference's order. Answers to the `set_gguf_parameters` of
-//! `TextModel` and of the families' own classes.
+//! `TextModel` and of the families' own classes. Families that write none of the keys all models have are in `own`.
+
+mod own;
 
 use std::path::Path;
 
 use quipu_gguf::Value;
 use serde_json::Value as Json;
 
-use super::config::{Config, Family};
-use super::error::{ConvertError, Result};
-use super::families::{bert, dense};
-use super::json::{JsonFile, truthy};
-use super::kv::{KeyValues, f32_of, i32_of, str_of, u32_of, u32_or_array};
-use super::outtype::OutType;
+use crate::config::{Config, Family};
+use crate::error::{ConvertError, Result};
+use crate::families::{bert, dense};
+use crate::json::{JsonFile, float, truthy};
+use crate::kv::{KeyValues, f32_of, i32_of, str_of, u32_of, u32_or_array};
+use crate::long_rope;
+use crate::outtype::OutType;
+
+use own::Keys;
 
 /// Writes the keys of the architecture.
 pub(super) fn add(kv: &mut KeyValues, config: &Config, out_type: OutType, dir: &Path) -> Result<()> {
-    if matches!(config.family, Family::Gemma | Family::Gemma2) {
-        return add_gemma(kv, config, out_type);
+    if own::add(&mut Keys { kv, config }, out_type)? {
+        return Ok(());
     }
     let arch = config.family.name();
     let key = |name: &str| format!("{arch}.{name}");
@@ -49,7 +54,10 @@ pub(super) fn add(kv: &mut KeyValues, config: &Config, out_type: OutType, dir: &
     if let Some((name, value)) = config.find(&["num_attention_heads", "n_head", "n_heads"]) {
         kv.set(&key("attention.head_count"), u32_or_array(hparams, name, value)?);
     }
-    if let Some((name, value)) = config.find(&["num_key_value_heads", "n_kv_heads"]) {
+    if config.family == Family::Deepseek2 {
+        // Latent attention is one of queries in groups, with one group.
+        kv.set(&key("attention.head_count_kv"), Value::U32(1));
+    } else if let Some((name, value)) = config.find(&["num_key_value_heads", "n_kv_heads"]) {
         kv.set(&key("attention.head_count_kv"), u32_or_array(hparams, name, value)?);
     }
     if hparams.map.get("is_causal") == Some(&Json::Bool(false)) {
@@ -62,6 +70,8 @@ pub(super) fn add(kv: &mut KeyValues, config: &Config, out_type: OutType, dir: &
     ] {
         if let Some((name, value)) = config.find(names) {
             kv.set(&key(gguf), Value::F32(f32_of(hparams, name, value)?));
+        } else if config.family == Family::Deepseek2 && gguf == "attention.layer_norm_rms_epsilon" {
+            kv.set(&key(gguf), Value::F32(1e-6));
         }
     }
     for (names, gguf) in [
@@ -94,7 +104,7 @@ pub(super) fn add(kv: &mut KeyValues, config: &Config, out_type: OutType, dir: &
                 }
             }
         }
-        Family::Qwen3Moe => {
+        Family::Qwen2Moe | Family::Qwen3Moe => {
             if let Some(value) = hparams.get("moe_intermediate_size") {
                 let n_ff = u32_of(hparams, "moe_intermediate_size", value)?;
                 kv.set(&key("expert_feed_forward_length"), Value::U32(n_ff));
@@ -111,7 +121,30 @@ pub(super) fn add(kv: &mut KeyValues, config: &Config, out_type: OutType, dir: &
             }
         }
         Family::Gemma3 => add_gemma3(kv, config)?,
-        Family::Gemma | Family::Gemma2 | Family::Starcoder2 => {}
+        Family::GptOss => {
+            let mut keys = Keys { kv, config };
+            keys.u32("attention.sliding_window", &["sliding_window"])?;
+            keys.u32("expert_feed_forward_length", &["intermediate_size"])?;
+        }
+        Family::Deepseek2 => add_deepseek2(&mut Keys { kv, config })?,
+        Family::Glm4 => {
+            let head_dim = match config.find(&["head_dim"]) {
+                Some(_) => config.size(&["head_dim"])?,
+                None => config.size(&["hidden_size"])? / config.size(&["num_attention_heads"])?,
+            };
+            let n_rotated = (head_dim as f64 * config.rotary_share(Some(0.5))?) as usize;
+            Keys { kv, config }.size("rope.dimension_count", &["head_dim"], n_rotated)?;
+        }
+        // Those with keys of their own are not here.
+        Family::Gemma
+        | Family::Gemma2
+        | Family::Starcoder2
+        | Family::Phi3
+        | Family::Gpt2
+        | Family::StableLm
+        | Family::Falcon
+        | Family::Mamba
+        | Family::Mamba2 => {}
         Family::Qwen2 | Family::Qwen3 => {
             if let Some(pooling) = pooling_type(dir)? {
                 kv.set(&key("pooling_type"), Value::U32(pooling));
@@ -131,28 +164,64 @@ pub(super) fn add(kv: &mut KeyValues, config: &Config, out_type: OutType, dir: &
     Ok(())
 }
 
-/// Keys of Gemma and Gemma 2, in an order of their own.
-fn add_gemma(kv: &mut KeyValues, config: &Config, out_type: OutType) -> Result<()> {
-    let arch = config.family.name();
-    let key = |name: &str| format!("{arch}.{name}");
+/// Keys that stand before all others of the architecture: what the reference writes while it plans tensors.
+pub(super) fn add_first(kv: &mut KeyValues, config: &Config) -> Result<()> {
+    if config.family == Family::Phi3
+        && let Some(scaling) = long_rope::scaling(config)?
+    {
+        kv.set("phi3.rope.scaling.attn_factor", Value::F32(scaling.attn_factor));
+    }
+    Ok(())
+}
+
+/// Keys of DeepSeek V2 and V3 behind those that all models have.
+fn add_deepseek2(keys: &mut Keys<'_>) -> Result<()> {
+    let config = keys.config;
     let hparams = &config.hparams;
-    let value = |name: &str| hparams.map.get(name).unwrap_or(&Json::Null);
-    let number = |name: &str| u32_of(hparams, name, value(name)).map(Value::U32);
-    let float = |name: &str| f32_of(hparams, name, value(name)).map(Value::F32);
-    kv.set(&key("context_length"), number("max_position_embeddings")?);
-    kv.set(&key("embedding_length"), number("hidden_size")?);
-    kv.set(&key("block_count"), Value::U32(config.n_layer as u32));
-    kv.set(&key("feed_forward_length"), number("intermediate_size")?);
-    kv.set(&key("attention.head_count"), number("num_attention_heads")?);
-    kv.set(&key("attention.head_count_kv"), number("num_key_value_heads")?);
-    kv.set(&key("attention.layer_norm_rms_epsilon"), float("rms_norm_eps")?);
-    kv.set(&key("attention.key_length"), number("head_dim")?);
-    kv.set(&key("attention.value_length"), number("head_dim")?);
-    kv.set("general.file_type", Value::U32(out_type.file_type()));
-    if config.family == Family::Gemma2 {
-        kv.set(&key("attn_logit_softcapping"), float("attn_logit_softcapping")?);
-        kv.set(&key("final_logit_softcapping"), float("final_logit_softcapping")?);
-        kv.set(&key("attention.sliding_window"), number("sliding_window")?);
+    let has_experts = config.find(&["n_routed_experts"]).is_some();
+    if config.find(&["first_k_dense_replace"]).is_some() {
+        keys.u32("leading_dense_block_count", &["first_k_dense_replace"])?;
+    } else {
+        let n_dense = if has_experts { 0 } else { config.n_layer as u32 };
+        keys.set("leading_dense_block_count", Value::U32(n_dense));
+    }
+    let rank = match config.find(&["kv_lora_rank"]) {
+        Some(_) => config.size(&["kv_lora_rank"])?,
+        None => 512,
+    };
+    let (n_rotated, n_key) = (config.size(&["qk_rope_head_dim"])?, config.size(&["qk_nope_head_dim"])?);
+    keys.u32("vocab_size", &["vocab_size"])?;
+    if config.find(&["q_lora_rank"]).is_some() {
+        keys.u32("attention.q_lora_rank", &["q_lora_rank"])?;
+    }
+    keys.size("attention.kv_lora_rank", &["kv_lora_rank"], rank)?;
+    keys.size("attention.key_length", &["kv_lora_rank"], rank.saturating_add(n_rotated))?;
+    keys.size("attention.value_length", &["kv_lora_rank"], rank)?;
+    keys.size("attention.key_length_mla", &["qk_nope_head_dim"], n_key.saturating_add(n_rotated))?;
+    keys.u32("attention.value_length_mla", &["v_head_dim"])?;
+    keys.u32("expert_feed_forward_length", &["moe_intermediate_size", "intermediate_size"])?;
+    if has_experts {
+        keys.u32("expert_count", &["n_routed_experts"])?;
+    }
+    match config.find(&["n_shared_experts"]) {
+        Some(_) => keys.u32("expert_shared_count", &["n_shared_experts"])?,
+        None => keys.set("expert_shared_count", Value::U32(0)),
+    }
+    if config.find(&["routed_scaling_factor"]).is_some() {
+        keys.f32("expert_weights_scale", &["routed_scaling_factor"])?;
+    }
+    if let Some(norm) = hparams.get("norm_topk_prob").filter(|norm| truthy(norm)) {
+        let norm = norm.as_bool().ok_or_else(|| hparams.wrong("norm_topk_prob", norm, "true or false"))?;
+        keys.set("expert_weights_norm", Value::Bool(norm));
+    }
+    keys.u32("rope.dimension_count", &["qk_rope_head_dim"])?;
+    if let Some(value) = config.rope.get("mscale_all_dim") {
+        let wide = float(value).ok_or_else(|| config.rope.wrong("mscale_all_dim", value, "a number"))?;
+        let scaled = (0.1 * wide) as f32;
+        if !scaled.is_finite() {
+            return Err(config.rope.wrong("mscale_all_dim", value, "a number that fits 32 bits"));
+        }
+        keys.set("rope.scaling.yarn_log_multiplier", Value::F32(scaled));
     }
     Ok(())
 }
@@ -275,7 +344,7 @@ fn pooling_type(dir: &Path) -> Result<Option<u32>> {
     if !modules_path.is_file() {
         return Ok(None);
     }
-    let modules: Vec<Json> = serde_json::from_slice(&super::json::read(&modules_path)?)
+    let modules: Vec<Json> = serde_json::from_slice(&crate::json::read(&modules_path)?)
         .map_err(|error| ConvertError::Json { path: modules_path.clone(), message: error.to_string() })?;
     let is_pooling = |module: &&Json| {
         module.get("type").and_then(Json::as_str).is_some_and(|kind| kind.ends_with("Pooling"))
@@ -284,12 +353,12 @@ fn pooling_type(dir: &Path) -> Result<Option<u32>> {
     let wrong = |found: &Json| ConvertError::Field {
         path: modules_path.clone(),
         key: "path".to_owned(),
-        found: super::json::shown(found),
+        found: crate::json::shown(found),
         expected: "the name of a folder beside it",
     };
     let found = module.get("path").unwrap_or(&Json::Null);
     let folder =
-        found.as_str().filter(|name| super::safetensors::is_plain_name(name)).ok_or_else(|| wrong(found))?;
+        found.as_str().filter(|name| crate::safetensors::is_plain_name(name)).ok_or_else(|| wrong(found))?;
     let pooling = JsonFile::read(&dir.join(folder).join("config.json"))?;
     let says = |key: &str| pooling.map.get(key).is_some_and(truthy);
     let kind = match pooling.get("pooling_mode").and_then(Json::as_str) {

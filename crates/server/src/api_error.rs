@@ -82,6 +82,10 @@ impl ApiError {
     pub fn at_start(error: &quipu::Error) -> ApiError {
         match error {
             quipu::Error::PromptTooLong { n_prompt, n_ctx } => ApiError::too_long(*n_prompt, *n_ctx),
+            // Nobody's mistake.
+            quipu::Error::Sampler(quipu::sampler::Error::SchemaNotRun) => {
+                ApiError::new(Kind::Unavailable, error.to_string())
+            }
             quipu::Error::Sampler(error) => {
                 ApiError::invalid(format!("Failed to initialize samplers: {error}"))
             }
@@ -131,6 +135,8 @@ mod tests {
     fn bodies_are_those_of_the_reference() {
         let error = ApiError::invalid("no").to_json().to_string();
         assert_eq!(error, r#"{"code":400,"message":"no","type":"invalid_request_error"}"#);
+        let error = ApiError::at_start(&quipu::Error::Sampler(quipu::sampler::Error::SchemaNotRun)).to_json();
+        assert_eq!((&error["code"], &error["type"]), (&json!(503), &json!("unavailable_error")));
         let error = ApiError::too_long(300, 256).to_json();
         assert_eq!((&error["n_prompt_tokens"], &error["n_ctx"]), (&json!(300), &json!(256)));
         assert_eq!((&error["code"], &error["type"]), (&json!(400), &json!("exceed_context_size_error")));

@@ -430,3 +430,20 @@ fn an_answer_that_had_begun_comes_back_whole() {
     let ended = ended.post("/v1/chat/completions", &body).json();
     assert!(ended["usage"]["prompt_tokens"].as_u64() > asked["usage"]["prompt_tokens"].as_u64());
 }
+
+#[test]
+fn what_the_server_was_started_with_counts_where_a_request_says_nothing() {
+    let mut with = options();
+    with.defaults.special = true;
+    let (shows, hides) = (start(with), start(options()));
+    let bos = hides.get("/props").json()["bos_token"].as_str().expect("a text").to_owned();
+    let id = hides.post("/tokenize", &json!({ "content": bos })).json()["tokens"][0].clone();
+    let body = json!({ "prompt": "The fox", "n_predict": 1, "logit_bias": [[id, 1000.0]] });
+    let text = |server: &Running| server.post("/completion", &body).json()["content"].clone();
+    assert_eq!((text(&shows), text(&hides)), (json!(bos), json!("")));
+    let mut with = options();
+    with.defaults.time_limit = Some(std::time::Duration::from_millis(1));
+    let body = json!({ "prompt": "The fox", "n_predict": -1, "ignore_eos": true });
+    let cut = start(with).post("/completion", &body).json();
+    assert_eq!((&cut["stop_type"], &cut["truncated"]), (&json!("limit"), &json!(false)));
+}

@@ -72,8 +72,8 @@ impl ApiError {
     /// A prompt that leaves no room in the context.
     pub fn too_long(n_prompt: usize, n_ctx: usize) -> ApiError {
         let message = format!(
-            "the request has {n_prompt} tokens, which is more than the context of {n_ctx} tokens has room for; shorten it or start \
-             the server with a larger one (-c)"
+            "request ({n_prompt} tokens) exceeds the available context size ({n_ctx} tokens): shorten it, or start the server with a \
+             larger one (-c)"
         );
         ApiError { kind: Kind::ExceedContextSize, message, sizes: Some((n_prompt, n_ctx)) }
     }

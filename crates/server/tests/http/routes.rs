@@ -1,6 +1,6 @@
 //! Every route with the demo model: what it gives, and what it refuses in which words.
 
-use crate::common::{options, start};
+use crate::common::{Running, options, start};
 use quipu::Pooling;
 use quipu_server::ServerOptions;
 use serde_json::{Value, json};
@@ -328,6 +328,11 @@ fn what_is_refused_and_how() {
     }
     let long = server.post("/completion", &json!({ "prompt": "word ".repeat(20_000) })).json();
     assert_eq!(long["error"]["type"], "exceed_context_size_error");
+    assert!(
+        long["error"]["message"]
+            .as_str()
+            .is_some_and(|text| text.contains("exceeds the available context size"))
+    );
     assert!(long["error"]["n_prompt_tokens"].as_u64() > long["error"]["n_ctx"].as_u64());
     let nested = server.request("POST", "/completion", "", "[".repeat(1 << 20).as_bytes());
     assert_eq!(nested.status, 400);

@@ -223,3 +223,23 @@ fn results_that_are_no_numbers_are_refused() {
         assert!(stderr.contains("expected a finite number"), "{args:?}: {stderr}");
     }
 }
+
+#[test]
+fn a_server_refuses_what_it_has_not_in_one_line() {
+    let dir = folder();
+    for (args, why) in [
+        (&["serve", "-nocb"][..], "-nocb is not supported"),
+        (&["serve", "--events", "e.json"], "--events is not supported"),
+        (&["serve", "-np", "0"], "expected -1, or 1 to"),
+        (&["serve", "-md", "m.gguf"], "-md is not supported"),
+        (&["serve", "--slot-save-path", "nowhere"], "expected a folder"),
+    ] {
+        let output = command(dir.path(), args).output().expect("quipu runs");
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert_eq!((output.status.code(), stderr.lines().count()), (Some(1), 1), "{args:?}: {stderr}");
+        assert!(stderr.contains(why), "{args:?}: {stderr}");
+    }
+    let output = command(dir.path(), &["serve"]).env("LLAMA_ARG_MMAP", "maybe").output().expect("quipu runs");
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert_eq!((output.status.code(), stderr.lines().count()), (Some(1), 1), "{stderr}");
+}

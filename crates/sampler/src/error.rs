@@ -152,6 +152,9 @@ pub enum Error {
         /// One line for each thing found.
         message: String,
     },
+    /// A JSON schema could not be looked at: there was no thread, or no memory for its stack.
+    #[error("JSON schema: no thread to convert it, expected memory for one")]
+    SchemaNotRun,
     /// A JSON schema accepts no value at all, so no text can be made under it.
     #[error("JSON schema: no value satisfies it")]
     SchemaEmpty,

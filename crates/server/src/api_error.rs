@@ -72,8 +72,8 @@ impl ApiError {
     /// A prompt that leaves no room in the context.
     pub fn too_long(n_prompt: usize, n_ctx: usize) -> ApiError {
         let message = format!(
-            "the request has {n_prompt} tokens, which is more than the context of {n_ctx} tokens has room for; shorten it or start \
-             the server with a larger one (-c)"
+            "request ({n_prompt} tokens) exceeds the available context size ({n_ctx} tokens): shorten it, or start the server with a \
+             larger one (-c)"
         );
         ApiError { kind: Kind::ExceedContextSize, message, sizes: Some((n_prompt, n_ctx)) }
     }
@@ -82,6 +82,10 @@ impl ApiError {
     pub fn at_start(error: &quipu::Error) -> ApiError {
         match error {
             quipu::Error::PromptTooLong { n_prompt, n_ctx } => ApiError::too_long(*n_prompt, *n_ctx),
+            // Nobody's mistake.
+            quipu::Error::Sampler(quipu::sampler::Error::SchemaNotRun) => {
+                ApiError::new(Kind::Unavailable, error.to_string())
+            }
             quipu::Error::Sampler(error) => {
                 ApiError::invalid(format!("Failed to initialize samplers: {error}"))
             }
@@ -131,6 +135,8 @@ mod tests {
     fn bodies_are_those_of_the_reference() {
         let error = ApiError::invalid("no").to_json().to_string();
         assert_eq!(error, r#"{"code":400,"message":"no","type":"invalid_request_error"}"#);
+        let error = ApiError::at_start(&quipu::Error::Sampler(quipu::sampler::Error::SchemaNotRun)).to_json();
+        assert_eq!((&error["code"], &error["type"]), (&json!(503), &json!("unavailable_error")));
         let error = ApiError::too_long(300, 256).to_json();
         assert_eq!((&error["n_prompt_tokens"], &error["n_ctx"]), (&json!(300), &json!(256)));
         assert_eq!((&error["code"], &error["type"]), (&json!(400), &json!("exceed_context_size_error")));

@@ -385,6 +385,8 @@ impl Slot {
                     self.times.prompt = self.started.elapsed();
                 }
                 shared.finished(&self.times);
+                // Who hears of the end may ask what the slot does.
+                shared.free(self.id);
                 if outcome.stop == StopReason::Cancelled {
                     return None;
                 }

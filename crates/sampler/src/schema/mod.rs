@@ -79,7 +79,7 @@ const STACK: usize = 64 << 20;
 ///
 /// # Errors
 /// [`Error::Schema`] for what is no schema or cannot be expressed, with the keyword and its place;
-/// [`Error::SchemaEmpty`] for a schema that accepts nothing. Work and memory are bounded: 1,000,000 subschemas visited,
+/// [`Error::SchemaEmpty`] for a schema that accepts nothing; [`Error::SchemaNotRun`] where the system has no thread for it. Work and memory are bounded: 1,000,000 subschemas visited,
 /// 20,000 states of one set of strings (100,000 of a list), 4 MiB of grammar; what passes them is refused.
 pub fn schema_to_grammar(schema: &Value, space: WhiteSpace) -> Result<String, Error> {
     let converted = std::thread::scope(|scope| {
@@ -89,6 +89,6 @@ pub fn schema_to_grammar(schema: &Value, space: WhiteSpace) -> Result<String, Er
     });
     match converted {
         Some(converted) => converted?.ok_or(Error::SchemaEmpty),
-        None => Err(Error::Schema { message: "the conversion could not be run".to_owned() }),
+        None => Err(Error::SchemaNotRun),
     }
 }

@@ -1,5 +1,7 @@
 //! Answers that are given as they come: the JSON of each event of a stream.
 
+use std::time::Duration;
+
 use quipu::Tokenizer;
 use serde_json::{Value, json};
 
@@ -21,6 +23,8 @@ pub(crate) struct Chunks {
 struct State {
     /// Whether the role was told.
     has_begun: bool,
+    /// Whether something of the prompt's progress was told.
+    has_progress: bool,
     last: Option<TokenEntry>,
     n_prompt: usize,
     n_generated: usize,
@@ -46,7 +50,11 @@ impl Chunks {
             What::Failed(_) => self.n_ended += 1,
             What::Progress { n_prompt, n_cached, n_processed, elapsed } => {
                 state.n_prompt = n_prompt;
-                if self.head.wanted.return_progress {
+                // The first report comes before any work.
+                let before = (!state.has_progress).then_some((n_cached, Duration::ZERO));
+                state.has_progress = true;
+                let reports = before.into_iter().chain([(n_processed, elapsed)]);
+                for (n_processed, elapsed) in reports.filter(|_| self.head.wanted.return_progress) {
                     let progress = json!({
                         "total": n_prompt,
                         "cache": n_cached,

@@ -217,6 +217,11 @@ fn sampling(
     if let Some(value) = fields.get("logit_bias") {
         params.logit_bias = biases(value, tokenizer)?;
     }
+    if params.ignore_eos {
+        // Seen in the answer's settings, as there.
+        let ends = (0..tokenizer.n_tokens() as quipu::TokenId).filter(|id| tokenizer.is_eog(*id));
+        params.logit_bias.extend(ends.map(|id| (id, f32::NEG_INFINITY)));
+    }
     if let Some(grammar) = grammar(fields)? {
         params.grammar = Some(grammar).filter(|grammar| !grammar.is_empty());
     }

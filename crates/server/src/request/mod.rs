@@ -6,4 +6,4 @@ mod prompt;
 
 pub(crate) use chat::chat;
 pub(crate) use completion::{Completion, completion, strengths};
-pub(crate) use prompt::{prompts, tokens_of};
+pub(crate) use prompt::{prompts, text_of, tokens_of};

@@ -49,6 +49,12 @@ fn prompt(tokenizer: &Tokenizer, value: &Value) -> Result<Prompt, ApiError> {
     })
 }
 
+/// The text of ids, special tokens shown: their pieces as they are (`tokens_to_str`).
+pub(crate) fn text_of(tokenizer: &Tokenizer, ids: &[TokenId]) -> String {
+    let pieces = ids.iter().filter_map(|id| tokenizer.piece(*id, true).ok());
+    String::from_utf8_lossy(&pieces.flatten().copied().collect::<Vec<u8>>()).into_owned()
+}
+
 /// The ids of a text, or of a list of texts and ids, of which only a text at the beginning gets what begins every text
 /// (`tokenize_mixed`); `None` if it is neither.
 ///

@@ -11,7 +11,7 @@ use crate::api_error::{ApiError, Kind, json_response};
 use crate::app::App;
 use crate::json::{Fields, parse};
 use crate::reply::{Reply, submit};
-use crate::request::{Completion, chat as chat_request, completion, prompts};
+use crate::request::{Completion, chat as chat_request, completion, prompts, text_of};
 use crate::routes::{Answer, apart};
 use crate::sse;
 use crate::worker::{Told, What};
@@ -138,9 +138,6 @@ pub(crate) fn given_up() -> ApiError {
 
 /// The prompts as texts, special tokens shown, one for each text.
 fn shown(app: &App, prompts: &[Vec<TokenId>], n: usize) -> Vec<String> {
-    let text = |ids: &Vec<TokenId>| {
-        let bytes = app.tokenizer.detokenize(ids, false, true).unwrap_or_default();
-        String::from_utf8_lossy(&bytes).into_owned()
-    };
+    let text = |ids: &Vec<TokenId>| text_of(&app.tokenizer, ids);
     prompts.iter().map(text).flat_map(|text| std::iter::repeat_n(text, n)).collect()
 }

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use crate::api_error::{ApiError, json_response};
 use crate::app::App;
 use crate::json::{Fields, parse, token};
-use crate::request::{chat, tokens_of};
+use crate::request::{chat, text_of, tokens_of};
 use crate::routes::{Answer, apart};
 
 /// `POST /tokenize`.
@@ -50,9 +50,7 @@ pub(crate) async fn detokenize(State(app): State<Arc<App>>, body: Bytes) -> Answ
             Some(Value::Array(all)) => all.iter().map(|one| id(&app, one)).collect::<Result<_, _>>()?,
             Some(_) => return Err(ApiError::invalid("'tokens' must be a list of ids")),
         };
-        let text = app.tokenizer.detokenize(&ids, false, true);
-        let text = text.map_err(|error| ApiError::invalid(error.to_string()))?;
-        Ok(json_response(&json!({ "content": String::from_utf8_lossy(&text) })))
+        Ok(json_response(&json!({ "content": text_of(&app.tokenizer, &ids) })))
     })
     .await
 }

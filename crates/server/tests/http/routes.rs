@@ -1,6 +1,6 @@
 //! Every route with the demo model: what it gives, and what it refuses in which words.
 
-use crate::common::{options, start};
+use crate::common::{Running, options, start};
 use quipu::Pooling;
 use quipu_server::ServerOptions;
 use serde_json::{Value, json};
@@ -328,6 +328,11 @@ fn what_is_refused_and_how() {
     }
     let long = server.post("/completion", &json!({ "prompt": "word ".repeat(20_000) })).json();
     assert_eq!(long["error"]["type"], "exceed_context_size_error");
+    assert!(
+        long["error"]["message"]
+            .as_str()
+            .is_some_and(|text| text.contains("exceeds the available context size"))
+    );
     assert!(long["error"]["n_prompt_tokens"].as_u64() > long["error"]["n_ctx"].as_u64());
     let nested = server.request("POST", "/completion", "", "[".repeat(1 << 20).as_bytes());
     assert_eq!(nested.status, 400);
@@ -429,4 +434,21 @@ fn an_answer_that_had_begun_comes_back_whole() {
     let ended = start(ServerOptions { prefill_assistant: false, ..options() });
     let ended = ended.post("/v1/chat/completions", &body).json();
     assert!(ended["usage"]["prompt_tokens"].as_u64() > asked["usage"]["prompt_tokens"].as_u64());
+}
+
+#[test]
+fn what_the_server_was_started_with_counts_where_a_request_says_nothing() {
+    let mut with = options();
+    with.defaults.special = true;
+    let (shows, hides) = (start(with), start(options()));
+    let bos = hides.get("/props").json()["bos_token"].as_str().expect("a text").to_owned();
+    let id = hides.post("/tokenize", &json!({ "content": bos })).json()["tokens"][0].clone();
+    let body = json!({ "prompt": "The fox", "n_predict": 1, "logit_bias": [[id, 1000.0]] });
+    let text = |server: &Running| server.post("/completion", &body).json()["content"].clone();
+    assert_eq!((text(&shows), text(&hides)), (json!(bos), json!("")));
+    let mut with = options();
+    with.defaults.time_limit = Some(std::time::Duration::from_millis(1));
+    let body = json!({ "prompt": "The fox", "n_predict": -1, "ignore_eos": true });
+    let cut = start(with).post("/completion", &body).json();
+    assert_eq!((&cut["stop_type"], &cut["truncated"]), (&json!("limit"), &json!(false)));
 }

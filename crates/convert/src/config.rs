@@ -125,7 +125,6 @@ impl Family {
         match self {
             Family::Llama => llama::STACKED,
             Family::Qwen2Moe | Family::Qwen3Moe | Family::Olmoe => qwen_moe::STACKED,
-            Family::StableLm => stablelm::STACKED,
             Family::Deepseek2 => deepseek2::STACKED,
             _ => &[],
         }

@@ -93,7 +93,7 @@ pub fn convert_lora(
     let path = out_path(out, &info, options.out_type, Some(Kind::Lora));
     let mut inputs: Inputs = inputs_of(dir);
     for name in ["config.json", "tokenizer.json", "tokenizer_config.json"] {
-        inputs.add(&options.base.join(name));
+        inputs.add(options.base.join(name));
     }
     let n_bytes = write(&path, &inputs, &writer, &planned, &checkpoint, false)?;
     let n_params = planned.iter().map(|tensor| tensor.shape.iter().map(|&n| n as u64).product::<u64>()).sum();
@@ -265,8 +265,7 @@ fn is_rebuilt(name: &str, config: &Config) -> bool {
     match config.family {
         Family::Falcon => name.contains("query_key_value"),
         Family::Deepseek2 => name.ends_with("kv_b_proj.weight"),
-        Family::GptOss => name.contains("mlp.experts"),
-        Family::Qwen2Moe | Family::Qwen3Moe | Family::Olmoe => name.contains("mlp.experts"),
+        Family::GptOss | Family::Qwen2Moe | Family::Qwen3Moe | Family::Olmoe => name.contains("mlp.experts"),
         Family::Mamba | Family::Mamba2 => name.contains("conv1d"),
         _ => false,
     }

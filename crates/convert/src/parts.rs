@@ -63,7 +63,7 @@ pub(super) fn full_name(name: &str, config: &Config) -> Option<String> {
             // Layers behind the model's predict further tokens.
             let layer = name.strip_prefix("model.layers.").and_then(|rest| rest.split('.').next());
             let is_behind = layer.and_then(|n| n.parse().ok()).is_some_and(|n: usize| n >= config.n_layer);
-            (!(is_tied && is_head) && !is_behind).then_some(name)
+            (!(is_behind || is_tied && is_head)).then_some(name)
         }
         _ => Some(name),
     }
@@ -320,7 +320,7 @@ fn mamba(name: String, tensor: &Tensor, config: &Config, checkpoint: &Checkpoint
     }
     if part.name.ends_with(".conv1d.weight") {
         part.shape.retain(|&n| n != 1);
-    } else if is_2 && (part.name.ends_with(".A_log") || part.name.ends_with(".D")) {
+    } else if is_2 && [".A_log", ".D"].iter().any(|end| part.name.ends_with(end)) {
         part.shape.push(1);
     } else if is_2 && part.name.ends_with(".mixer.norm.weight") {
         let n_group = config.find(&["n_groups"]).map_or(Ok(1), |_| config.size(&["n_groups"]))?;

@@ -152,7 +152,9 @@ impl Encoder<'_> {
         for from in (0..n).step_by(CHUNK) {
             checkpoint.read(tensor, from, CHUNK.min(n - from), &mut row);
             if let Some(map) = map {
-                row.iter_mut().for_each(|x| *x = map.apply(tensor.dtype, *x));
+                for x in &mut row {
+                    *x = map.apply(tensor.dtype, *x);
+                }
             }
             self.put(&row)?;
         }

@@ -152,9 +152,12 @@ fn n_members(stacked: &Stacked, config: &Config) -> Result<usize> {
     config.size(stacked.counts)
 }
 
+/// What is stacked, and the members that are there, by name.
+type Waiting<T> = (&'static Stacked, BTreeMap<String, T>);
+
 /// Members of stacks that are not whole yet, by layer and by what stands in their names.
 pub(super) struct Stacks<T> {
-    waiting: BTreeMap<(usize, &'static str), (&'static Stacked, BTreeMap<String, T>)>,
+    waiting: BTreeMap<(usize, &'static str), Waiting<T>>,
 }
 
 impl<T> Default for Stacks<T> {

@@ -110,6 +110,27 @@ const MISTAKES: &[Mistake] = &[
     ("a quantised checkpoint", |f| {
         f.config("\"vocab_size\": 3", "\"quantization_config\": {\"quant_method\": \"gptq\"}");
     }),
+    ("scales that do not cover their weight", |f| {
+        f.config(
+            "\"vocab_size\": 3",
+            "\"quantization_config\": {\"quant_method\": \"fp8\", \"weight_block_size\": [1, 1]}",
+        );
+        let tensors = [
+            ("lm_head.weight", "F8_E4M3", &[4, 4][..], 16),
+            ("lm_head.weight_scale_inv", "F32", &[2, 4], 32),
+        ];
+        f.write("model.safetensors", &safetensors(&tensors));
+    }),
+    ("scales of nothing", |f| {
+        f.config("\"vocab_size\": 3", "\"quantization_config\": {\"quant_method\": \"fp8\"}");
+        f.write("model.safetensors", &safetensors(&[("lm_head.weight_scale_inv", "F32", &[2, 4], 32)]));
+    }),
+    ("blocks of no size", |f| {
+        f.config(
+            "\"vocab_size\": 3",
+            "\"quantization_config\": {\"quant_method\": \"fp8\", \"weight_block_size\": [0]}",
+        );
+    }),
     ("a draft model", |f| f.config("\"vocab_size\": 3", "\"draft_vocab_size\": 3")),
     ("no layers", |f| f.config("\"num_hidden_layers\": 1", "\"num_hidden_layers\": 0")),
     ("layers in words", |f| f.config("\"num_hidden_layers\": 1", "\"num_hidden_layers\": \"one\"")),
@@ -144,7 +165,7 @@ const MISTAKES: &[Mistake] = &[
         f.write("model.safetensors", text.as_bytes());
     }),
     ("a type of eight bits", |f| {
-        f.write("model.safetensors", &safetensors(&[("model.norm.weight", "F8_E4M3", &[4], 4)]));
+        f.write("model.safetensors", &safetensors(&[("model.norm.weight", "F8_E8M0", &[4], 4)]));
     }),
     ("a tensor without a place", |f| {
         f.write(
@@ -363,4 +384,93 @@ fn damaged_files_never_panic() {
         fixture.write(name, &whole);
     }
     fixture.convert().expect("valid again");
+}
+
+/// Numbers nobody meant, in every key of every family: an error or a file, never a panic.
+#[test]
+fn hostile_configurations_never_panic() {
+    let architectures = [
+        ("Qwen2MoeForCausalLM", "qwen2_moe"),
+        ("Phi3ForCausalLM", "phi3"),
+        ("GptOssForCausalLM", "gpt_oss"),
+        ("MambaForCausalLM", "mamba"),
+        ("Mamba2ForCausalLM", "mamba2"),
+        ("GPT2LMHeadModel", "gpt2"),
+        ("StableLmForCausalLM", "stablelm"),
+        ("FalconForCausalLM", "falcon"),
+        ("DeepseekV2ForCausalLM", "deepseek_v2"),
+        ("DeepseekV3ForCausalLM", "deepseek_v3"),
+        ("Glm4ForCausalLM", "glm4"),
+    ];
+    let keys = [
+        "hidden_size",
+        "n_embd",
+        "num_hidden_layers",
+        "num_attention_heads",
+        "num_key_value_heads",
+        "num_kv_heads",
+        "num_experts",
+        "n_routed_experts",
+        "kv_lora_rank",
+        "qk_nope_head_dim",
+        "qk_rope_head_dim",
+        "v_head_dim",
+        "n_groups",
+        "head_dim",
+        "expand",
+        "partial_rotary_factor",
+        "vocab_size",
+        "pad_vocab_size_multiple",
+        "original_max_position_embeddings",
+        "max_position_embeddings",
+        "rope_scaling",
+        "quantization_config",
+    ];
+    let values = [
+        "0",
+        "1",
+        "2",
+        "4",
+        "16",
+        "4294967295",
+        "4294967296",
+        "-1",
+        "1e300",
+        "0.5",
+        "null",
+        "\"x\"",
+        "[]",
+        "{}",
+    ];
+    let tensors = [
+        ("model.layers.0.self_attn.kv_b_proj.weight", "F32", &[4, 4][..], 64),
+        ("model.layers.0.mlp.experts.0.up_proj.weight", "F32", &[4, 4], 64),
+        ("model.layers.0.mlp.experts.gate_up_proj", "F32", &[1, 4, 4], 64),
+        ("model.layers.0.mlp.experts.down_proj_blocks", "U8", &[1, 0, 1, 16], 0),
+        ("model.layers.0.mlp.experts.down_proj_scales", "U8", &[1, 0, 1], 0),
+        ("transformer.h.0.self_attention.query_key_value.weight", "F32", &[4, 4], 64),
+        ("transformer.h.0.attn.c_attn.weight", "F32", &[0, 4], 0),
+        ("backbone.layers.0.mixer.norm.weight", "F32", &[4], 16),
+        ("backbone.layers.0.mixer.A_log", "F32", &[4], 16),
+    ];
+    let mut random = SplitMix::new(2);
+    for (arch, model_type) in architectures {
+        for _ in 0..60 {
+            let fixture = Fixture::new();
+            let mut config = format!("{{\"architectures\": [\"{arch}\"], \"model_type\": \"{model_type}\"");
+            for key in keys {
+                if random.below(4) > 0 {
+                    let value = if random.below(3) > 0 { "2" } else { values[random.index(values.len())] };
+                    write!(config, ", \"{key}\": {value}").expect("strings take all");
+                }
+            }
+            config.push('}');
+            fixture.write("config.json", config.as_bytes());
+            let chosen = tensors[random.index(tensors.len())];
+            fixture.write("model.safetensors", &safetensors(&[chosen]));
+            if let Err(error) = fixture.convert() {
+                assert!(!error.to_string().contains('\n'), "{error}");
+            }
+        }
+    }
 }

@@ -260,18 +260,12 @@ fn layer_norms(model: &mut Model<'_>, prefix: &str, names: &[&str], weight: Weig
 }
 
 fn stablelm(model: &mut Model<'_>) -> io::Result<()> {
-    let more = json!({ "layer_norm_eps": 1e-5, "partial_rotary_factor": 0.25, "qk_layernorm": true,
+    let more = json!({ "layer_norm_eps": 1e-5, "partial_rotary_factor": 0.25, "qk_layernorm": false,
                        "use_parallel_residual": true, "rope_theta": 10000 });
     model.json("config.json", &config("StableLmForCausalLM", "stablelm", SHAPE, more))?;
     bytes(model, Alphabet::Gpt2, "GPT2Tokenizer")?;
     model.transformer(SHAPE, Weight::F16, Weight::F16, "model.", false);
     for i in 0..SHAPE.n_layer {
-        for (kind, n_head) in [("q", SHAPE.n_head), ("k", SHAPE.n_head_kv)] {
-            for head in 0..n_head {
-                let name = format!("model.layers.{i}.self_attn.{kind}_layernorm.norms.{head}.weight");
-                model.tensor(&name, Weight::F16, &[SHAPE.head_dim]);
-            }
-        }
         model.tensor(&format!("model.layers.{i}.input_layernorm.bias"), Weight::F16, &[SHAPE.n_embd]);
     }
     model.tensor("model.norm.bias", Weight::F16, &[SHAPE.n_embd]);

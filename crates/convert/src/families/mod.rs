@@ -116,7 +116,7 @@ impl Names {
     }
 }
 
-/// Tensors of a layer that are stored one by one and become a stack: experts, norms of single heads.
+/// Tensors of a layer that are stored one by one and become a stack: experts.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Stacked {
     /// What stands in the name of each of them.

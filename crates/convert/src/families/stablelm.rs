@@ -1,23 +1,10 @@
-//! StableLM: a norm for each head in some of them. Answers to `conversion/stablelm.py`.
+//! StableLM. Answers to `conversion/stablelm.py`, which loses the norms of single heads that some have, and refuses them.
 
 use serde_json::{Value as Json, json};
 
-use super::{ATTENTION, MLP, Names, PRE_NORMS, Stacked};
+use super::{ATTENTION, MLP, Names, PRE_NORMS};
 
 pub(crate) const NAMES: Names = Names::decoder(&[PRE_NORMS, ATTENTION, MLP]);
-
-pub(crate) const STACKED: &[Stacked] = &[
-    Stacked {
-        marker: "q_layernorm.norms",
-        counts: &["num_attention_heads"],
-        stacks: &[("self_attn.q_layernorm.norms", "weight", "attn_q_norm.weight")],
-    },
-    Stacked {
-        marker: "k_layernorm.norms",
-        counts: &["num_key_value_heads"],
-        stacks: &[("self_attn.k_layernorm.norms", "weight", "attn_k_norm.weight")],
-    },
-];
 
 pub(super) fn defaults(model_type: &str) -> Option<Json> {
     let defaults = json!({

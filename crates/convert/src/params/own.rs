@@ -114,14 +114,12 @@ fn phi3(keys: &mut Keys<'_>, out_type: OutType) -> Result<()> {
     keys.size("rope.dimension_count", &["hidden_size"], n_rotated)?;
     keys.set("rope.freq_base", Value::F32(theta));
     keys.file_type(out_type);
-    match keys.config.find(&["sliding_window"]) {
-        Some(_) => keys.u32("attention.sliding_window", &["sliding_window"]),
-        // Tells Phi 4 from the others.
-        None => {
-            keys.set("attention.sliding_window", Value::U32(0));
-            Ok(())
-        }
+    if keys.config.find(&["sliding_window"]).is_some() {
+        return keys.u32("attention.sliding_window", &["sliding_window"]);
     }
+    // Tells Phi 4 from the others.
+    keys.set("attention.sliding_window", Value::U32(0));
+    Ok(())
 }
 
 fn gpt2(keys: &mut Keys<'_>, out_type: OutType) -> Result<()> {
@@ -194,13 +192,11 @@ fn begin_mamba(keys: &mut Keys<'_>, inner: usize, n_state: usize) -> Result<()> 
 
 fn mamba_epsilon(keys: &mut Keys<'_>) -> Result<()> {
     let names = ["layer_norm_epsilon", "rms_norm_eps"];
-    match keys.config.find(&names).filter(|(_, value)| truthy(value)) {
-        Some(_) => keys.f32("attention.layer_norm_rms_epsilon", &names),
-        None => {
-            keys.set("attention.layer_norm_rms_epsilon", Value::F32(1e-5));
-            Ok(())
-        }
+    if keys.config.find(&names).is_some_and(|(_, value)| truthy(value)) {
+        return keys.f32("attention.layer_norm_rms_epsilon", &names);
     }
+    keys.set("attention.layer_norm_rms_epsilon", Value::F32(1e-5));
+    Ok(())
 }
 
 fn mamba(keys: &mut Keys<'_>, out_type: OutType) -> Result<()> {

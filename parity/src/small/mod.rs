@@ -293,7 +293,12 @@ impl Small {
             "ssm_a" => (Content::Decays, "decays of states"),
             "ssm_d" => (Content::Around(1.0, 0.3), "what passes states by"),
             "ssm_dt.bias" => (Content::Around(-1.0, 1.0), "steps of states"),
-            "ssm_conv1d" | "shortconv.conv.weight" => (Content::Around(0.0, 0.5), "convolution"),
+            "ssm_conv1d" | "ssm_conv1d_q" | "ssm_conv1d_k" | "ssm_conv1d_v" | "shortconv.conv.weight" => {
+                (Content::Around(0.0, 0.5), "convolution")
+            }
+            "ssm_f_b" => (matrix(1.0), "decays by token"),
+            "ssm_g_b" => (matrix(2.0), "gate of recurrent layers"),
+            "attn_v_b" => (matrix(1.0), "values of latent rows"),
             "ssm_out" | "shortconv.out_proj.weight" | "time_mix_output" => (matrix(1.0), "recurrent layers"),
             _ if base.contains("_lerp") => (Content::Around(0.5, 0.2), "mixing with the token before"),
             "time_mix_first" => (Content::Around(0.0, 0.5), "bonus of the token itself"),

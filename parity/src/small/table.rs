@@ -497,6 +497,29 @@ pub const SMALL: &[Small] = &[
             key("expert_count", U(8)),
             key("expert_used_count", U(3)),
         ]),
+    small("kimi-linear", &[KDA, EXPERTS, SHARED, CHOICE])
+        .layers(4)
+        .rotating(16)
+        .still()
+        .lead(1, &[KDA, GATED])
+        .special(&[(2, &[KIMI_LATENT, EXPERTS, SHARED, CHOICE])])
+        .keys(&[
+            key("attention.head_count_kv", A(&[0, 0, 1, 0])),
+            key("attention.key_length", U(48)),
+            key("attention.value_length", U(32)),
+            key("attention.key_length_mla", U(48)),
+            key("attention.value_length_mla", U(24)),
+            key("attention.kv_lora_rank", U(32)),
+            key("ssm.conv_kernel", U(4)),
+            key("kda.head_dim", U(32)),
+            key("expert_count", U(8)),
+            key("expert_used_count", U(3)),
+            key("expert_feed_forward_length", U(96)),
+            key("expert_shared_count", U(1)),
+            key("leading_dense_block_count", U(1)),
+            live("expert_weights_scale", F(1.7), F(1.0)),
+            live("expert_gating_func", U(2), U(1)),
+        ]),
     small("lfm2", &[SHORT_CONV, GATED])
         .layers(4)
         .top("token_embd_norm output")
@@ -1065,3 +1088,9 @@ const DELTA35: &str = "attn_qkv:E,256 attn_gate:E,128 ssm_beta:E,4 ssm_alpha:E,4
 
 const MERGED: &str = "ffn_norm ffn_gate_inp ffn_gate_up_exps ffn_down_exps";
 const SCALES: &str = "!attn_q.scale:1 !attn_k.scale:1 !attn_v.scale:1 !attn_output.scale:1 !ffn_gate.scale:1 !ffn_up.scale:1 !ffn_down.scale:1";
+
+/// Kimi's delta attention: 4 heads of 32.
+const KDA: &str = "attn_norm attn_q:E,E attn_k:E,E attn_v:E,E ssm_conv1d_q:4,1,E ssm_conv1d_k:4,1,E ssm_conv1d_v:4,1,E ssm_f_a:E,32 \
+                   ssm_f_b:32,E ssm_beta:E,H ssm_dt.bias:E !ssm_a:1,H ssm_g_a:E,32 ssm_g_b:32,E ssm_norm:32 attn_output:E,E";
+const KIMI_LATENT: &str = "attn_norm attn_q:E,192 attn_kv_a_mqa:E,48 attn_kv_a_norm:32 attn_k_b:32,32,4 attn_v_b:32,24,4 \
+                           attn_output:96,E";

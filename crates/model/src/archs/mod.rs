@@ -58,6 +58,7 @@ mod jais2;
 mod jamba;
 mod jina_bert_v2;
 mod jina_bert_v3;
+mod kimi_linear;
 mod laguna;
 mod lfm2;
 mod lfm2moe;
@@ -148,7 +149,7 @@ pub(crate) struct Architecture {
 }
 
 /// The architectures this crate runs.
-const TABLE: [Architecture; 125] = [
+const TABLE: [Architecture; 126] = [
     afmoe::ARCH,
     apertus::ARCH,
     arcee::ARCH,
@@ -207,6 +208,7 @@ const TABLE: [Architecture; 125] = [
     jamba::ARCH,
     jina_bert_v2::ARCH,
     jina_bert_v3::ARCH,
+    kimi_linear::ARCH,
     laguna::ARCH,
     lfm2::ARCH,
     lfm2moe::ARCH,

@@ -49,6 +49,20 @@ impl Ssm {
         Ok(ssm)
     }
 
+    /// Of Kimi's delta attention: `n_head` heads, as many for queries and keys as for values, all of one size.
+    pub(crate) fn read_kda(keys: &Keys<'_>, n_head: usize) -> Result<Ssm, Error> {
+        let (d_conv, size) = (keys.dim("ssm.conv_kernel", MAX_DIM)?, keys.dim("kda.head_dim", MAX_DIM)?);
+        if d_conv < 2 {
+            return Err(keys.error("ssm.conv_kernel", &d_conv, "at least 2"));
+        }
+        let Some(d_inner) = size.checked_mul(n_head).filter(|n| (1..=MAX_DIM as usize).contains(n)) else {
+            let expected =
+                format!("a size of which {n_head} heads, at least one, have at most {MAX_DIM} elements");
+            return Err(keys.error("kda.head_dim", &size, expected));
+        };
+        Ok(Ssm { d_conv, d_inner, d_state: size, dt_rank: n_head, n_group: n_head })
+    }
+
     /// Refuses an expansion other than by two, as the reference does.
     pub(crate) fn doubles(self, keys: &Keys<'_>, n_embd: usize) -> Result<Ssm, Error> {
         if self.d_inner == 2 * n_embd {

@@ -110,8 +110,14 @@ fn contradictions_are_named() {
             bytes
         }),
     ];
+    let message = |bytes| {
+        let message = refusal(bytes);
+        // The list of architectures grows.
+        let list = message.find("expected one of: afmoe").map(|at| at + "expected one of:".len());
+        list.map_or(message.clone(), |at| format!("{} ...", &message[..at]))
+    };
     let lines: Vec<String> =
-        cases.into_iter().map(|(name, bytes)| format!("{name}: {}\n", refusal(bytes))).collect();
+        cases.into_iter().map(|(name, bytes)| format!("{name}: {}\n", message(bytes))).collect();
     let report = lines.concat();
     let snapshot = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/snapshots/contradictions.txt");
     if std::env::var_os("UPDATE_SNAPSHOTS").is_some() {

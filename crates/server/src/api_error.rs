@@ -99,6 +99,14 @@ impl ApiError {
         ApiError::new(Kind::Server, error.to_string())
     }
 
+    /// The worker let go of the request.
+    pub fn given_up() -> ApiError {
+        ApiError::new(
+            Kind::Unavailable,
+            "the text was given up: its reader took nothing for too long, or the server is going down",
+        )
+    }
+
     /// What is in a body, and in a stream after `data: {"error":`.
     pub fn to_json(&self) -> Value {
         let (code, kind) = (self.kind.status().as_u16(), self.kind.name());

@@ -31,3 +31,12 @@ pub(crate) struct App {
     pub ending: watch::Sender<bool>,
     pub started: Instant,
 }
+
+impl App {
+    /// Ends when texts under way are given up.
+    pub async fn gives_up(&self) {
+        if self.ending.subscribe().wait_for(|ending| *ending).await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+}

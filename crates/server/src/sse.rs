@@ -12,9 +12,9 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 
 use crate::answer::{Chunks, Style};
+use crate::api_error::ApiError;
 use crate::app::App;
 use crate::reply::Reply;
-use crate::routes::{ending, given_up};
 use crate::worker::{Told, What};
 
 /// Chunks between a text and the socket: what a slow reader may be behind.
@@ -62,7 +62,7 @@ pub(crate) fn respond(
                 let next = tokio::select! {
                     next = reply.next() => next,
                     () = bytes.closed() => return,
-                    () = ending(&app) => None,
+                    () = app.gives_up() => None,
                     () = silence(ping) => {
                         if bytes.send(Ok(Bytes::from_static(b":\n\n"))).await.is_err() {
                             return;
@@ -72,7 +72,7 @@ pub(crate) fn respond(
                 };
                 let Some(told) = next else {
                     // It was given up. Who takes nothing is not told.
-                    let _ = bytes.try_send(Ok(event(&json!({ "error": given_up().to_json() }))));
+                    let _ = bytes.try_send(Ok(event(&json!({ "error": ApiError::given_up().to_json() }))));
                     return;
                 };
                 break told;

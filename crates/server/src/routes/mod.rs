@@ -20,8 +20,6 @@ use crate::api_error::{ApiError, Kind};
 use crate::app::App;
 use crate::layers;
 
-pub(crate) use text::{ending, given_up};
-
 /// What a handler gives.
 pub(crate) type Answer = Result<Response, ApiError>;
 

@@ -7,7 +7,7 @@ use axum::extract::State;
 use quipu::TokenId;
 
 use crate::answer::{Chunks, Head, Style, Text, TokenEntry, completion_id, whole};
-use crate::api_error::{ApiError, Kind, json_response};
+use crate::api_error::{ApiError, json_response};
 use crate::app::App;
 use crate::json::{Fields, parse};
 use crate::reply::{Reply, submit};
@@ -116,24 +116,9 @@ async fn collect(app: &App, mut reply: Reply, n_texts: usize) -> Result<Vec<Text
 /// The next thing that is told of a request, unless the server goes down.
 async fn next(app: &App, reply: &mut Reply) -> Result<Told, ApiError> {
     tokio::select! {
-        told = reply.next() => told.ok_or_else(given_up),
-        () = ending(app) => Err(given_up()),
+        told = reply.next() => told.ok_or_else(ApiError::given_up),
+        () = app.gives_up() => Err(ApiError::given_up()),
     }
-}
-
-/// Ends when texts under way are given up.
-pub(crate) async fn ending(app: &App) {
-    if app.ending.subscribe().wait_for(|ending| *ending).await.is_err() {
-        std::future::pending::<()>().await;
-    }
-}
-
-/// The worker let go of the request.
-pub(crate) fn given_up() -> ApiError {
-    ApiError::new(
-        Kind::Unavailable,
-        "the text was given up: its reader took nothing for too long, or the server is going down",
-    )
 }
 
 /// The prompts as texts, special tokens shown, one for each text.

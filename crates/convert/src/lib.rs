@@ -161,7 +161,7 @@ impl Count {
         let mut count = Count::default();
         let (mut n_stacks, mut sum) = (0u64, 0u64);
         for tensor in planned {
-            let size: u64 = tensor.shape.iter().map(|&n| n as u64).product();
+            let size = tensor.n_params();
             count.total += size;
             match tensor.shape[..] {
                 [n_expert, _, _] if tensor.name.contains("_exps.") && n_expert > 0 => {

@@ -8,7 +8,6 @@ use serde_json::{Map as JsonMap, Value as Json};
 
 use super::config::{Config, Family};
 use super::error::{ConvertError, Result};
-use super::families::gpt2;
 use super::hf_tokenizer::HfTokenizer;
 use super::json::JsonFile;
 use super::kv::{KeyValues, f32_of, str_of, u32_of};
@@ -96,7 +95,7 @@ pub fn convert_lora(
         inputs.add(options.base.join(name));
     }
     let n_bytes = write(&path, &inputs, &writer, &planned, &checkpoint, false)?;
-    let n_params = planned.iter().map(|tensor| tensor.shape.iter().map(|&n| n as u64).product::<u64>()).sum();
+    let n_params = planned.iter().map(Planned::n_params).sum();
     Ok(Converted { path, n_tensors: planned.len(), n_params, n_bytes, out_type: options.out_type })
 }
 
@@ -225,8 +224,7 @@ fn plan(checkpoint: &Checkpoint, config: &Config, out_type: OutType) -> Result<V
         if is_rebuilt(&full, config) {
             return Err(lora_tensor(&base, config));
         }
-        let is_turned =
-            config.family == Family::Gpt2 && gpt2::TRANSPOSED.iter().any(|end| full.ends_with(end));
+        let is_turned = parts::is_transposed(&full, config.family);
         let n_head = parts::regrouped_heads(&full, config)?;
         let name = gguf_name(&full, config)?;
         let Pair { a, b } = pair;
@@ -256,8 +254,7 @@ fn plain(tensor: Tensor) -> (Vec<usize>, Source) {
 /// A matrix the other way round.
 fn turned(tensor: Tensor) -> (Vec<usize>, Source) {
     let (rows, columns) = (tensor.shape[0], tensor.shape[1]);
-    let view = View { offset: 0, shape: vec![columns, rows], strides: vec![1, columns] };
-    (vec![columns, rows], Source::Views(tensor, vec![view]))
+    (vec![columns, rows], Source::Views(tensor, vec![View::transposed(rows, columns)]))
 }
 
 /// Whether a tensor is taken apart or put together in a way that its two factors do not follow.

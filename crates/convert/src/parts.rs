@@ -87,6 +87,11 @@ pub(super) fn regrouped_heads(name: &str, config: &Config) -> Result<Option<usiz
     Ok(None)
 }
 
+/// Whether a matrix has a row for each input, where GGUF's have one for each output.
+pub(super) fn is_transposed(name: &str, family: Family) -> bool {
+    family == Family::Gpt2 && gpt2::TRANSPOSED.iter().any(|end| name.ends_with(end))
+}
+
 /// What becomes of a tensor: one part for most, several, or none.
 ///
 /// # Errors
@@ -98,10 +103,9 @@ pub(super) fn of(
     checkpoint: &Checkpoint,
 ) -> Result<Vec<Part>> {
     match config.family {
-        Family::Gpt2 if gpt2::TRANSPOSED.iter().any(|end| name.ends_with(end)) => {
+        family if is_transposed(&name, family) => {
             let &[a, b] = &tensor.shape[..] else { return Err(wrong_shape(&name, tensor, "two dimensions")) };
-            let view = View { offset: 0, shape: vec![b, a], strides: vec![1, b] };
-            Ok(vec![Part::view(name, tensor, view)])
+            Ok(vec![Part::view(name, tensor, View::transposed(a, b))])
         }
         Family::Falcon if name.contains("query_key_value") => falcon_qkv(name, tensor, config),
         Family::Deepseek2 if name.ends_with("kv_b_proj.weight") => latent_kv(&name, tensor, config),

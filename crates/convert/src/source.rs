@@ -23,6 +23,13 @@ pub(super) struct View {
     pub strides: Vec<usize>,
 }
 
+impl View {
+    /// A matrix of these extents, the other way round.
+    pub(super) fn transposed(rows: usize, columns: usize) -> View {
+        View { offset: 0, shape: vec![columns, rows], strides: vec![1, columns] }
+    }
+}
+
 /// What is done to each value.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Map {

@@ -40,6 +40,11 @@ impl Planned {
         Planned { name, dtype, shape, source }
     }
 
+    /// Number of values.
+    pub(super) fn n_params(&self) -> u64 {
+        self.shape.iter().map(|&n| n as u64).product()
+    }
+
     /// Dimensions as GGUF has them, innermost first.
     pub(super) fn dims(&self) -> Vec<u64> {
         self.shape.iter().rev().map(|&n| n as u64).collect()

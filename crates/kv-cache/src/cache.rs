@@ -4,6 +4,7 @@ use quipu_backend::{BufferTable, BufferType};
 use quipu_batch::Ubatch;
 use quipu_graph::{BufferId, DType, Storage};
 
+use crate::layout::Layout;
 use crate::slot::{SlotPlan, Streams};
 use crate::{Error, KvCells, MAX_SEQ, SeqId, Window, rotation};
 
@@ -138,14 +139,6 @@ impl Layer {
     }
 }
 
-/// Where everything goes, before there is memory for it.
-struct Layout<'a> {
-    /// Types of memory, and bytes of each.
-    kinds: Vec<(&'a dyn BufferType, usize)>,
-    /// The buffer of a layer is its place in `kinds`.
-    layers: Vec<Layer>,
-}
-
 impl KvParams {
     /// Streams of cells.
     pub fn n_stream(&self) -> usize {
@@ -157,10 +150,14 @@ impl KvParams {
     ///
     /// Errors as [`KvCache::new`], but for memory that is not to be had.
     pub fn n_bytes<'a>(&self, memory: &dyn Fn(usize) -> &'a dyn BufferType) -> Result<usize, Error> {
-        Ok(self.layout(memory)?.n_bytes())
+        Ok(self.layout(memory)?.0.n_bytes())
     }
 
-    fn layout<'a>(&self, memory: &dyn Fn(usize) -> &'a dyn BufferType) -> Result<Layout<'a>, Error> {
+    /// Where everything goes; the layers' buffers are numbered as there.
+    fn layout<'a>(
+        &self,
+        memory: &dyn Fn(usize) -> &'a dyn BufferType,
+    ) -> Result<(Layout<'a>, Vec<Layer>), Error> {
         let (n_layer, n_stream) = (self.layers.len(), self.n_stream());
         if n_stream > MAX_SEQ {
             return Err(Error::Streams(n_stream));
@@ -178,7 +175,7 @@ impl KvParams {
         if self.v_trans && self.type_v.block_len() > 1 {
             return Err(Error::TransposedBlocks(self.type_v));
         }
-        let mut kinds: Vec<(&dyn BufferType, usize)> = Vec::new();
+        let mut layout = Layout::default();
         let mut layers = Vec::with_capacity(n_layer);
         for (il, shape) in self.layers.iter().enumerate() {
             if *shape == KvLayerShape::NONE {
@@ -194,29 +191,15 @@ impl KvParams {
             let buffer_type = memory(il);
             let too_large =
                 || Error::TooLarge { n_cells, n_layer, buffer_type: buffer_type.name().to_owned() };
-            let kind = kinds.iter().position(|(known, _)| known.name() == buffer_type.name());
-            let kind = kind.unwrap_or_else(|| {
-                kinds.push((buffer_type, 0));
-                kinds.len() - 1
-            });
-            let end = &mut kinds[kind].1;
+            let buffer = layout.kind(buffer_type);
             let mut place = |dtype: DType, n_embd_gqa: usize| -> Option<usize> {
-                let offset = end.checked_next_multiple_of(buffer_type.alignment())?;
-                *end = offset.checked_add(buffer_type.alloc_size(dtype, [n_embd_gqa, n_cells, 1, 1])?)?;
-                (*end <= buffer_type.max_size()).then_some(offset)
+                layout.place(buffer, buffer_type.alloc_size(dtype, [n_embd_gqa, n_cells, 1, 1])?)
             };
             let k_offset = place(self.type_k, shape.n_embd_k_gqa).ok_or_else(too_large)?;
             let v_offset = place(self.type_v, shape.n_embd_v_gqa).ok_or_else(too_large)?;
-            layers.push(Layer { shape: *shape, buffer: BufferId(kind as u32), k_offset, v_offset });
+            layers.push(Layer { shape: *shape, buffer, k_offset, v_offset });
         }
-        Ok(Layout { kinds, layers })
-    }
-}
-
-impl Layout<'_> {
-    /// Saturates where several kinds of memory together exceed an address space.
-    fn n_bytes(&self) -> usize {
-        self.kinds.iter().fold(0, |sum, (_, size)| sum.saturating_add(*size))
+        Ok((layout, layers))
     }
 }
 
@@ -260,14 +243,11 @@ impl KvCache {
         memory: &dyn Fn(usize) -> &'a dyn BufferType,
         buffers: &mut BufferTable,
     ) -> Result<KvCache, Error> {
-        let layout = params.layout(memory)?;
+        let (layout, mut layers) = params.layout(memory)?;
         // The bookkeeping first: it is what an absurd number of cells fails on without harm.
         let streams = Streams::new(params.n_stream(), params.n_cells, params.n_pos, params.window)?;
         let n_bytes = layout.n_bytes();
-        let Layout { kinds, mut layers } = layout;
-        let allocated = kinds.iter().map(|(buffer_type, size)| buffer_type.allocate(*size));
-        let allocated = allocated.collect::<Result<Vec<_>, _>>()?;
-        let ids: Vec<BufferId> = allocated.into_iter().map(|buffer| buffers.add_owned(buffer)).collect();
+        let ids = layout.allocate(buffers)?;
         for layer in layers.iter_mut().filter(|layer| layer.shape != KvLayerShape::NONE) {
             layer.buffer = ids[layer.buffer.0 as usize];
         }

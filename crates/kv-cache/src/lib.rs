@@ -54,6 +54,7 @@ mod error;
 mod graph;
 mod hybrid;
 mod input;
+mod layout;
 mod memory;
 mod none;
 mod part;

@@ -5,6 +5,7 @@ use quipu_batch::CheckedBatch;
 use quipu_graph::{BufferId, DType, Storage};
 
 use crate::cells::PosRange;
+use crate::layout::Layout;
 use crate::plan::RecurrentBefore;
 use crate::recurrent_cells::{Placed, RecurrentCell, RecurrentCells};
 use crate::{Error, MAX_SEQ, MemoryPlan, RecurrentKey, SeqId, SeqSet};
@@ -41,17 +42,21 @@ impl RecurrentParams {
     /// # Errors
     /// As [`RecurrentMemory::new_in`], but for memory that is not to be had.
     pub fn n_bytes<'a>(&self, memory: &dyn Fn(usize) -> &'a dyn BufferType) -> Result<usize, Error> {
-        Ok(n_bytes(&self.layout(memory)?.kinds))
+        Ok(self.layout(memory)?.0.n_bytes())
     }
 
-    fn layout<'a>(&self, memory: &dyn Fn(usize) -> &'a dyn BufferType) -> Result<Layout<'a>, Error> {
+    /// Where everything goes; the layers' buffers are numbered as there.
+    fn layout<'a>(
+        &self,
+        memory: &dyn Fn(usize) -> &'a dyn BufferType,
+    ) -> Result<(Layout<'a>, Vec<Option<Layer>>), Error> {
         let n_cells = self.n_cells();
         if n_cells > MAX_SEQ {
             return Err(Error::Streams(n_cells));
         }
         let n_layer = self.layers.len();
         let n_rows = self.n_snapshots.saturating_add(1).saturating_mul(n_cells);
-        let mut kinds: Vec<(&'a dyn BufferType, usize)> = Vec::new();
+        let mut layout = Layout::default();
         let mut layers = Vec::with_capacity(n_layer);
         for (il, shape) in self.layers.iter().enumerate() {
             let Some(shape) = *shape else {
@@ -59,21 +64,13 @@ impl RecurrentParams {
                 continue;
             };
             let buffer_type = memory(il);
-            let kind = kinds.iter().position(|(known, _)| known.name() == buffer_type.name());
-            let kind = kind.unwrap_or_else(|| {
-                kinds.push((buffer_type, 0));
-                kinds.len() - 1
-            });
-            let end = &mut kinds[kind].1;
+            let buffer = layout.kind(buffer_type);
             let mut place = |n_embd: usize| -> Option<usize> {
-                let offset = end.checked_next_multiple_of(buffer_type.alignment())?;
-                let size = if n_embd == 0 {
-                    0
-                } else {
-                    buffer_type.alloc_size(DType::F32, [n_embd, n_rows, 1, 1])?
+                let size = match n_embd {
+                    0 => 0,
+                    _ => buffer_type.alloc_size(DType::F32, [n_embd, n_rows, 1, 1])?,
                 };
-                *end = offset.checked_add(size)?;
-                (i32::try_from(n_rows).is_ok() && *end <= buffer_type.max_size()).then_some(offset)
+                layout.place(buffer, size).filter(|_| i32::try_from(n_rows).is_ok())
             };
             let places = place(shape.n_embd_r).zip(place(shape.n_embd_s));
             let (r, s) = places.ok_or_else(|| Error::TooLarge {
@@ -81,22 +78,10 @@ impl RecurrentParams {
                 n_layer,
                 buffer_type: buffer_type.name().to_owned(),
             })?;
-            layers.push(Some(Layer { shape, buffer: BufferId(kind as u32), offsets: [r, s] }));
+            layers.push(Some(Layer { shape, buffer, offsets: [r, s] }));
         }
-        Ok(Layout { layers, kinds })
+        Ok((layout, layers))
     }
-}
-
-/// Where states lie in buffers that are yet to be allocated.
-struct Layout<'a> {
-    /// By layer; buffers are numbered as in `kinds`.
-    layers: Vec<Option<Layer>>,
-    /// The kinds of memory, and bytes in each.
-    kinds: Vec<(&'a dyn BufferType, usize)>,
-}
-
-fn n_bytes(kinds: &[(&dyn BufferType, usize)]) -> usize {
-    kinds.iter().fold(0, |sum: usize, (_, size)| sum.saturating_add(*size))
 }
 
 /// Which half of a state.
@@ -161,14 +146,12 @@ impl RecurrentMemory {
         memory: &dyn Fn(usize) -> &'a dyn BufferType,
         buffers: &mut BufferTable,
     ) -> Result<RecurrentMemory, Error> {
-        let Layout { mut layers, kinds } = params.layout(memory)?;
-        let allocated = kinds.iter().map(|(buffer_type, size)| buffer_type.allocate(*size));
-        let allocated = allocated.collect::<Result<Vec<_>, _>>()?;
-        let ids: Vec<BufferId> = allocated.into_iter().map(|buffer| buffers.add_owned(buffer)).collect();
+        let (layout, mut layers) = params.layout(memory)?;
+        let ids = layout.allocate(buffers)?;
         for layer in layers.iter_mut().flatten() {
             layer.buffer = ids[layer.buffer.0 as usize];
         }
-        let n_bytes = n_bytes(&kinds);
+        let n_bytes = layout.n_bytes();
         let RecurrentParams { n_seq_max, n_snapshots, .. } = *params;
         let n_cells = params.n_cells();
         let cells = RecurrentCells::new(n_cells, n_seq_max, n_snapshots);

@@ -102,8 +102,8 @@ pub use quipu_gguf::LoadMode;
 pub use quipu_kv_cache::CACHE_TYPES;
 pub use quipu_model::quantize::Imatrix;
 pub use quipu_model::{
-    BufferOverride, ControlVector, LoadOptions, LoadParams, LoadPhase, LoadStats, LoraAdapter, Steering,
-    file_type_name,
+    ARCHITECTURES, BufferOverride, ControlVector, LoadOptions, LoadParams, LoadPhase, LoadStats, LoraAdapter,
+    Steering, file_type_name,
 };
 pub use quipu_sampler::{Chain, SamplerParams};
 pub use quipu_tokenizer::Tokenizer;

@@ -27,6 +27,17 @@ pub(super) const CASES: [Case; 12] = [
 pub(super) const SHAPE: Shape =
     Shape { n_vocab: 320, n_embd: 64, n_ff: 96, n_layer: 2, n_head: 4, n_head_kv: 2, head_dim: 16 };
 
+/// A layer's matrices in that shape: name, rows and columns.
+pub(super) const LINEAR: [(&str, usize, usize); 7] = [
+    ("self_attn.q_proj", SHAPE.n_embd, SHAPE.n_embd),
+    ("self_attn.k_proj", 32, SHAPE.n_embd),
+    ("self_attn.v_proj", 32, SHAPE.n_embd),
+    ("self_attn.o_proj", SHAPE.n_embd, SHAPE.n_embd),
+    ("mlp.gate_proj", SHAPE.n_ff, SHAPE.n_embd),
+    ("mlp.up_proj", SHAPE.n_ff, SHAPE.n_embd),
+    ("mlp.down_proj", SHAPE.n_embd, SHAPE.n_ff),
+];
+
 /// The tensors of an encoder, `prefix` before each.
 fn encoder(model: &mut Model<'_>, shape: Shape, prefix: &str) {
     let n = shape.n_embd;
@@ -247,15 +258,7 @@ fn olmo2(model: &mut Model<'_>) -> io::Result<()> {
     let n = SHAPE.n_embd;
     model.tensor("model.embed_tokens.weight", Weight::Bf16, &[SHAPE.n_vocab, n]);
     for i in 0..SHAPE.n_layer {
-        for (name, rows, columns) in [
-            ("self_attn.q_proj", n, n),
-            ("self_attn.k_proj", 32, n),
-            ("self_attn.v_proj", 32, n),
-            ("self_attn.o_proj", n, n),
-            ("mlp.gate_proj", SHAPE.n_ff, n),
-            ("mlp.up_proj", SHAPE.n_ff, n),
-            ("mlp.down_proj", n, SHAPE.n_ff),
-        ] {
+        for (name, rows, columns) in LINEAR {
             model.tensor(&format!("model.layers.{i}.{name}.weight"), Weight::Bf16, &[rows, columns]);
         }
         for name in ["post_attention_layernorm", "post_feedforward_layernorm"] {

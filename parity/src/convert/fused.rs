@@ -5,7 +5,7 @@ use std::io;
 
 use serde_json::json;
 
-use super::families::{SHAPE, bytes, experts};
+use super::families::{LINEAR, SHAPE, bytes, experts};
 use super::models::{Case, Model, Shape, Weight, config};
 use super::tokenizers::{self, Alphabet};
 
@@ -421,15 +421,7 @@ fn eight_bits(model: &mut Model<'_>, scale: &str, shape_of: fn([usize; 2]) -> Ve
     let n = SHAPE.n_embd;
     model.tensor("model.embed_tokens.weight", Weight::Bf16, &[SHAPE.n_vocab, n]);
     for i in 0..SHAPE.n_layer {
-        for (name, rows, columns) in [
-            ("self_attn.q_proj", n, n),
-            ("self_attn.k_proj", 32, n),
-            ("self_attn.v_proj", 32, n),
-            ("self_attn.o_proj", n, n),
-            ("mlp.gate_proj", SHAPE.n_ff, n),
-            ("mlp.up_proj", SHAPE.n_ff, n),
-            ("mlp.down_proj", n, SHAPE.n_ff),
-        ] {
+        for (name, rows, columns) in LINEAR {
             let name = format!("model.layers.{i}.{name}.weight");
             model.tensor(&name, Weight::F8, &[rows, columns]);
             model.tensor(&format!("{name}{scale}"), Weight::Bf16, &shape_of([rows, columns]));

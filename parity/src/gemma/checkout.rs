@@ -164,7 +164,7 @@ impl GemmaCheckout {
         if is_newer(&binary, &source) {
             return Ok(binary);
         }
-        let mut objects = self.library()?;
+        let mut objects = self.common_objects()?;
         let object = self.objects.join(format!("{name}.o"));
         self.compile(&source, &object, &self.flags())?;
         objects.push(object);
@@ -173,7 +173,7 @@ impl GemmaCheckout {
     }
 
     /// The objects of everything but the probes.
-    fn library(&self) -> Result<Vec<PathBuf>, Error> {
+    fn common_objects(&self) -> Result<Vec<PathBuf>, Error> {
         let flags = self.flags();
         let mut objects = Vec::new();
         for name in GEMMA {

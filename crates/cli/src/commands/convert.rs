@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use quipu::gguf::{GgufSet, Inputs, SourceKind};
-use quipu_convert::{ConvertOptions, OutType, convert};
+use quipu_convert::{ConvertOptions, Converted, OutType, convert};
 use quipu_gemma::gguf::{WriteOptions, write_gguf, write_sbs};
 use quipu_gemma::{SbsFile, Type as SbsType};
 
@@ -73,6 +73,12 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     );
     let done =
         convert(&args.dir, &args.output, &options).map_err(|error| Failure::Input(error.to_string()))?;
+    told(&done);
+    Ok(())
+}
+
+/// Says what was written.
+pub(super) fn told(done: &Converted) {
     note(format_args!(
         "{}: {} tensors, {} parameters, {} bytes, {}",
         done.path.display(),
@@ -81,7 +87,6 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
         done.n_bytes,
         done.out_type.name()
     ));
-    Ok(())
 }
 
 fn options(args: &Args, out_type: OutType) -> ConvertOptions {

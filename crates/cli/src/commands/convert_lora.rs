@@ -5,7 +5,6 @@ use std::path::PathBuf;
 use quipu_convert::{LoraOptions, OutType, convert_lora};
 
 use crate::fail::Failure;
-use crate::output::note;
 
 /// `--outtype`, with the reference's names.
 #[derive(Clone, Copy, Debug, clap::ValueEnum)]
@@ -42,13 +41,6 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     let options = LoraOptions { base: args.base.clone(), out_type };
     let done =
         convert_lora(&args.dir, &args.output, &options).map_err(|error| Failure::Input(error.to_string()))?;
-    note(format_args!(
-        "{}: {} tensors, {} parameters, {} bytes, {}",
-        done.path.display(),
-        done.n_tensors,
-        done.n_params,
-        done.n_bytes,
-        done.out_type.name()
-    ));
+    super::convert::told(&done);
     Ok(())
 }

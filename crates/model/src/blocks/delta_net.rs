@@ -130,9 +130,56 @@ impl DeltaNet {
     }
 }
 
+/// What heads read from their states, `[size, n_head, n_seq_tokens, n_seqs]`, once these have learnt; `[q, k, v, decays, beta]` have four
+/// dimensions.
+pub(super) fn learn(
+    b: &mut Builder<'_>,
+    il: usize,
+    ssm: &Ssm,
+    inputs: [TensorId; 5],
+) -> Result<TensorId, Error> {
+    let Ssm { d_inner, d_state: size, dt_rank: n_head, .. } = *ssm;
+    let [_, _, n_seq_tokens, n_seqs] = b.graph[inputs[2]].ne;
+    let state = b.load_state(il, StatePart::State)?;
+    let state = b.graph.reshape(state, [size, size, n_head, n_seqs])?;
+    let out = b.graph.gated_delta_net(inputs, state, 1)?;
+    let (n_tokens, n_states) = (n_seq_tokens * n_seqs, size * size * n_head * n_seqs);
+    let row = n_states * FLOAT;
+    let new = b.graph.view(out, [n_states, 1, 1, 1], [row, row, row], d_inner * n_tokens * FLOAT)?;
+    b.store_state(il, StatePart::State, new)?;
+    let row = size * FLOAT;
+    let heads = [size, n_head, n_seq_tokens, n_seqs];
+    Ok(b.graph.view(out, heads, [row, row * n_head, row * n_head * n_seq_tokens], 0)?)
+}
+
+/// What heads have read, under a norm and times the gate behind its function, through the last matrix: a row for each token.
+pub(super) fn gated(
+    b: &mut Builder<'_>,
+    y: TensorId,
+    norm: &Norm,
+    (gate, function): (TensorId, UnaryOp),
+    output: &Linear,
+) -> Result<TensorId, Error> {
+    let heads = b.graph[y].ne;
+    let y = norm.forward(b, y)?;
+    let gate = b.graph.reshape(gate, heads)?;
+    let gate = b.graph.unary(function, gate)?;
+    let y = b.graph.mul(y, gate)?;
+    let [size, n_head, n_seq_tokens, n_seqs] = heads;
+    let y = b.graph.reshape(y, [size * n_head, n_seq_tokens, n_seqs, 1])?;
+    let out = output.forward(b, y)?;
+    b.in_a_row(out)
+}
+
+/// The last inputs of the convolution, and a square state for each head.
+pub(super) fn memory(ssm: &Ssm) -> LayerMemory {
+    let n_embd_r = (ssm.d_conv - 1) * ssm.n_conv();
+    LayerMemory::Recurrent(RecurrentShape { n_embd_r, n_embd_s: ssm.d_state * ssm.d_inner })
+}
+
 impl Block for DeltaNet {
     fn forward(&self, b: &mut Builder<'_>, x: TensorId) -> Result<TensorId, Error> {
-        let Ssm { d_conv, d_inner, d_state: size, dt_rank: n_head, n_group } = self.ssm;
+        let Ssm { d_conv, d_state: size, dt_rank: n_head, n_group, .. } = self.ssm;
         let x = b.by_sequence(x)?;
         let qkv = self.qkv.forward(b, x)?;
         let z = self.gate.forward(b, x)?;
@@ -152,30 +199,13 @@ impl Block for DeltaNet {
         let k = parts(b, convolved, size * n_group, [size, n_group])?;
         let v = parts(b, convolved, 2 * size * n_group, [size, n_head])?;
         let (q, k) = (self.unit(b, q)?, self.unit(b, k)?);
-        let state = b.load_state(self.il, StatePart::State)?;
-        let state = b.graph.reshape(state, [size, size, n_head, n_seqs])?;
-        let out = b.graph.gated_delta_net([q, k, v, decays, beta], state, 1)?;
-        let (n_tokens, n_states) = (n_seq_tokens * n_seqs, size * size * n_head * n_seqs);
-        let row = n_states * FLOAT;
-        let new = b.graph.view(out, [n_states, 1, 1, 1], [row, row, row], d_inner * n_tokens * FLOAT)?;
-        b.store_state(self.il, StatePart::State, new)?;
-        let row = size * FLOAT;
-        let heads = [size, n_head, n_seq_tokens, n_seqs];
-        let y = b.graph.view(out, heads, [row, row * n_head, row * n_head * n_seq_tokens], 0)?;
-        let y = self.norm.forward(b, y)?;
-        let z = b.graph.reshape(z, heads)?;
-        let z = b.graph.unary(UnaryOp::Silu, z)?;
-        let y = b.graph.mul(y, z)?;
-        let y = b.graph.reshape(y, [d_inner, n_seq_tokens, n_seqs, 1])?;
-        let out = self.output.forward(b, y)?;
-        let out = b.in_a_row(out)?;
+        let y = learn(b, self.il, &self.ssm, [q, k, v, decays, beta])?;
+        let out = gated(b, y, &self.norm, (z, UnaryOp::Silu), &self.output)?;
         b.name(out, "linear_attn_out", self.il);
         Ok(out)
     }
 
     fn memory(&self) -> LayerMemory {
-        let Ssm { d_conv, d_inner, d_state, .. } = self.ssm;
-        let n_embd_r = (d_conv - 1) * self.ssm.n_conv();
-        LayerMemory::Recurrent(RecurrentShape { n_embd_r, n_embd_s: d_state * d_inner })
+        memory(&self.ssm)
     }
 }

@@ -4,18 +4,15 @@
 
 use quipu_backend::WeightUse::Elementwise;
 use quipu_graph::{TensorId, UnaryOp};
-use quipu_kv_cache::{RecurrentShape, StatePart};
 
 use super::mamba::join;
-use super::{Bias, Block, Linear, Norm};
+use super::{Bias, Block, Linear, Norm, delta_net};
 use crate::build::Builder;
 use crate::error::Error;
 use crate::hparams::{Hparams, Ssm};
 use crate::loader::{Loader, block};
 use crate::memory::LayerMemory;
 use crate::weight::Weight;
-
-const FLOAT: usize = size_of::<f32>();
 
 /// A layer of linear attention. Its heads are those of [`Ssm`]: as many for queries and keys as for values, one size for all.
 #[derive(Debug)]
@@ -116,7 +113,7 @@ fn through(b: &mut Builder<'_>, [first, second]: &[Linear; 2], x: TensorId) -> R
 
 impl Block for Kda {
     fn forward(&self, b: &mut Builder<'_>, x: TensorId) -> Result<TensorId, Error> {
-        let Ssm { d_inner, d_state: size, dt_rank: n_head, .. } = self.ssm;
+        let n_head = self.ssm.dt_rank;
         let x = b.by_sequence(x)?;
         let [_, n_seq_tokens, n_seqs, _] = b.graph[x].ne;
         let [q, k, v] = self.convolved(b, x)?;
@@ -124,33 +121,16 @@ impl Block for Kda {
         let beta = self.beta.forward(b, x)?;
         let beta = b.graph.reshape(beta, [1, n_head, n_seq_tokens, n_seqs])?;
         let beta = b.graph.unary(UnaryOp::Sigmoid, beta)?;
-        let state = b.load_state(self.il, StatePart::State)?;
-        let state = b.graph.reshape(state, [size, size, n_head, n_seqs])?;
         let q = b.graph.l2_norm(q, self.eps)?;
         let k = b.graph.l2_norm(k, self.eps)?;
-        let out = b.graph.gated_delta_net([q, k, v, decays, beta], state, 1)?;
-        let (n_tokens, n_states) = (n_seq_tokens * n_seqs, size * size * n_head * n_seqs);
-        let row = n_states * FLOAT;
-        let new = b.graph.view(out, [n_states, 1, 1, 1], [row, row, row], d_inner * n_tokens * FLOAT)?;
-        b.store_state(self.il, StatePart::State, new)?;
-        let row = size * FLOAT;
-        let heads = [size, n_head, n_seq_tokens, n_seqs];
-        let y = b.graph.view(out, heads, [row, row * n_head, row * n_head * n_seq_tokens], 0)?;
-        let y = self.norm.forward(b, y)?;
+        let y = delta_net::learn(b, self.il, &self.ssm, [q, k, v, decays, beta])?;
         let gate = through(b, &self.gate, x)?;
-        let gate = b.graph.reshape(gate, heads)?;
-        let gate = b.graph.unary(UnaryOp::Sigmoid, gate)?;
-        let y = b.graph.mul(y, gate)?;
-        let y = b.graph.reshape(y, [d_inner, n_seq_tokens, n_seqs, 1])?;
-        let out = self.output.forward(b, y)?;
-        let out = b.in_a_row(out)?;
+        let out = delta_net::gated(b, y, &self.norm, (gate, UnaryOp::Sigmoid), &self.output)?;
         b.name(out, "kda_out", self.il);
         Ok(out)
     }
 
     fn memory(&self) -> LayerMemory {
-        let Ssm { d_conv, d_inner, d_state, .. } = self.ssm;
-        let n_embd_r = (d_conv - 1) * self.ssm.n_conv();
-        LayerMemory::Recurrent(RecurrentShape { n_embd_r, n_embd_s: d_state * d_inner })
+        delta_net::memory(&self.ssm)
     }
 }
